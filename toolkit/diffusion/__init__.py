@@ -1,0 +1,116 @@
+"""The core: schedule, denoiser, loss, sampler, guidance. It knows tensors of any rank and nothing of what they mean."""
+
+from toolkit.diffusion.chain import Chain, CosineChain, LinearChain, ScaledLinearChain, respace
+from toolkit.diffusion.denoiser import PREDICTIONS, Cond, Denoiser, RegressionDenoiser
+from toolkit.diffusion.grid import GRIDS
+from toolkit.diffusion.guidance import autoguidance, classifier_free, clip, conditional, interval
+from toolkit.diffusion.loss import TIME_LAWS, WEIGHTINGS, LogitNormal, LogNormal, MinSNR, TimeLaw, Uniform, weighted_loss
+from toolkit.diffusion.multistep import DEIS, IPNDM, DPMSolver2M, DPMSolver3M, UniPC, UniPC3
+from toolkit.diffusion.randomness import NoiseStream, generator, normal, stratified
+from toolkit.diffusion.sampler import (
+    DDIM,
+    Denoise,
+    DPMSolver2S,
+    Euler,
+    Heun,
+    Sampler,
+    Step,
+    sample,
+    trajectory,
+)
+from toolkit.diffusion.schedule import VE, VP, Cosine, Karras, RectifiedFlow, Schedule, Sigmoid, Sqrt
+from toolkit.diffusion.stochastic import DDPM, EDMChurn, EulerAncestral, SDEDPMSolver2M, StochasticDDIM
+from toolkit.diffusion.warp import Shift, ZeroTerminalSNR
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "flow": RectifiedFlow,
+    "cosine": Cosine,
+    "sigmoid": Sigmoid,
+    "sqrt": Sqrt,
+    "vp": VP,
+    "ve": VE,
+    "karras": Karras,
+    "linear-beta": LinearChain,
+    "scaled-linear": ScaledLinearChain,
+    "cosine-beta": CosineChain,
+}
+
+SAMPLERS: dict[str, type[Sampler]] = {
+    "ddim": DDIM,
+    "euler": Euler,
+    "heun": Heun,
+    "dpm++2s": DPMSolver2S,
+    "dpm++2m": DPMSolver2M,
+    "dpm++3m": DPMSolver3M,
+    "unipc": UniPC,
+    "unipc3": UniPC3,
+    "deis": DEIS,
+    "ipndm": IPNDM,
+    "ddpm": DDPM,
+    "ddim-eta": StochasticDDIM,
+    "euler-ancestral": EulerAncestral,
+    "sde-dpm++2m": SDEDPMSolver2M,
+    "edm-churn": EDMChurn,
+}
+
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "DEIS",
+    "GRIDS",
+    "IPNDM",
+    "PREDICTIONS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "TIME_LAWS",
+    "VE",
+    "VP",
+    "WEIGHTINGS",
+    "Chain",
+    "Cond",
+    "Cosine",
+    "CosineChain",
+    "DPMSolver2M",
+    "DPMSolver2S",
+    "DPMSolver3M",
+    "Denoise",
+    "Denoiser",
+    "EDMChurn",
+    "Euler",
+    "EulerAncestral",
+    "Heun",
+    "Karras",
+    "LinearChain",
+    "LogNormal",
+    "LogitNormal",
+    "MinSNR",
+    "NoiseStream",
+    "RectifiedFlow",
+    "RegressionDenoiser",
+    "SDEDPMSolver2M",
+    "Sampler",
+    "ScaledLinearChain",
+    "Schedule",
+    "Shift",
+    "Sigmoid",
+    "Sqrt",
+    "Step",
+    "StochasticDDIM",
+    "TimeLaw",
+    "UniPC",
+    "UniPC3",
+    "Uniform",
+    "ZeroTerminalSNR",
+    "autoguidance",
+    "classifier_free",
+    "clip",
+    "conditional",
+    "generator",
+    "interval",
+    "normal",
+    "respace",
+    "sample",
+    "stratified",
+    "trajectory",
+    "weighted_loss",
+]

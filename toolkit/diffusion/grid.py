@@ -1,0 +1,99 @@
+"""Times to visit: (n + 1,) float64, strictly descending, ending at t = 0. Step i goes from grid[i] to grid[i + 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.schedule import Schedule
+
+Grid = Callable[..., Tensor]
+"""(schedule, n, **options) -> times (n + 1,)."""
+
+
+def uniform(schedule: Schedule, n: int, start: float = 1.0) -> Tensor:
+    """Equal steps in t from `start` to 0."""
+    _check(n)
+    return torch.linspace(start, 0, n + 1, dtype=torch.float64)
+
+
+def log_snr(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float = 100.0) -> Tensor:
+    """n points with equal steps in log-SNR between two levels sigma / alpha (the schedule's own ends where it has less), then 0."""
+    _check(n)
+    low, high = _ends(schedule, sigma_min, sigma_max)
+    levels = torch.exp(torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64))
+    return _times(schedule, levels)
+
+
+def karras(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float = 100.0, rho: float = 7.0) -> Tensor:
+    """n levels sigma / alpha with equal steps in sigma^(1/rho) (Karras et al. 2022, eq. 5), then 0.
+
+    rho = 1 is linear; rho to infinity is `log_snr`.
+    """
+    _check(n)
+    low, high = _ends(schedule, sigma_min, sigma_max)
+    return _times(schedule, torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho)
+
+
+def leading(schedule: Schedule, n: int) -> Tensor:
+    """On a chain: every (T // n)-th step from the first one up (Song et al. 2021, DDIM, appendix D.2). Never visits T."""
+    T = _chain_length(schedule, n)
+    return _on_chain(torch.arange(n).flip(0) * (T // n) + 1, T)
+
+
+def trailing(schedule: Schedule, n: int) -> Tensor:
+    """On a chain: from T down in steps of T / n, rounded (Lin et al. 2024, section 3.3)."""
+    T = _chain_length(schedule, n)
+    # the same float arithmetic for every n, prime ones too; round half to even
+    return _on_chain(torch.round(T - torch.arange(n, dtype=torch.float64) * (T / n)).long(), T)
+
+
+def linspace(schedule: Schedule, n: int) -> Tensor:
+    """On a chain: n steps from T to 1, both included, rounded (Nichol and Dhariwal 2021, section 4)."""
+    T = _chain_length(schedule, n)
+    return _on_chain(torch.round(torch.linspace(T, 1, n, dtype=torch.float64)).long(), T)
+
+
+GRIDS: dict[str, Grid] = {
+    "uniform": uniform,
+    "log-snr": log_snr,
+    "karras": karras,
+    "leading": leading,
+    "trailing": trailing,
+    "linspace": linspace,
+}
+
+
+def _check(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"at least one step is needed, got {n}")
+
+
+def _chain_length(schedule: Schedule, n: int) -> int:
+    _check(n)
+    if schedule.T is None:
+        raise ValueError(f"this grid needs a discrete chain, and {schedule!r} is continuous; use uniform, log-snr or karras")
+    if n > schedule.T:
+        raise ValueError(f"{n} steps asked of a chain of {schedule.T}")
+    return schedule.T
+
+
+def _on_chain(steps: Tensor, T: int) -> Tensor:
+    return torch.cat([steps.double() / T, torch.zeros(1, dtype=torch.float64)])
+
+
+def _ends(schedule: Schedule, sigma_min: float, sigma_max: float) -> tuple[float, float]:
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(f"0 < sigma_min < sigma_max expected, got {sigma_min} and {sigma_max}")
+    least, most = schedule.noise_ratio(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+    return max(sigma_min, least), min(sigma_max, most)
+
+
+def _times(schedule: Schedule, levels: Tensor) -> Tensor:
+    times = schedule.time(-2 * torch.log(levels))
+    if float(times[-1]) <= 0:  # the schedule's own least noise is asked for, at t = 0: one step fewer would be taken
+        times = times[:-1]
+    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])

@@ -1,0 +1,197 @@
+"""Which noise levels to train on (time laws) and how much each counts (weightings).
+
+A weighting is stated once, as a weight on |x - x_hat|^2; in the network's own space that is weight * c_out^2,
+so the same weighting gives the same loss whatever the network predicts (notes on min-SNR: Hang et al. 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.denoiser import Cond, RegressionDenoiser
+from toolkit.diffusion.schedule import Schedule, wide
+
+
+class TimeLaw(ABC):
+    """A distribution of training times, as the inverse of its cumulative distribution."""
+
+    @abstractmethod
+    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+        """Quantile `u` in (0, 1), (B,) float64, to t in [0, 1]. Stratified u give a stratified set of t."""
+
+    @abstractmethod
+    def density(self, t: Tensor, schedule: Schedule) -> Tensor:
+        """Probability density at t, for importance weights."""
+
+
+@dataclass(frozen=True)
+class Uniform(TimeLaw):
+    """t uniform in [low, 1]; on a chain, t uniform on its grid 1/T ... 1 (Ho et al. 2020, algorithm 1)."""
+
+    low: float = 1e-3
+
+    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+        if schedule.T:
+            return (torch.floor(u * schedule.T).clamp(max=schedule.T - 1) + 1) / schedule.T
+        return self.low + (1 - self.low) * u
+
+    def density(self, t: Tensor, schedule: Schedule) -> Tensor:
+        """On a chain this is with respect to counting measure times T, so that it is 1 as well."""
+        low = 0.0 if schedule.T else self.low
+        return torch.where(t >= low, 1 / (1 - low), 0.0).to(t)
+
+
+@dataclass(frozen=True)
+class LogitNormal(TimeLaw):
+    """logit(t) ~ N(mean, std^2) (Esser et al. 2024, section 3.1)."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return torch.sigmoid(self.mean + self.std * _normal_quantile(u))
+
+    def density(self, t: Tensor, schedule: Schedule) -> Tensor:
+        return _normal_density((torch.logit(t) - self.mean) / self.std) / (self.std * t * (1 - t))
+
+
+@dataclass(frozen=True)
+class LogNormal(TimeLaw):
+    """log(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022, table 1: -1.2, 1.2 at sigma_data 0.5).
+
+    In units of sigma_data = 1 their mean is -1.2 + log 2 = -0.5.
+    """
+
+    mean: float = -0.5
+    std: float = 1.2
+
+    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return schedule.time(-2 * (self.mean + self.std * _normal_quantile(u)))
+
+    def density(self, t: Tensor, schedule: Schedule) -> Tensor:
+        z = (-schedule.log_snr(t) / 2 - self.mean) / self.std
+        return _normal_density(z) / self.std * _slope(schedule, t) / 2
+
+
+TIME_LAWS: dict[str, type[TimeLaw]] = {"uniform": Uniform, "logit-normal": LogitNormal, "log-normal": LogNormal}
+
+
+class Weighting(ABC):
+    """A weight on |x - x_hat|^2 as a function of noise level."""
+
+    @abstractmethod
+    def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
+        """The weight at times t (B,), float64."""
+
+    def on_target(self, t: Tensor, denoiser: RegressionDenoiser) -> Tensor:
+        """The same weight for an error in the network's own target: (B,), float64."""
+        c_out = denoiser.coefficients(t).c_out
+        # where c_out = 0 the network has no say in x_hat, and inf * 0 must not become nan
+        return torch.where(c_out == 0, 0.0, self.on_x(t, denoiser.schedule) * c_out**2)
+
+
+class Plain(Weighting):
+    """No weight on the network's own target (Ho et al. 2020, eq. 14, for eps)."""
+
+    def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
+        return torch.ones_like(wide(t))
+
+    def on_target(self, t: Tensor, denoiser: RegressionDenoiser) -> Tensor:
+        return torch.ones_like(wide(t))
+
+
+@dataclass(frozen=True)
+class MinSNR(Weighting):
+    """min(SNR, gamma) (Hang et al. 2023, section 3.4)."""
+
+    gamma: float = 5.0
+
+    def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
+        return schedule.log_snr(t).exp().clamp(max=self.gamma)
+
+
+@dataclass(frozen=True)
+class SoftMinSNR(Weighting):
+    """SNR gamma / (SNR + gamma), a smooth minimum (Crowson et al. 2024, section 4.3: 4 SNR / (SNR + 4) there)."""
+
+    gamma: float = 5.0
+
+    def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
+        return self.gamma * torch.sigmoid(schedule.log_snr(t) - math.log(self.gamma))
+
+
+@dataclass(frozen=True)
+class EDM(Weighting):
+    """(sigma^2 + d^2) / (sigma d)^2 at sigma = sigma_t / alpha_t (Karras et al. 2022, table 1): 1 / c_out^2 of `edm`."""
+
+    sigma_data: float = 1.0
+
+    def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
+        return schedule.log_snr(t).exp() + 1 / self.sigma_data**2
+
+
+@dataclass(frozen=True)
+class P2(Weighting):
+    """1 / (k + SNR)^gamma on the error of eps (Choi et al. 2022, eq. 8), that is SNR / (k + SNR)^gamma on x."""
+
+    k: float = 1.0
+    gamma: float = 1.0
+
+    def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
+        snr = schedule.log_snr(t).exp()
+        return snr / (self.k + snr) ** self.gamma
+
+
+class VLB(Weighting):
+    """The exact weight of the variational bound in nats, for t uniform; divide by a time law's density otherwise.
+
+    Continuous: -1/2 dSNR/dt (Kingma et al. 2021, eq. 17). On a chain of T steps: T/2 (SNR_{i-1} - SNR_i)
+    (eq. 13-14), the KL between q(x_{i-1} | x_i, x) and p for the variance beta-tilde; at i = 1, where that
+    is infinite, the term belongs to the reconstruction and gets weight 0.
+    """
+
+    def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
+        snr = schedule.log_snr(t).exp()
+        if not schedule.T:
+            return snr * _slope(schedule, t) / 2
+        before = schedule.log_snr((wide(t) - 1 / schedule.T).clamp(min=0)).exp()
+        return torch.where(before.isinf(), 0.0, schedule.T * (before - snr) / 2)
+
+
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    "none": Plain,
+    "min-snr": MinSNR,
+    "soft-min-snr": SoftMinSNR,
+    "edm": EDM,
+    "p2": P2,
+    "vlb": VLB,
+}
+
+
+def weighted_loss(
+    denoiser: RegressionDenoiser, weighting: Weighting, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None
+) -> Tensor:
+    """denoiser.loss times the weight of its noise level: (B,)."""
+    return denoiser.loss(x, t, eps, cond) * weighting.on_target(t, denoiser).to(x)
+
+
+def _slope(schedule: Schedule, t: Tensor) -> Tensor:
+    """-d lambda / dt, by automatic differentiation of the schedule itself."""
+    with torch.enable_grad():
+        t = wide(t).detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(schedule.log_snr(t).sum(), t)
+    return -slope
+
+
+def _normal_quantile(u: Tensor) -> Tensor:
+    # u = 0 would be -inf; 2^-53 is the resolution of u itself
+    return torch.special.ndtri(wide(u).clamp(2.0**-53, 1 - 2.0**-53))
+
+
+def _normal_density(z: Tensor) -> Tensor:
+    return torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)

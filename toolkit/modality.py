@@ -1,0 +1,201 @@
+"""The contract between the core, which knows tensors, and a modality, which knows what they mean.
+
+A modality is one class. `find("image")`, `find("my_package.video")` and `find("./video.py")` all work;
+there is no registry to edit. tests/points.py is a complete one in about 40 lines.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import PIL.Image
+    import torch
+    from torch import Tensor, nn
+
+BUILT_IN = ("image",)
+_MARK = "diffusion-toolkit"
+
+
+class Options(BaseModel):
+    """A typed, strict section of a recipe: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Facts(BaseModel):
+    """What was learned from the data when it was first read; stored in the run, so sampling needs no data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shape: tuple[int, ...]
+    """Of one encoded example, without the batch."""
+    labels: tuple[str, ...] = ()
+    """() = unconditional; index len(labels) is the null label."""
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+    """Of the data before encoding; `encode` removes both, so model space has unit variance."""
+    bounds: tuple[float, float] | None = None
+    """Smallest and largest value an encoded example can have, when there is such a thing."""
+    count: int = 0
+    """Training examples."""
+    rejected: tuple[str, ...] = ()
+    """One line for each file that could not be used, with the reason."""
+    extra: dict[str, int | float | str | bool] = {}
+    """What only this modality needs (channels, sample rate, ...)."""
+
+
+class Examples(NamedTuple):
+    """A batch of raw examples, before `encode`."""
+
+    raw: Tensor
+    """(B, ...), in the modality's own form, e.g. uint8 pixels."""
+    cond: dict[str, Tensor]
+    """Conditions with the batch in front; `label`: (B,) int64 when there are labels."""
+
+
+class Dataset(ABC):
+    """Examples by number, all of a batch at once."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, indices: Tensor) -> Examples:
+        """The examples numbered `indices`: (B,) int64."""
+
+
+class Modality(ABC):
+    """Reads data, says what a network for it is, and turns model space back into files and pictures."""
+
+    name: ClassVar[str]
+    default_recipe: ClassVar[str | Mapping[str, Any]]
+    """What `toolkit train --modality X` trains: a recipe's name ("image/digits") or a recipe as a mapping."""
+    Data: ClassVar[type[Options]]
+    """The [data] section. A field `source` (name or folder) is what --data sets."""
+    Model: ClassVar[type[Options]]
+    """The [model] section."""
+
+    def __init__(self, data: Options, model: Options, facts: Facts | None = None) -> None:
+        """`facts` come from a run that was trained before; without them, call `open` first."""
+        self.data = data
+        self.model = model
+        self._facts = facts
+
+    @property
+    def facts(self) -> Facts:
+        if self._facts is None:
+            raise RuntimeError("the data has not been opened: call open() first")
+        return self._facts
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.facts.shape
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.facts.labels
+
+    def open(self, cache: Path, notify: Callable[[str], None] = print) -> Facts:
+        """Read (or find cached) data, and keep and return what was learned from it.
+
+        Raises DataError with one clear line when there is nothing to train on.
+        """
+        self._facts = self.read_data(cache, notify)
+        return self._facts
+
+    @abstractmethod
+    def read_data(self, cache: Path, notify: Callable[[str], None]) -> Facts:
+        """The work of `open`. After it, `dataset` works. `notify` takes one line for the user."""
+
+    @abstractmethod
+    def dataset(self, split: str) -> Dataset:
+        """`split` is "train" or "test"."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """A new network: forward(x (B, *shape), c_noise (B,), cond dict) -> (B, *shape)."""
+
+    def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """A random variation of training examples `raw`; the default is none."""
+        return raw
+
+    def encode(self, raw: Tensor) -> Tensor:
+        """Raw examples to model space, float32 with mean 0 and variance 1 over the training set."""
+        return (raw.float() - self.facts.mean) / self.facts.std
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Model space to raw examples; `encode` of it is `x` up to quantisation."""
+        return x * self.facts.std + self.facts.mean
+
+    def augment_note(self) -> str:
+        """One line on what `augment` does, for the plan; empty when it does nothing."""
+        return ""
+
+    def read(self, path: Path) -> Tensor:
+        """One raw example from a file, without the batch. Raises DataError."""
+        raise UsageError(f"modality '{self.name}' reads no files")
+
+    @abstractmethod
+    def write(self, raw: Tensor, folder: Path, stems: Sequence[str]) -> list[Path]:
+        """Save raw examples (B, ...) as single files folder/stem.*, and return their paths."""
+
+    @abstractmethod
+    def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
+        """One picture that shows the raw examples (B, ...) together."""
+
+
+def find(name: str) -> type[Modality]:
+    """The modality called `name`: "image" (ours), "./video.py" (a file) or "my_package.video" (a module).
+
+    Raises UsageError when there is none, or when a foreign package called `modalities` is in the way.
+    """
+    if name.endswith(".py") or "/" in name:
+        module = _from_file(Path(name).expanduser())
+    elif name in BUILT_IN:
+        module = _ours(name)
+    else:
+        module = _from_module(name)
+    local = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, Modality) and c is not Modality]
+    found = [c for c in local if c.__module__ == module.__name__] or local
+    if len(found) != 1:
+        raise UsageError(f"'{name}' must define one Modality class, and defines {len(found)}")
+    return found[0]
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"no such modality file: {path}")
+    spec = importlib.util.spec_from_file_location(f"toolkit_modality_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _ours(name: str) -> Any:
+    package = importlib.import_module("modalities")
+    if getattr(package, "PROJECT", None) != _MARK:
+        where = getattr(package, "__file__", None) or list(getattr(package, "__path__", ["?"]))[0]
+        raise UsageError(f"a foreign package called 'modalities' ({where}) hides ours; uninstall it or use a fresh venv")
+    return importlib.import_module(f"modalities.{name}")
+
+
+def _from_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        known = ", ".join(BUILT_IN)
+        raise UsageError(f"no modality '{name}' ({error}); known: {known}, or a path to a .py file") from None

@@ -1,0 +1,37 @@
+"""Where shipped files, the user's data and the cache are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from toolkit.errors import DataError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped(kind: str) -> Path:
+    """The folder `recipes` or `assets`: inside the installed wheel first, then beside the checkout."""
+    for folder in (_PACKAGE / kind, _PACKAGE.parent / kind):
+        if folder.is_dir():
+            return folder
+    raise DataError(f"the installation has no '{kind}' folder (looked beside {_PACKAGE}); reinstall diffusion-toolkit")
+
+
+def cache() -> Path:
+    """The only folder outside a run that is ever written: TOOLKIT_CACHE, or the system's cache folder."""
+    if os.environ.get("TOOLKIT_CACHE"):
+        return Path(os.environ["TOOLKIT_CACHE"]).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "diffusion-toolkit"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "diffusion-toolkit"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffusion-toolkit"
+
+
+def data_root() -> Path:
+    """Where named data sets are looked for and downloaded to: TOOLKIT_DATA, or a folder in the cache."""
+    if os.environ.get("TOOLKIT_DATA"):
+        return Path(os.environ["TOOLKIT_DATA"]).expanduser()
+    return cache() / "data"
