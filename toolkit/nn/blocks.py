@@ -1,0 +1,119 @@
+"""Leaves that networks of one, two or three dimensions share. Tensors are (B, C, *space)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def Conv(  # noqa: N802 (it builds a module, as a class would)
+    dims: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1, bias: bool = True
+) -> nn.Module:
+    """A convolution over `dims` dimensions that keeps the size (divided by `stride`): (B, C, *) -> (B, C', *).
+
+    For an even kernel the stride must divide it, as in a stem with kernel = 2 stride.
+    """
+    span = dilation * (kernel - 1) + 1
+    return _CONVOLUTIONS[dims](
+        channels_in, channels_out, kernel, stride=stride, padding=(span - stride + 1) // 2, dilation=dilation, bias=bias
+    )
+
+
+def zero(module: nn.Module) -> nn.Module:
+    """`module` with all parameters set to 0: a branch that starts as nothing."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation (Wu and He 2018) with groups of at least 8 channels, 32 groups at most."""
+    groups = next(g for g in range(min(32, max(1, channels // 8)), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+class ResBlock(nn.Module):
+    """x + conv(silu(FiLM(norm(conv(silu(norm(x))))))): (B, C, *) -> (B, C', *).
+
+    FiLM (Perez et al. 2018) scales and shifts by a linear function of `emb` (B, E), as in Dhariwal and Nichol
+    (2021). The second convolution starts at zero, so a new block is its skip. `dilations`: of the two convolutions.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        channels_in: int,
+        channels_out: int,
+        embedding: int,
+        kernel: int = 3,
+        dilations: tuple[int, int] = (1, 1),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(channels_in)
+        self.conv1 = Conv(dims, channels_in, channels_out, kernel, dilation=dilations[0])
+        self.film = nn.Linear(embedding, 2 * channels_out)
+        self.norm2 = norm(channels_out)
+        self.conv2 = zero(Conv(dims, channels_out, channels_out, kernel, dilation=dilations[1]))
+        self.dropout = dropout
+        self.skip = Conv(dims, channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(functional.silu(self.norm1(x)))
+        scale, shift = self.film(emb).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        h = functional.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        if self.dropout and self.training:
+            h = functional.dropout(h, self.dropout)
+        output: Tensor = self.skip(x) + self.conv2(h)
+        return output
+
+
+class Attention(nn.Module):
+    """x + self-attention over all positions (Vaswani et al. 2017): (B, C, *) -> (B, C, *)."""
+
+    def __init__(self, dims: int, channels: int, heads: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads or max(1, channels // 64)
+        if channels % self.heads:
+            raise ValueError(f"{channels} channels cannot be divided among {self.heads} heads")
+        self.norm = norm(channels)
+        self.qkv = Conv(dims, channels, 3 * channels, 1)
+        self.out = zero(Conv(dims, channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(x)).reshape(len(x), 3, self.heads, x.shape[1] // self.heads, -1)
+        q, k, v = qkv.transpose(-1, -2).unbind(1)
+        h = functional.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(x.shape)
+        output: Tensor = x + self.out(h)
+        return output
+
+
+class Downsample(nn.Module):
+    """A strided convolution with kernel 2 * stride (3 for stride 1), so that windows overlap: (B, C, L) -> (B, C', L / stride)."""
+
+    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 2) -> None:
+        super().__init__()
+        self.conv = Conv(dims, channels_in, channels_out, 2 * stride if stride > 1 else 3, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.conv(x)
+        return output
+
+
+class Upsample(nn.Module):
+    """Nearest neighbours, then a convolution: (B, C, L) -> (B, C', stride * L).
+
+    A transposed convolution would leave a grid at multiples of the stride (Odena et al. 2016).
+    """
+
+    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 2, kernel: int = 3) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = Conv(dims, channels_in, channels_out, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.conv(functional.interpolate(x, scale_factor=float(self.stride), mode="nearest"))
+        return output

@@ -1,0 +1,124 @@
+"""One UNet for any number of dimensions (Ronneberger et al. 2015; Ho et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toolkit.nn.blocks import Attention, Conv, Downsample, ResBlock, Upsample, norm, zero
+from toolkit.nn.embedding import LabelEmbedding, NoiseEmbedding
+
+
+class Level(nn.Module):
+    """Residual blocks in a row, each with attention after it or not."""
+
+    def __init__(self, blocks: Sequence[ResBlock], attention: Sequence[Attention]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.attention = nn.ModuleList(attention)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        for i, block in enumerate(self.blocks):
+            x = block(x, emb)
+            if i < len(self.attention):
+                x = self.attention[i](x)
+        return x
+
+
+class UNet(nn.Module):
+    """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); cond["label"] is (B,) int64 when labels > 0.
+
+    widths      channels of each level, finest first
+    blocks      residual blocks a level, down and up
+    strides     between neighbouring levels, len(widths) - 1
+    stem        stride of the first convolution: the finest level works on space / stem, and a thin tail of
+                `tail` channels at full size puts back the detail that the stem threw away
+    attention   the levels (by index, negative ones too) that have attention
+    dilations   taken in turn by the convolutions of the blocks of a level
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        channels: int,
+        widths: Sequence[int],
+        blocks: int = 2,
+        strides: Sequence[int] | None = None,
+        stem: int = 1,
+        tail: int = 16,
+        attention: Sequence[int] = (-1,),
+        dilations: Sequence[int] = (1,),
+        kernel: int = 3,
+        labels: int = 0,
+        embedding: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        depth = len(widths)
+        strides = list(strides) if strides is not None else [2] * (depth - 1)
+        if len(strides) != depth - 1:
+            raise ValueError(f"{depth} widths need {depth - 1} strides, got {len(strides)}")
+        self.divisor = stem
+        """Every side of space must be a multiple of this."""
+        for stride in strides:
+            self.divisor *= stride
+        attended = {level % depth for level in attention}
+        embedding = embedding or 2 * max(widths)
+        self.noise = NoiseEmbedding(embedding)
+        self.label = LabelEmbedding(labels, embedding) if labels else None
+
+        def level(inputs: Sequence[int], width: int, index: int) -> Level:
+            rate = cycle(dilations)
+            return Level(
+                [ResBlock(dims, c, width, embedding, kernel, (next(rate), next(rate)), dropout) for c in inputs],
+                [Attention(dims, width) for _ in inputs] if index in attended else [],
+            )
+
+        self.stem = Downsample(dims, channels, widths[0], stem) if stem > 1 else Conv(dims, channels, widths[0], kernel)
+        self.down, self.shrink, self.grow, self.up = (nn.ModuleList() for _ in range(4))
+        for i, width in enumerate(widths):
+            self.down.append(level([width] * blocks, width, i))
+            self.up.append(level([2 * width] + [width] * (blocks - 1), width, i))
+            if i + 1 < depth:
+                self.shrink.append(Downsample(dims, width, widths[i + 1], strides[i]))
+                self.grow.append(Upsample(dims, widths[i + 1], width, strides[i]))
+        self.middle = ResBlock(dims, widths[-1], widths[-1], embedding, kernel, dropout=dropout)
+        self.norm = norm(widths[0])
+        if stem > 1:
+            self.expand: nn.Module | None = Upsample(dims, widths[0], tail, stem)
+            self.last = nn.Sequential(Conv(dims, tail + channels, tail, kernel), nn.SiLU())
+            self.head = zero(Conv(dims, tail, channels, kernel))
+        else:
+            self.expand, self.last = None, nn.Sequential()
+            self.head = zero(Conv(dims, widths[0], channels, kernel))
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        if any(side % self.divisor for side in x.shape[2:]):
+            raise ValueError(f"every side of {tuple(x.shape[2:])} must be a multiple of {self.divisor}")
+        emb = self.noise(c_noise)
+        if self.label is not None:
+            null = torch.full_like(c_noise, self.label.num_embeddings - 1, dtype=torch.int64)
+            emb = emb + self.label(cond.get("label", null))
+        emb = functional.silu(emb)
+
+        h = self.stem(x)
+        kept = []
+        for i, level in enumerate(self.down):
+            h = level(h, emb)
+            kept.append(h)
+            if i < len(self.shrink):
+                h = self.shrink[i](h)
+        h = self.middle(h, emb)
+        for i in reversed(range(len(self.up))):
+            h = self.up[i](torch.cat([h, kept[i]], dim=1), emb)
+            if i > 0:
+                h = self.grow[i - 1](h)
+        h = functional.silu(self.norm(h))
+        if self.expand is not None:
+            h = self.last(torch.cat([functional.silu(self.expand(h)), x.to(h)], dim=1))
+        output: Tensor = self.head(h)
+        return output
