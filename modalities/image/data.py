@@ -1,0 +1,130 @@
+"""From a source's name to its pictures, decoded, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modalities.image import cache, folder, named, picture, shards
+from modalities.image.cache import Corpus
+from modalities.image.folder import Entry, Listing
+from modalities.image.options import Data
+from toolkit import paths
+from toolkit.errors import DataError
+from toolkit.modality import Dataset, Examples
+
+DEFAULT_SIZE = 32
+LARGEST_KEPT = 64
+_PROBED = 256
+_SHOWN = 5
+
+
+class Pictures(Dataset):
+    """One split of a corpus."""
+
+    def __init__(self, corpus: Corpus, test: bool) -> None:
+        self._pixels = np.asarray(corpus.pixels)  # a plain view: memmap's own indexing is slower
+        self._rows = np.flatnonzero(corpus.test == test)
+        self._labels = corpus.labels if corpus.names else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: Tensor) -> Examples:
+        """raw: (B, C, H, W) uint8; cond: label (B,) int64, when the pictures have labels."""
+        rows = self._rows[indices.numpy()]
+        raw = torch.from_numpy(self._pixels[rows])
+        cond = {} if self._labels is None else {"label": torch.from_numpy(self._labels[rows])}
+        return Examples(raw, cond)
+
+
+def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Corpus:
+    """The pictures of options.source; folders and shards are decoded once and kept in cache_folder/image.
+
+    Raises DataError when there is no such source or no readable training picture in it, StorageError when the
+    cache cannot be written.
+    """
+    if options.source in named.NAMES:
+        return named.load(options, notify)
+    source = _locate(options.source)
+    try:
+        tars = shards.find(source)
+    except OSError as error:
+        raise DataError(f"{source} cannot be listed: {error.strerror or error}") from None
+    listing = None if tars else folder.scan(source)  # of shards, the files' own sizes and times are enough
+    signature = shards.signature(tars) if listing is None else listing.signature
+    asked = {"size": options.size, "channels": options.channels, "limit": options.limit}
+    home = cache_folder / "image" / cache.key(signature, source=str(source), **asked)
+    corpus = cache.load(home)
+    if corpus is None:
+        corpus = _decode(listing or shards.scan(tars), source, options, home, notify)
+    _report_rejected(corpus.rejected, len(corpus.pixels), notify)
+    if corpus.test.all():
+        raise DataError(f"no readable training picture in {source}: all {len(corpus.pixels)} belong to the test split")
+    return corpus
+
+
+def _locate(name: str) -> Path:
+    """The folder or .tar file that `name` means. Raises DataError."""
+    for make in (lambda: Path(name).expanduser(), lambda: paths.data_root() / name):
+        try:
+            path = make()
+            if path.is_dir() or (path.is_file() and path.suffix.lower() == ".tar"):
+                return path.resolve()
+            if path.is_file():
+                raise DataError(f"{path} is a file; --data takes the folder it is in")
+        except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, ~ of an unknown user
+            raise DataError(f"no such folder: {picture.printable(name)[:200]} ({error})") from None
+    known = ", ".join(named.NAMES)
+    raise DataError(f"no such folder: {name} (nor in {paths.data_root()}, nor a data set: {known})")
+
+
+def _decode(listing: Listing, source: Path, options: Data, home: Path, notify: Callable[[str], None]) -> Corpus:
+    for note in listing.notes:
+        notify(note)
+    if not listing.entries and not listing.rejected:
+        raise DataError(f"no picture in {source}: {_what_else(listing)}")
+    listing.entries = folder.thin(listing.entries, options.limit)
+    size = options.size or default_size(listing.entries)
+    channels = None if options.channels == "auto" else options.channels
+    corpus = cache.build(listing, size, channels, home, notify)
+    if corpus is None:
+        count, first = len(listing.rejected), sorted(listing.rejected)[0]
+        raise DataError(f"no readable picture in {source}: {count} tried, for example {first}")
+    return corpus
+
+
+def default_size(entries: Sequence[Entry]) -> int:
+    """The pictures' own side when all (of 256 spread evenly) are equal squares that `size` would allow, else 32."""
+    sizes = set()
+    with picture.quiet():
+        for i in np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int)):
+            try:
+                with cache.open_entry(entries[i]) as stream:
+                    sizes.add(picture.dimensions(stream))
+            except Exception:  # it is rejected, with the reason, when it is decoded
+                continue
+    width, height = sizes.pop() if len(sizes) == 1 else (0, 0)
+    return width if width == height and 8 <= width <= LARGEST_KEPT and width % 4 == 0 else DEFAULT_SIZE
+
+
+def _what_else(listing: Listing) -> str:
+    if not listing.ignored:
+        return "it is empty"
+    endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in listing.ignored.most_common(4))
+    return f"only other files ({picture.printable(endings)}); PNG, JPEG, WEBP, BMP, TIFF and GIF are read"
+
+
+def _report_rejected(rejected: Sequence[str], count: int, notify: Callable[[str], None]) -> None:
+    """One line that sums up, and the first few files."""
+    if not rejected:
+        return
+    notify(f"{len(rejected)} of {len(rejected) + count} files could not be read and are left out:")
+    for line in rejected[:_SHOWN]:
+        notify(f"  {line}")
+    if len(rejected) > _SHOWN:
+        notify(f"  ... and {len(rejected) - _SHOWN} more; facts.json of the run lists them")

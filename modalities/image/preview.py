@@ -1,0 +1,128 @@
+"""Many pictures in one: a grid, a strip from noise to picture, an animation."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from PIL import ImageDraw, ImageFont
+from torch import Tensor
+
+from toolkit.errors import StorageError
+
+GAP = 2
+READABLE = 64
+"""Pictures are enlarged by a whole factor while they stay within so many pixels."""
+_BACKGROUND = 72
+_INK = 232
+_CAPTION_LETTERS = 14
+
+
+def grid(
+    raw: Tensor, labels: Sequence[str] = (), columns: int | None = None, order: Sequence[str] = ()
+) -> PIL.Image.Image:
+    """The pictures raw: (B, C, H, W) uint8 side by side; the result is grey or RGB as they are.
+
+    labels: one for each picture, or none. Pictures with equal labels share rows, which are captioned with the label;
+    when most labels occur once, there are no captions and the order is kept. order: of the labels, from top to
+    bottom; by default as they first occur.
+    """
+    if raw.ndim != 4 or len(raw) == 0:
+        raise ValueError(f"a grid needs pictures (B, C, H, W), not {tuple(raw.shape)}")
+    if labels and len(labels) != len(raw):
+        raise ValueError(f"{len(labels)} labels for {len(raw)} pictures")
+    square = math.ceil(math.sqrt(len(raw)))
+    names = [name for name in dict.fromkeys([*order, *labels]) if name in set(labels)]
+    if not names or 2 * len(names) > len(raw):
+        return _table(raw, _wrap(list(range(len(raw))), columns or square), [])
+    groups = [[i for i, label in enumerate(labels) if label == name] for name in names]
+    columns = columns or min(max(map(len, groups)), max(square, 8))
+    rows: list[list[int]] = []
+    captions: list[str] = []
+    for name, group in zip(names, groups, strict=True):
+        wrapped = _wrap(group, columns)
+        rows += wrapped
+        captions += [name] + [""] * (len(wrapped) - 1)
+    return _table(raw, rows, captions)
+
+
+def strip(raw_sequence: Tensor, columns: int = 10) -> PIL.Image.Image:
+    """How samples came to be: raw_sequence (T, B, C, H, W) uint8, a row for each sample, from noise to picture.
+
+    Of T steps `columns` are shown, evenly spaced, the first and the last always.
+    """
+    if raw_sequence.ndim != 5 or 0 in raw_sequence.shape[:2]:
+        raise ValueError(f"a strip needs pictures (T, B, C, H, W), not {tuple(raw_sequence.shape)}")
+    steps = len(raw_sequence)
+    shown = torch.linspace(0, steps - 1, min(columns, steps)).round().long()
+    pictures = raw_sequence[shown].transpose(0, 1).flatten(0, 1)
+    return _table(pictures, _wrap(list(range(len(pictures))), len(shown)), [])
+
+
+def gif(frames: Sequence[PIL.Image.Image], path: Path, frame_ms: int = 80, hold_ms: int = 1600) -> Path:
+    """Save `frames` as a looping animation that rests on the last one, and return `path`. Raises StorageError."""
+    if not frames:
+        raise ValueError("an animation needs at least one frame")
+    durations = [frame_ms] * (len(frames) - 1) + [hold_ms]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=list(frames[1:]), duration=durations, loop=0)
+    return save(buffer.getvalue(), path)
+
+
+def save(content: bytes, path: Path) -> Path:
+    """Write a whole file or none, and return `path`. Raises StorageError."""
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; free some space or choose --out") from None
+    return path
+
+
+def to_image(raw: Tensor) -> PIL.Image.Image:
+    """(C, H, W) uint8, C = 1 or 3, to a grey or RGB picture."""
+    array = raw.cpu().numpy()
+    return PIL.Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+
+
+def _wrap(items: list[int], columns: int) -> list[list[int]]:
+    return [items[i : i + columns] for i in range(0, len(items), columns)]
+
+
+def _table(raw: Tensor, rows: list[list[int]], captions: list[str]) -> PIL.Image.Image:
+    """Pictures `rows` of `raw` on a grey ground, enlarged, with captions at the left."""
+    channels, height, width = raw.shape[1:]
+    factor = max(1, READABLE // max(height, width))
+    cell_height, cell_width = factor * height + GAP, factor * width + GAP
+    texts = [_fitting(caption) for caption in captions]
+    font = ImageFont.load_default()
+    margin = math.ceil(max((font.getlength(text) for text in texts), default=-8)) + 8
+    shape = (channels, len(rows) * cell_height + GAP, margin + max(map(len, rows)) * cell_width + GAP)
+    canvas = torch.full(shape, _BACKGROUND, dtype=torch.uint8)
+    large = raw.cpu().repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    for i, row in enumerate(rows):
+        for j, number in enumerate(row):
+            top, left = GAP + i * cell_height, margin + GAP + j * cell_width
+            canvas[:, top : top + factor * height, left : left + factor * width] = large[number]
+    image = to_image(canvas)
+    draw = ImageDraw.Draw(image)
+    for i, text in enumerate(texts):
+        middle = GAP + i * cell_height + factor * height // 2
+        draw.text((4, middle - 6), text, fill=_INK if channels == 1 else (_INK,) * 3, font=font)
+    return image
+
+
+def _fitting(caption: str) -> str:
+    """Short enough for a margin, in characters that every build of the default font has."""
+    text = caption.encode("latin-1", "replace").decode("latin-1")
+    return text if len(text) <= _CAPTION_LETTERS else text[: _CAPTION_LETTERS - 2] + ".."
