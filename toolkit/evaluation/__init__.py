@@ -1,0 +1,1 @@
+"""Is it good? Distances between sets of features. Knows features, not modalities."""
