@@ -1,0 +1,141 @@
+"""The loop: randomness by position, exact repetition, what a bad step may change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from toolkit.diffusion import RectifiedFlow, RegressionDenoiser
+from toolkit.training.batches import Batches
+from toolkit.training.loop import Config, State, batch_loss, fit, start
+
+
+class Net(nn.Module):
+    """A small network with every kind of parameter the loop treats in its own way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 16)
+        self.label = nn.Embedding(3, 16)
+        self.outer = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: dict[str, Tensor]) -> Tensor:
+        h = self.inner(torch.cat([x, c_noise[:, None]], 1)) + self.label(cond["label"])
+        output: Tensor = self.outer(torch.tanh(h))
+        return output
+
+
+DATA = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+CONFIG = Config(steps=12, batch=8, lr=1e-2, warmup=3)
+
+
+def batches(step: int, positions: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+    at = torch.tensor([(step * 8 + p) % 64 for p in positions])
+    return DATA[at], {"label": at % 3}
+
+
+def fresh(config: Config = CONFIG) -> State:
+    torch.manual_seed(0)
+    return start(RegressionDenoiser(Net(), RectifiedFlow(), "flow"), config)
+
+
+def tensors(state: State) -> dict[str, Tensor]:
+    return {f"{g}/{k}": v.clone() for g, group in state.groups().items() for k, v in group.items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 11])
+def test_resuming_gives_the_same_bits(cut: int) -> None:
+    whole = fresh()
+    losses = [done.loss.hex() for done in fit(batches, CONFIG, whole)]
+    first = fresh()
+    steps = fit(batches, CONFIG, first)
+    half = [next(steps).loss.hex() for _ in range(cut)]
+    second = fresh()
+    second.restore({k: {n: t.clone() for n, t in g.items()} for k, g in first.groups().items()}, first.facts())
+    half += [done.loss.hex() for done in fit(batches, CONFIG, second)]
+    assert half == losses
+    assert same(tensors(whole), tensors(second))
+    assert "optimizer/inner.weight/exp_avg_sq" in tensors(whole)
+
+
+def test_accumulating_is_one_large_batch() -> None:
+    once, thrice = fresh(), fresh()
+    config = replace(CONFIG, accumulate=4)
+    a = [done.loss for done in fit(batches, CONFIG, once)]
+    b = [done.loss for done in fit(batches, config, thrice)]
+    assert a == pytest.approx(b, rel=1e-5)
+    gap = max(float((x - y).detach().abs().max()) for x, y in zip(once.denoiser.parameters(), thrice.denoiser.parameters(), strict=True))
+    assert 0 < gap < 1e-5
+
+
+def test_two_ranks_hold_the_batch_of_one() -> None:
+    state = fresh()
+    whole = batch_loss(batches, CONFIG, state.denoiser, 3, range(8))
+    halves = [batch_loss(batches, CONFIG, state.denoiser, 3, part) for part in (range(4), range(4, 8))]
+    assert float((sum(halves) / 2 - whole).detach().abs()) < 1e-6
+
+
+@pytest.mark.parametrize("where", ["data", "weight"])
+def test_a_bad_step_changes_nothing(where: str) -> None:
+    def poisoned(step: int, positions: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        x, cond = batches(step, positions)
+        return (x * float("nan") if step == 4 else x), cond
+
+    state = fresh()
+    steps = fit(poisoned if where == "data" else batches, CONFIG, state)
+    for _ in range(4):
+        next(steps)
+    if where == "weight":
+        with torch.no_grad():
+            state.denoiser.net.outer.bias.fill_(float("inf"))  # type: ignore[union-attr]
+    before = tensors(state)
+    bad = next(steps)
+    assert not bad.taken and state.bad == 1 and state.updates == 4 and state.step == 5
+    after = tensors(state)
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    if where == "data":
+        assert next(steps).taken and state.bad == 0 and state.updates == 5
+        assert all(bool(v.isfinite().all()) for v in tensors(state).values())
+
+
+def test_learning_rate() -> None:
+    config = Config(steps=100, lr=2.0, warmup=10)
+    rates = [config.lr_at(i) for i in range(101)]
+    assert rates[0] == pytest.approx(0.2, rel=1e-3)
+    assert rates[50] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.0)
+    assert max(rates) < 2.0 and rates.index(max(rates)) == 9
+    assert replace(config, decay="constant").lr_at(77) == 2.0
+
+
+def test_decay_spares_biases_and_embeddings() -> None:
+    groups = {g["weight_decay"]: set(g["names"]) for g in fresh(replace(CONFIG, weight_decay=0.3)).optimizer.param_groups}
+    assert groups == {0.3: {"inner.weight", "outer.weight"}, 0.0: {"inner.bias", "outer.bias", "label.weight"}}
+
+
+class FakeData:
+    def __len__(self) -> int:
+        return 10
+
+
+class FakeModality:
+    labels = ("a", "b")
+
+
+def test_an_epoch_visits_everything_once_and_the_next_in_another_order() -> None:
+    source = Batches(FakeModality(), FakeData(), total=4, seed=3, label_drop=0)  # type: ignore[arg-type]
+    seen = torch.cat([source.indices(step, range(4)) for step in range(5)]).tolist()
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    again = Batches(FakeModality(), FakeData(), total=4, seed=3, label_drop=0)  # type: ignore[arg-type]
+    assert again.indices(3, [1, 2]).tolist() == seen[13:15]
+    other = Batches(FakeModality(), FakeData(), total=4, seed=4, label_drop=0)  # type: ignore[arg-type]
+    assert torch.cat([other.indices(step, range(4)) for step in range(5)]).tolist() != seen

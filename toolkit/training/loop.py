@@ -1,0 +1,196 @@
+"""The training loop, a generator: the caller logs, draws, saves and stops."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.diffusion.denoiser import RegressionDenoiser
+from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted_loss
+from toolkit.diffusion.randomness import normal, stratified, uniform
+from toolkit.training.ema import PowerEMA
+from toolkit.training.precision import autocast
+
+BatchSource = Callable[[int, Sequence[int]], tuple[Tensor, dict[str, Tensor]]]
+"""(step, positions in the global batch) -> x (B, *) in model space, conditions."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `fit` needs to know; the recipe's [train] and [diffusion] sections with names resolved."""
+
+    steps: int
+    batch: int = 128
+    """Examples of one optimiser step."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, when it does not fit at once."""
+    lr: float = 1e-3
+    warmup: int = 200
+    decay: str = "cosine"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema: tuple[float, ...] = (0.05, 0.10)
+    seed: int = 0
+    time_law: TimeLaw = field(default_factory=Uniform)
+    weighting: Weighting = field(default_factory=Plain)
+    stratified: bool = True
+    dtype: torch.dtype | None = None
+    """Autocast to this, or None for float32."""
+    channels_last: bool = False
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step `step` (0-based): linear warm-up, then cosine to 0 or constant."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        if self.decay == "constant":
+            return self.lr * rise
+        return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, self.steps))))
+
+
+@dataclass
+class State:
+    """All that changes in training; its dicts of tensors are what a checkpoint holds."""
+
+    denoiser: RegressionDenoiser
+    optimizer: torch.optim.Optimizer
+    ema: PowerEMA
+    step: int = 0
+    """Optimiser steps tried."""
+    updates: int = 0
+    """Optimiser steps taken: those with a finite loss and gradient."""
+    bad: int = 0
+    """Steps left out in a row."""
+    lr_factor: float = 1.0
+    """Lowered after a rollback."""
+
+    def groups(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors by checkpoint file: model, ema, optimizer."""
+        names = [name for name, _ in self.denoiser.net.named_parameters()]
+        slots = self.optimizer.state_dict()["state"]
+        order = [name for group in self.optimizer.param_groups for name in group["names"]]
+        assert sorted(order) == sorted(names)
+        moments = {f"{order[i]}/{key}": value for i, slot in slots.items() for key, value in slot.items()}
+        return {"model": dict(self.denoiser.net.state_dict()), "ema": self.ema.state_dict(), "optimizer": moments}
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers by name: the checkpoint's state.json."""
+        return {"step": self.step, "updates": self.updates, "bad": self.bad, "lr_factor": self.lr_factor}
+
+    def restore(self, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
+        """Take over a checkpoint's tensors and numbers."""
+        self.denoiser.net.load_state_dict(groups["model"])
+        self.ema.load_state_dict(groups["ema"])
+        order = [name for group in self.optimizer.param_groups for name in group["names"]]
+        named = dict(self.denoiser.net.named_parameters())
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in groups["optimizer"].items():
+            name, slot = key.rsplit("/", 1)
+            if value.shape == named[name].shape:
+                # the fused kernel walks parameter and moment together, so they must be laid out alike
+                value = torch.empty_like(named[name], dtype=value.dtype).copy_(value)
+            slots.setdefault(order.index(name), {})[slot] = value.detach()
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        self.step, self.updates = int(facts["step"]), int(facts["updates"])
+        self.bad, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser step, as `fit` yields it."""
+
+    step: int
+    """Steps done, counting this one."""
+    loss: float
+    """Mean over the batch, before the step."""
+    lr: float
+    grad_norm: float
+    seconds: float
+    taken: bool
+    """False when the loss or the gradient was not finite, and nothing was changed."""
+
+
+def start(denoiser: RegressionDenoiser, config: Config) -> State:
+    """A fresh optimiser and EMA for a denoiser; decay only on matrices, not on biases, norms and embeddings."""
+    if config.channels_last:
+        # before the optimiser sees the parameters: its moments take over their layout
+        denoiser.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    groups: dict[bool, list[tuple[str, nn.Parameter]]] = {True: [], False: []}
+    embeddings = {id(m.weight) for m in denoiser.net.modules() if isinstance(m, nn.Embedding)}
+    for name, parameter in denoiser.net.named_parameters():
+        groups[parameter.ndim > 1 and id(parameter) not in embeddings].append((name, parameter))
+    optimizer = torch.optim.AdamW(
+        [
+            {
+                "params": [parameter for _, parameter in members],
+                "names": [name for name, _ in members],
+                "weight_decay": config.weight_decay if decayed else 0.0,
+            }
+            for decayed, members in groups.items()
+            if members
+        ],
+        lr=config.lr,
+        betas=config.betas,
+        fused=True,
+    )
+    return State(denoiser, optimizer, PowerEMA(dict(denoiser.net.named_parameters()), config.ema))
+
+
+def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress]:
+    """Train `state.denoiser` in place from state.step to config.steps, yielding after every step.
+
+    Everything random is a function of (seed, step, position), so stopping after any step and calling `fit`
+    again with the restored state gives the same parameters, EMA and optimiser, bit for bit on one machine.
+    A step whose loss or gradient is not finite changes nothing (`Progress.taken` is False).
+    """
+    net = state.denoiser.net
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    named = dict(net.named_parameters())
+    while state.step < config.steps:
+        began = time.perf_counter()
+        net.train()
+        loss = 0.0
+        for part in range(config.accumulate):
+            positions = range(config.batch)[part :: config.accumulate]
+            value = batch_loss(batches, config, state.denoiser, state.step, positions) / config.accumulate
+            value.backward()
+            loss += float(value.detach())
+        norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
+        lr = config.lr_at(state.step) * state.lr_factor
+        taken = math.isfinite(loss) and math.isfinite(norm)
+        if taken:
+            for group in state.optimizer.param_groups:
+                group["lr"] = lr
+            state.optimizer.step()
+            state.updates += 1
+            state.ema.update(state.updates, named)
+        state.optimizer.zero_grad()
+        state.step += 1
+        state.bad = 0 if taken else state.bad + 1
+        yield Progress(state.step, loss, lr, norm, time.perf_counter() - began, taken)
+
+
+def batch_loss(
+    batches: BatchSource, config: Config, denoiser: RegressionDenoiser, step: int, positions: Sequence[int]
+) -> Tensor:
+    """Mean weighted loss of the examples at `positions` of the global batch of step `step` (0-based)."""
+    x, cond = batches(step, positions)
+    if config.stratified:
+        u = stratified(config.seed, "time", positions, config.batch, step)
+    else:
+        u = uniform(config.seed, "time", positions, step)
+    t = config.time_law.time(u, denoiser.schedule)
+    eps = normal(config.seed, "noise", positions, x.shape[1:], step)
+    device = next(denoiser.net.parameters()).device
+    x, t, eps = x.to(device), t.to(device), eps.to(device)
+    cond = {name: value.to(device) for name, value in cond.items()}
+    if config.channels_last and x.ndim == 4:
+        x, eps = (a.contiguous(memory_format=torch.channels_last) for a in (x, eps))
+    with autocast(device, config.dtype):
+        return weighted_loss(denoiser, config.weighting, x, t, eps, cond).mean()

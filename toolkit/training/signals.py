@@ -1,0 +1,50 @@
+"""Ctrl-C, SIGTERM and SIGUSR1 as wishes that the training loop looks at between steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+
+_STOP = ("SIGINT", "SIGTERM", "SIGHUP")
+_SAVE = ("SIGUSR1",)
+
+
+class Signals:
+    """While entered, signals set flags instead of ending the process; a second Ctrl-C ends it at once.
+
+    Outside the main thread Python delivers no signals, and this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.stop: int | None = None
+        """Number of the signal that asked to stop."""
+        self.save = False
+        """Whether a checkpoint was asked for (SIGUSR1)."""
+        self._before: dict[int, object] = {}
+        self._owner = os.getpid()
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for name in (*_STOP, *_SAVE):
+                number = getattr(signal, name, None)
+                if number is not None:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # a worker process: its parent decides
+            return
+        if number in {getattr(signal, name, None) for name in _SAVE}:
+            self.save = True
+        elif self.stop is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            self.stop = number

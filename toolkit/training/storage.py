@@ -1,0 +1,111 @@
+"""Files that are there whole or not at all, whatever kills the process, the disk or the power.
+
+Every write goes through `os.open`, `os.write`, `os.fsync` and `os.rename` in plain sight, so the tests can stop
+it after any of them. Nothing here knows what a file means.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from toolkit.errors import StorageError, ToolkitError
+
+_PIECE = 4 << 20
+"""Bytes hashed and written at a time."""
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NO_FOLDER_SYNC = {errno.EINVAL, getattr(errno, "ENOTSUP", errno.EINVAL)}
+
+
+def create(path: Path, chunks: Iterable[Any]) -> tuple[int, str]:
+    """Write the new file `path` from byte-like `chunks` and flush it to the disk.
+
+    Returns its size in bytes and its sha256 in hex. The mode is 0666 & ~umask. Raises OSError, also when `path` exists.
+    """
+    digest, size = hashlib.sha256(), 0
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        for chunk in chunks:
+            whole = memoryview(chunk)
+            for start in range(0, len(whole), _PIECE):
+                piece = whole[start : start + _PIECE]
+                digest.update(piece)
+                size += len(piece)
+                while piece:
+                    piece = piece[os.write(fd, piece) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return size, digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable; where the system has no such call (Windows), do nothing."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(fd)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes a file in `folder` (or where it will be) may take. Raises OSError."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+@contextmanager
+def writing(what: str, folder: Path, needed: int) -> Iterator[None]:
+    """Turn any OSError inside into a StorageError that says what was being written (`needed` bytes) and where."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        line = f"cannot write {what} in {folder}: {reason}"
+        if error.errno in _FULL:
+            with suppress(OSError):
+                line += f"; {needed:,} bytes needed, {free_bytes(folder):,} bytes free; make room and run again"
+        raise StorageError(f"{line}; everything written before is intact") from error
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, replacing what is there in one step. Raises StorageError, and then nothing has changed."""
+    staged = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    with writing(path.name, path.parent, len(data)):
+        try:
+            create(staged, [data])
+            os.replace(staged, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(staged)
+            raise
+        sync_folder(path.parent)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """`write_bytes_atomic` of UTF-8. What is not Unicode (undecodable file names) is written as a \\u escape."""
+    write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json_atomic(path: Path, data: Any) -> None:
+    """`write_text_atomic` of JSON that people can read. Raises ToolkitError when `data` is no JSON (NaN is none)."""
+    try:
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ToolkitError(f"cannot write {path.name}: {error}") from error
+    write_text_atomic(path, text + "\n")
