@@ -45,7 +45,8 @@ def main() -> None:
     test, train = real.dataset("test"), real.dataset("train")
     reference = critic.features(test.take(torch.arange(len(test))).raw)
     floor = critic.features(train.take(torch.arange(min(chosen.frechet, len(train)))).raw)
-    print(f"real-vs-real floor, {len(floor):,} train pictures against {len(reference):,}: {frechet(floor, reference):.3f}")
+    lowest = frechet(floor, reference)
+    print(f"real-vs-real floor, {len(floor):,} train pictures against {len(reference):,} test pictures: {lowest:.3f}")
     print("sampler | grid | steps | guidance | agreement | n | Frechet distance | n | samples/s")
     n = max(chosen.agree, chosen.frechet)
     for sampler in chosen.sampler:

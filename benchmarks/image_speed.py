@@ -106,7 +106,7 @@ def main() -> None:
     count = 0
     for name, layout in layouts.items():
         steps[name], count, _ = ours(chosen.batch, chosen.size, layout)
-    steps["diffusers UNet2DModel"], other, net = theirs(chosen.batch, chosen.size, count)
+    steps["diffusers UNet2DModel"], other, _ = theirs(chosen.batch, chosen.size, count)
     print(f"parameters: ours {count:,}, theirs {other:,}; {torch.get_num_threads()} threads, torch {torch.__version__}")
     for step in steps.values():
         step()

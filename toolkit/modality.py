@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -167,7 +166,7 @@ def find(name: str) -> type[Modality]:
         module = _ours(name)
     else:
         module = _from_module(name)
-    local = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, Modality) and c is not Modality]
+    local = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Modality) and c is not Modality]
     found = [c for c in local if c.__module__ == module.__name__] or local
     if len(found) != 1:
         raise UsageError(f"'{name}' must define one Modality class, and defines {len(found)}")
@@ -188,8 +187,8 @@ def _from_file(path: Path) -> Any:
 def _ours(name: str) -> Any:
     package = importlib.import_module("modalities")
     if getattr(package, "PROJECT", None) != _MARK:
-        where = getattr(package, "__file__", None) or list(getattr(package, "__path__", ["?"]))[0]
-        raise UsageError(f"a foreign package called 'modalities' ({where}) hides ours; uninstall it or use a fresh venv")
+        where = getattr(package, "__file__", None) or next(iter(getattr(package, "__path__", ["?"])))
+        raise UsageError(f"a foreign package 'modalities' ({where}) hides ours; uninstall it or use a fresh venv")
     return importlib.import_module(f"modalities.{name}")
 
 

@@ -4,7 +4,16 @@ from toolkit.diffusion.chain import Chain, CosineChain, LinearChain, ScaledLinea
 from toolkit.diffusion.denoiser import PREDICTIONS, Cond, Denoiser, RegressionDenoiser
 from toolkit.diffusion.grid import GRIDS
 from toolkit.diffusion.guidance import autoguidance, classifier_free, clip, conditional, interval
-from toolkit.diffusion.loss import TIME_LAWS, WEIGHTINGS, LogitNormal, LogNormal, MinSNR, TimeLaw, Uniform, weighted_loss
+from toolkit.diffusion.loss import (
+    TIME_LAWS,
+    WEIGHTINGS,
+    LogitNormal,
+    LogNormal,
+    MinSNR,
+    TimeLaw,
+    Uniform,
+    weighted_loss,
+)
 from toolkit.diffusion.multistep import DEIS, IPNDM, DPMSolver2M, DPMSolver3M, UniPC, UniPC3
 from toolkit.diffusion.randomness import NoiseStream, generator, normal, stratified
 from toolkit.diffusion.sampler import (

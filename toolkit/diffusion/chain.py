@@ -40,7 +40,7 @@ class Chain(VariancePreserving):
         place = t * self.T
         # i / T * T can miss i by one rounding error, and a grid point must be hit exactly
         nearest = place.round()
-        place = torch.where((place - nearest).abs() < 1e-9 * self.T, nearest, place)
+        place = torch.where((place - nearest).abs() < 1e-12 * self.T, nearest, place)
         below = place.floor().clamp(0, self.T - 1).long()
         share = place - below
         left, right = knots[below], knots[below + 1]
@@ -77,7 +77,10 @@ class ScaledLinearChain(Chain):
 
 
 class CosineChain(Chain):
-    """Nichol and Dhariwal (2021), eq. 17: abar_i = f(i / T) / f(0), f(u) = cos^2((u + s) / (1 + s) pi / 2), beta <= 0.999."""
+    """Nichol and Dhariwal (2021), eq. 17: abar_i = f(i / T) / f(0), f(u) = cos^2((u + s) / (1 + s) pi / 2).
+
+    Every beta is limited to `max_beta`.
+    """
 
     def __init__(self, T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> None:
         u = torch.arange(_steps(T) + 1, dtype=torch.float64) / T

@@ -47,7 +47,7 @@ class Coefficients(NamedTuple):
 
 
 Preconditioning = Callable[[Tensor, Tensor, float], Coefficients]
-"""(alpha, sigma, sigma_data) -> coefficients. For all: c_skip alpha + c_out of_x = 1, c_skip sigma + c_out of_eps = 0."""
+"""(alpha, sigma, sigma_data) -> coefficients with c_skip alpha + c_out of_x = 1 and c_skip sigma + c_out of_eps = 0."""
 
 
 def eps(a: Tensor, s: Tensor, d: float) -> Coefficients:

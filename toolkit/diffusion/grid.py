@@ -21,11 +21,14 @@ def uniform(schedule: Schedule, n: int, start: float = 1.0) -> Tensor:
 
 
 def log_snr(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float = 100.0) -> Tensor:
-    """n points with equal steps in log-SNR between two levels sigma / alpha (the schedule's own ends where it has less), then 0."""
+    """n points with equal steps in log-SNR between two levels sigma / alpha, then 0.
+
+    Where the schedule does not reach a level, its own end is taken.
+    """
     _check(n)
     low, high = _ends(schedule, sigma_min, sigma_max)
-    levels = torch.exp(torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64))
-    return _times(schedule, levels)
+    ends = math.log(high), math.log(low)
+    return _times(schedule, n, lambda k: torch.exp(torch.linspace(*ends, k, dtype=torch.float64)))
 
 
 def karras(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float = 100.0, rho: float = 7.0) -> Tensor:
@@ -35,11 +38,12 @@ def karras(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float
     """
     _check(n)
     low, high = _ends(schedule, sigma_min, sigma_max)
-    return _times(schedule, torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho)
+    first, last = high ** (1 / rho), low ** (1 / rho)
+    return _times(schedule, n, lambda k: torch.linspace(first, last, k, dtype=torch.float64) ** rho)
 
 
 def leading(schedule: Schedule, n: int) -> Tensor:
-    """On a chain: every (T // n)-th step from the first one up (Song et al. 2021, DDIM, appendix D.2). Never visits T."""
+    """On a chain: every (T // n)-th step from the first one up (Song et al. 2021, appendix D.2). Never visits T."""
     T = _chain_length(schedule, n)
     return _on_chain(torch.arange(n).flip(0) * (T // n) + 1, T)
 
@@ -75,7 +79,7 @@ def _check(n: int) -> None:
 def _chain_length(schedule: Schedule, n: int) -> int:
     _check(n)
     if schedule.T is None:
-        raise ValueError(f"this grid needs a discrete chain, and {schedule!r} is continuous; use uniform, log-snr or karras")
+        raise ValueError(f"this grid needs a discrete chain, not {schedule!r}; use uniform, log-snr or karras")
     if n > schedule.T:
         raise ValueError(f"{n} steps asked of a chain of {schedule.T}")
     return schedule.T
@@ -92,8 +96,8 @@ def _ends(schedule: Schedule, sigma_min: float, sigma_max: float) -> tuple[float
     return max(sigma_min, least), min(sigma_max, most)
 
 
-def _times(schedule: Schedule, levels: Tensor) -> Tensor:
-    times = schedule.time(-2 * torch.log(levels))
-    if float(times[-1]) <= 0:  # the schedule's own least noise is asked for, at t = 0: one step fewer would be taken
-        times = times[:-1]
+def _times(schedule: Schedule, n: int, levels: Callable[[int], Tensor]) -> Tensor:
+    times = schedule.time(-2 * torch.log(levels(n)))
+    if float(times[-1]) < 1e-12:  # the schedule's own least noise is t = 0 itself, so n steps need one level more
+        times = schedule.time(-2 * torch.log(levels(n + 1)))[:-1]
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)])

@@ -71,7 +71,7 @@ def interval(inside: Denoise, outside: Denoise, schedule: Schedule, low: float, 
 
 
 def clip(denoise: Denoise, low: float, high: float) -> Denoise:
-    """x_hat limited to the range of the data. Samplers derive eps_hat from x_hat, so it follows (Ho et al. 2020 clip too)."""
+    """x_hat limited to the range of the data; samplers derive eps_hat from x_hat, so it follows."""
     return lambda x_t, t: denoise(x_t, t).clamp(low, high)
 
 

@@ -127,7 +127,7 @@ class SoftMinSNR(Weighting):
 
 @dataclass(frozen=True)
 class EDM(Weighting):
-    """(sigma^2 + d^2) / (sigma d)^2 at sigma = sigma_t / alpha_t (Karras et al. 2022, table 1): 1 / c_out^2 of `edm`."""
+    """(sigma^2 + d^2) / (sigma d)^2 at sigma = sigma_t / alpha_t (Karras et al. 2022, table 1): edm's 1 / c_out^2."""
 
     sigma_data: float = 1.0
 

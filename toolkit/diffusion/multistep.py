@@ -140,7 +140,7 @@ def _unified(p: Point, q: Point, x_t: Tensor, others: Sequence[tuple[Point, Tens
 
 @dataclass(frozen=True)
 class DEIS(Sampler):
-    """DEIS (Zhang and Chen 2023, eq. 14-15): eps_hat as a polynomial of degree k - 1, integrated against d(sigma/alpha).
+    """DEIS (Zhang and Chen 2023, eq. 14-15): eps_hat as a polynomial of degree k - 1, integrated over sigma / alpha.
 
     `variable` of the polynomial: "t" (their tAB), "rho" = sigma / alpha (their rhoAB, which is Adams-Bashforth
     with variable steps) or "lambda" = log(alpha / sigma).
@@ -203,7 +203,7 @@ _ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 
 
 @dataclass(frozen=True)
 class IPNDM(Sampler):
-    """iPNDM (Zhang and Chen 2023, appendix; Liu et al. 2022, PNDM, eq. 9): classical Adams-Bashforth weights on eps_hat.
+    """iPNDM (Zhang and Chen 2023, appendix; Liu et al. 2022, PNDM, eq. 9): Adams-Bashforth weights on eps_hat.
 
     The weights are those of equal steps in sigma / alpha: the declared order holds on such a grid only.
     On others use DEIS with variable "rho".

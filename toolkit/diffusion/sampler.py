@@ -184,7 +184,7 @@ class DDIM(Sampler):
 
 @dataclass(frozen=True)
 class Euler(Sampler):
-    """Euler's method on the probability-flow ODE; the same numbers as DDIM in either coordinates, in exact arithmetic."""
+    """Euler's method on the probability-flow ODE; in exact arithmetic the same as DDIM, in either coordinates."""
 
     coordinates: str = "flow"
     order = 1

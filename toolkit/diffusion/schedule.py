@@ -167,6 +167,7 @@ class VP(VariancePreserving):
 
     def time(self, log_snr: Tensor) -> Tensor:
         b = torch.nn.functional.softplus(-wide(log_snr))  # = -log abar
+        b = b.clamp(max=(self.beta_min + self.beta_max) / 2)  # its value at t = 1
         return 2 * b / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * b))
 
 

@@ -1,4 +1,4 @@
-"""Samplers that add noise on the way. No noise is added on the step to t = 0."""
+"""Samplers that add noise on the way. No noise is added on a step to sigma = 0."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class StochasticDDIM(Sampler):
 
 @dataclass(frozen=True)
 class EulerAncestral(Sampler):
-    """Euler to a lower noise level than asked for, then noise up to it, in sigma / alpha (Crowson's k-diffusion sampler)."""
+    """Euler in sigma / alpha to a lower level than asked for, then noise up to it (Karras et al. 2022, appendix B.5)."""
 
     eta: float = 1.0
     order = 1
@@ -112,7 +112,7 @@ class EulerAncestral(Sampler):
 class SDEDPMSolver2M(Sampler):
     """SDE-DPM-Solver++(2M) (Lu et al. 2022, eq. 13-14 with the midpoint of 2M): the reverse SDE, exponentially."""
 
-    order = 1
+    order = 2
     stochastic = True
 
     def step(
@@ -138,6 +138,7 @@ class EDMChurn(Sampler):
     """EDM's stochastic sampler (Karras et al. 2022, algorithm 2): some noise is added first, then a Heun step.
 
     `churn` is S_churn, divided among the steps; levels are sigma / alpha in units of the data's deviation.
+    The order is that of `inflate` = 1: any other leaves an excess of variance that no number of steps removes.
     """
 
     churn: float = 20.0

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_Kind = type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]
+_CONVOLUTIONS: dict[int, _Kind] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-def Conv(  # noqa: N802 (it builds a module, as a class would)
-    dims: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1, bias: bool = True
+def Conv(
+    dims: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1
 ) -> nn.Module:
     """A convolution over `dims` dimensions that keeps the size (divided by `stride`): (B, C, *) -> (B, C', *).
 
@@ -18,7 +19,7 @@ def Conv(  # noqa: N802 (it builds a module, as a class would)
     """
     span = dilation * (kernel - 1) + 1
     return _CONVOLUTIONS[dims](
-        channels_in, channels_out, kernel, stride=stride, padding=(span - stride + 1) // 2, dilation=dilation, bias=bias
+        channels_in, channels_out, kernel, stride=stride, padding=(span - stride + 1) // 2, dilation=dilation
     )
 
 
@@ -92,7 +93,7 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """A strided convolution with kernel 2 * stride (3 for stride 1), so that windows overlap: (B, C, L) -> (B, C', L / stride)."""
+    """A strided convolution with kernel 2 * stride, so that windows overlap: (B, C, L) -> (B, C', L / stride)."""
 
     def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 2) -> None:
         super().__init__()

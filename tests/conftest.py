@@ -1,0 +1,48 @@
+"""Shared by all tests: a cache of their own, fixed hypothesis examples, and the command line as a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples every time, and no deadline: these tests share two cores with each other.
+settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fixed")
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads or writes the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOOLKIT_CACHE", str(folder))
+        yield folder
+
+
+def run_python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """This Python with the checkout importable, from folder `cwd`, output captured."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "TOOLKIT_DEBUG", "FORCE_COLOR")}
+    clean |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=clean, capture_output=True, text=True, encoding="utf-8", timeout=300
+    )
+
+
+@pytest.fixture
+def toolkit_command(tmp_path: Path) -> Command:
+    """`toolkit ARGUMENTS...` in an empty folder; keywords are environment variables."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run_python("-m", "toolkit.cli", *arguments, cwd=tmp_path, **environment)
+
+    return run

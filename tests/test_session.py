@@ -1,0 +1,227 @@
+"""A run in a folder: resume, interruption, faults. On a hundred digits with the smallest network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import toolkit
+from tests.conftest import ROOT
+from toolkit import recipe as recipes
+from toolkit import session
+from toolkit.errors import BusyError, DivergedError, Interrupted, ToolkitError, UsageError
+from toolkit.recipe import Recipe
+from toolkit.training.batches import Batches
+from toolkit.training.lock import RunLock
+
+SMALL = recipes.from_mapping(
+    {
+        "name": "small",
+        "modality": "image",
+        "data": {"source": "digits", "limit": 100},
+        "model": {"preset": "tiny", "width": 16},
+        "train": {
+            "steps": 12,
+            "batch": 8,
+            "warmup": 2,
+            "previews": 0,
+            "checkpoint_minutes": 1e3,
+            "layout": "channels-last",
+        },
+        "sample": {"steps": 3, "guidance": 2.0},
+    }
+)
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+def finish(recipe: Recipe, out: Path) -> list[session.Event]:
+    return list(session.prepare(recipe, out, "cpu", quiet).run())
+
+
+def hashes(out: Path) -> dict[str, str]:
+    newest = max((out / "checkpoints").glob("step-*"))
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in newest.glob("*.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    events = finish(SMALL, out)
+    assert isinstance(events[-1], session.Finished)
+    return out
+
+
+def test_a_run_holds_what_it_promises(whole: Path) -> None:
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 12] and all(line["loss"] > 0 for line in lines)
+    assert recipes.load(whole / "recipe.toml").train.steps == 12
+    with Image.open(whole / "previews" / "final.png") as picture:
+        assert min(picture.size) > 200 and len(picture.convert("L").getcolors() or [0] * 99) > 50
+    with Image.open(whole / "previews" / "noise-to-sample.gif") as film:
+        assert film.n_frames == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 11])
+def test_interrupted_and_resumed_is_uninterrupted(whole: Path, tmp_path: Path, cut: int) -> None:
+    out = tmp_path / "cut run ü"
+    plan = session.prepare(SMALL, out, "cpu", quiet)
+    with pytest.raises(Interrupted, match="same command") as stopped:
+        for event in plan.run():
+            if isinstance(event, session.Progress) and event.step == cut:
+                os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.exit_code == 143
+    again = session.prepare(SMALL, out, "cpu", quiet)
+    assert again.resumed and again.state.step == cut
+    list(again.run())
+    assert hashes(out) == hashes(whole)
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [10, 12]
+
+
+def test_usr1_saves_and_goes_on(tmp_path: Path) -> None:
+    saved = []
+    for event in session.prepare(SMALL, tmp_path / "r", "cpu", quiet).run():
+        if isinstance(event, session.Progress) and event.step == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        if isinstance(event, session.Saved):
+            saved.append(event.step)
+    assert saved == [4, 12]
+
+
+def test_samples_come_from_the_ema_and_do_not_depend_on_the_batch(whole: Path) -> None:
+    generator = toolkit.load(whole, device="cpu", notify=quiet)
+    one = generator.sample(6, seed=5, batch=1)
+    all_at_once = generator.sample(6, seed=5, batch=6)
+    assert float((one.x - all_at_once.x).abs().max()) < 0.05  # bfloat16 rounds by batch size where it is used
+    assert one.labels == ("0", "1", "2", "3", "4", "5")
+    assert float((generator.sample(6, seed=6).x - one.x).abs().mean()) > 0.1
+    other = toolkit.load(whole, device="cpu", ema=0.05, notify=quiet)
+    assert not torch.equal(other.denoiser.net.head.weight, generator.denoiser.net.head.weight)  # type: ignore[union-attr]
+
+
+def test_labels(whole: Path) -> None:
+    generator = toolkit.load(whole, device="cpu", notify=quiet)
+    assert generator.sample(3, label="7", steps=1).labels == ("7", "7", "7")
+    assert generator.sample(2, label=["1", 2], steps=1).labels == ("1", "2")
+    assert generator.sample(1, label="none", steps=1).labels == ("none",)
+    with pytest.raises(UsageError, match="unknown label 'x'"):
+        generator.sample(1, label="x")
+    with pytest.raises(UsageError, match="2 labels for 3"):
+        generator.sample(3, label=["1", "2"])
+
+
+def test_a_finished_run_is_not_trained_again(whole: Path) -> None:
+    before = hashes(whole)
+    events = finish(SMALL, whole)
+    assert not any(isinstance(event, session.Progress) for event in events)
+    assert hashes(whole) == before
+
+
+def test_another_recipe_in_the_folder_is_refused(whole: Path) -> None:
+    with pytest.raises(UsageError, match=r"differs in train\.lr"):
+        session.prepare(recipes.replace(SMALL, {"train.lr": 0.5}), whole, "cpu", quiet)
+    with pytest.raises(UsageError, match="no run folder"):
+        session.prepare(SMALL, whole / "previews", "cpu", quiet)
+
+
+def test_a_damaged_checkpoint_falls_back(tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    for event in session.prepare(SMALL, out, "cpu", quiet).run():
+        if isinstance(event, session.Progress) and event.step == 6:
+            os.kill(os.getpid(), signal.SIGUSR1)
+    newest = out / "checkpoints" / "step-00000012" / "ema.safetensors"
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    said: list[str] = []
+    toolkit.load(out, device="cpu", notify=said.append)
+    assert len(said) == 1 and "step-00000012" in said[0] and "ema.safetensors" in said[0]
+    plan = session.prepare(SMALL, out, "cpu", said.append)
+    assert plan.state.step == 6
+
+
+def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
+    plan = session.prepare(SMALL, tmp_path / "r", "cpu", quiet)
+    (tmp_path / "r").mkdir()
+    code = "import sys; from pathlib import Path; from toolkit.training.lock import RunLock\n"
+    code += "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "r")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    with pytest.raises(BusyError, match=str(other.pid)) as busy:
+        next(iter(plan.run()))
+    assert busy.value.exit_code == 75
+    other.communicate("")
+    with RunLock(tmp_path / "r"):
+        pass
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, bad: set[int], times: int = 10**9) -> None:
+    """Make the data of some steps not finite, the first `times` times they are asked for."""
+    clean = Batches.__call__
+    left = [times]
+
+    def dirty(self: Batches, step: int, positions: range):  # type: ignore[no-untyped-def]
+        x, cond = clean(self, step, positions)
+        if step in bad and left[0] > 0:
+            left[0] -= 1
+            x = x * float("nan")
+        return x, cond
+
+    monkeypatch.setattr(Batches, "__call__", dirty)
+
+
+def test_three_bad_steps_roll_back_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = session.prepare(SMALL, tmp_path / "r", "cpu", quiet)
+    poison(monkeypatch, {5, 6, 7}, times=3)
+    events: list[session.Event] = []
+    for event in plan.run():
+        events.append(event)
+        if isinstance(event, session.Progress) and event.step == 4 and plan.state.lr_factor == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+    notes = [event.text for event in events if isinstance(event, session.Note)]
+    assert len(notes) == 4 and "steps 6 to 8" in notes[3] and "checkpoint of step 4" in notes[3]
+    assert plan.state.step == 12 and plan.state.lr_factor == 0.5 and plan.state.updates == 12
+
+
+def test_training_that_cannot_recover_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = session.prepare(SMALL, tmp_path / "r", "cpu", quiet)
+    poison(monkeypatch, {5, 6, 7})
+    with pytest.raises(DivergedError, match=r"steps 6 to 8 .* learning rate .* examples \[") as failed:
+        for event in plan.run():
+            if isinstance(event, session.Progress) and event.step == 4:
+                os.kill(os.getpid(), signal.SIGUSR1)
+    assert failed.value.exit_code == 76
+    found = session.CheckpointStore(tmp_path / "r" / "checkpoints").load(notify=quiet)
+    assert found is not None and found.step == 4
+    assert all(bool(t.isfinite().all()) for group in found.groups.values() for t in group.values())
+
+
+def test_a_strange_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        toolkit.load(tmp_path / "nothing")
+    (tmp_path / "facts.json").write_text("[" * 100_000)
+    (tmp_path / "recipe.toml").write_text(recipes.dump(SMALL))
+    with pytest.raises(ToolkitError) as error:
+        toolkit.load(tmp_path)
+    assert "facts.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_python_api_trains_and_resumes(tmp_path: Path) -> None:
+    made = toolkit.train(SMALL, out=tmp_path / "r", notify=quiet, train__steps=3)
+    assert made.recipe.train.steps == 3
+    files = made.sample(3, label="3").save(tmp_path / "out")
+    assert [f.name for f in files] == ["grid.png", "0-3.png", "1-3.png", "2-3.png"]
+    assert all(f.stat().st_size for f in files)

@@ -1,0 +1,87 @@
+"""From a recipe's names and numbers to the objects of the core."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from toolkit.diffusion import (
+    GRIDS,
+    SAMPLERS,
+    SCHEDULES,
+    TIME_LAWS,
+    WEIGHTINGS,
+    RegressionDenoiser,
+    Shift,
+    ZeroTerminalSNR,
+)
+from toolkit.diffusion.grid import Grid
+from toolkit.diffusion.sampler import Sampler
+from toolkit.diffusion.schedule import Schedule
+from toolkit.errors import UsageError
+from toolkit.options import build
+from toolkit.recipe import Diffusion, Named, Recipe, Train
+from toolkit.training.loop import Config
+from toolkit.training.precision import resolve
+
+if TYPE_CHECKING:
+    from toolkit.modality import Modality
+
+
+def schedule(diffusion: Diffusion) -> Schedule:
+    """The schedule of a [diffusion] section, warped as it says. Raises UsageError."""
+    made: Schedule = build(SCHEDULES, diffusion.schedule, "schedule")
+    try:
+        if diffusion.zero_terminal_snr:
+            made = ZeroTerminalSNR(made)
+        return made if diffusion.shift == 1 else Shift(made, diffusion.shift)
+    except ValueError as error:
+        raise UsageError(f"diffusion: {error}") from None
+
+
+def sampler(spec: Named) -> Sampler:
+    """The sampler a recipe or --sampler names. Raises UsageError."""
+    made: Sampler = build(SAMPLERS, spec, "sampler")
+    return made
+
+
+def grid(spec: Named) -> Grid:
+    """The times a recipe names: (schedule, n) -> times. Raises UsageError."""
+    made: Grid = build(GRIDS, spec, "grid")
+    return made
+
+
+def denoiser(recipe: Recipe, modality: Modality) -> RegressionDenoiser:
+    """A new, untrained denoiser; the same weights every time for one seed. Raises UsageError."""
+    with torch.random.fork_rng(devices=[]):
+        # modules initialise themselves from the global generator: seeded here, and put back afterwards
+        torch.manual_seed(recipe.train.seed)
+        net = modality.network()
+    try:
+        return RegressionDenoiser(net, schedule(recipe.diffusion), recipe.diffusion.prediction)
+    except ValueError as error:
+        raise UsageError(f"diffusion.prediction: {error}") from None
+
+
+def fit_config(recipe: Recipe, steps: int, device: torch.device, channels_last: bool) -> Config:
+    """What the loop needs, from a recipe. Raises UsageError."""
+    train: Train = recipe.train
+    return Config(
+        steps=steps,
+        batch=train.batch,
+        accumulate=train.accumulate,
+        lr=train.lr,
+        warmup=train.warmup,
+        decay=train.decay,
+        weight_decay=train.weight_decay,
+        betas=train.betas,
+        clip=train.clip,
+        ema=train.ema,
+        seed=train.seed,
+        time_law=build(TIME_LAWS, recipe.diffusion.time, "time law"),
+        weighting=build(WEIGHTINGS, recipe.diffusion.weighting, "weighting"),
+        stratified=recipe.diffusion.stratified,
+        dtype=resolve(train.precision, device),
+        channels_last=channels_last,
+    )

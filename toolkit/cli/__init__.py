@@ -1,0 +1,90 @@
+"""What the user types: one file a command. Nothing here imports torch before a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import toolkit
+from toolkit.cli import doctor, recipes, sample, train, verify
+from toolkit.cli.console import one_line
+from toolkit.errors import Interrupted, ToolkitError
+
+app = typer.Typer(
+    name="toolkit",
+    help="Train generative models from scratch, sample them, and check every formula behind them.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train.train)
+app.command()(sample.sample)
+app.add_typer(recipes.app, name="recipes")
+app.command()(verify.verify)
+app.command()(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(toolkit.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit. What goes wrong is one line on stderr; TOOLKIT_DEBUG=1 adds the traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode is no reason to stop
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `toolkit recipes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = typer.main.get_command(app).main(
+            list(sys.argv[1:] if arguments is None else arguments), prog_name="toolkit", standalone_mode=False
+        )
+        # typer catches Ctrl-C itself and returns 130, or raises Abort where it is older
+        return _fail("interrupted", 130) if code == 130 else code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130)
+    except Interrupted as error:  # no error: it is what the user wanted, and the message says how to go on
+        return _fail(str(error), error.exit_code, prefix="")
+    except ToolkitError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if callable(getattr(error, "format_message", None)):  # what typer raises for a wrong command line
+            return _fail(error.format_message(), 2)  # type: ignore[attr-defined]
+        return _fail(f"{type(error).__name__}: {error}; TOOLKIT_DEBUG=1 shows the traceback", 1)
+
+
+def _fail(message: str, code: int, prefix: str = "error: ") -> int:
+    if os.environ.get("TOOLKIT_DEBUG"):
+        traceback.print_exc()
+    print(prefix + one_line(message), file=sys.stderr)
+    return code

@@ -1,0 +1,76 @@
+"""A run as the user sees it: a live bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from toolkit.cli.console import console, duration, notify, one_line
+
+if TYPE_CHECKING:
+    from toolkit.session import Event, Progress
+
+PLAIN_SECONDS = 10.0
+"""Between two lines when there is no terminal."""
+
+
+def show(events: Iterable[Event], clock: Callable[[], float] = time.monotonic) -> None:
+    """Draw the events of a run until it ends."""
+    if console().is_terminal:
+        _live(events)
+    else:
+        _plain(events, clock)
+
+
+def _plain(events: Iterable[Event], clock: Callable[[], float]) -> None:
+    from toolkit.session import Progress
+
+    last = float("-inf")
+    for event in events:
+        if not isinstance(event, Progress):
+            _tell(event, notify)
+        elif clock() - last >= PLAIN_SECONDS or event.step >= event.total:
+            last = clock()
+            notify(f"step {event.step:,}/{event.total:,}  {_figures(event)}")
+
+
+def _live(events: Iterable[Event]) -> None:
+    from rich import progress as rich
+
+    from toolkit.session import Progress
+
+    screen = console()
+    columns = (
+        rich.TextColumn("training"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[figures]}"),
+    )
+    with rich.Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("", total=None, figures="measuring the speed")
+        for event in events:
+            if isinstance(event, Progress):
+                bar.update(task, completed=event.step, total=event.total, figures=_figures(event))
+            else:
+                _tell(event, lambda text: screen.print(one_line(text), soft_wrap=True))
+
+
+def _figures(event: Progress) -> str:
+    return f"loss {event.loss:.4f}  {event.per_second:,.0f} examples/s  {duration(event.seconds_left)} left"
+
+
+def _tell(event: Event, say: Callable[[str], None]) -> None:
+    from toolkit import session
+
+    if isinstance(event, session.Saved):
+        say(f"saved step {event.step:,}: {event.path}")
+    elif isinstance(event, session.Preview):
+        say(f"preview: {event.path}")
+    elif isinstance(event, session.Note):
+        say(event.text)
+    elif isinstance(event, session.Finished):
+        for path in event.pictures:
+            say(f"picture: {path}")
+        say(f"next: toolkit sample {shlex.quote(str(event.run))} -n 64")

@@ -1,0 +1,64 @@
+"""`toolkit recipes`: list, show and copy what is shipped."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli.console import print_table
+from toolkit.errors import StorageError, UsageError
+
+app = typer.Typer(help="List, show and copy recipes.", invoke_without_command=True)
+Name = Annotated[str, typer.Argument(help="As listed: image/mnist, or mnist where only one modality has it.")]
+
+
+@app.callback()
+def _bare(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_()
+
+
+@app.command("list")
+def list_() -> None:
+    """Every recipe, with the minutes it is made for."""
+    from toolkit import recipe
+
+    rows = []
+    for name in recipe.list_recipes():
+        found = recipe.load(name)
+        rows.append((name, found.description, f"{found.train.minutes:g}" if found.train.minutes else ""))
+    print_table(rows, ("recipe", "what it trains", "minutes"))
+    print("\nTrain one: toolkit train --recipe NAME     read one: toolkit recipes show NAME")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a recipe as it is on disk, with its comments."""
+    from toolkit import recipe
+
+    print(recipe.locate(name).read_text(encoding="utf-8"), end="")
+
+
+@app.command()
+def copy(name: Name, destination: Annotated[Path, typer.Argument(help="A new file, or a folder.")]) -> None:
+    """Copy a recipe to edit; then `toolkit train --recipe FILE`."""
+    from toolkit import recipe
+
+    source = recipe.locate(name)
+    target = destination.expanduser()
+    if target.is_dir():
+        target = target / source.name
+    if target.suffix != ".toml":
+        raise UsageError(f"{target}: a recipe's file ends in .toml; and a folder must exist already")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:
+            file.write(source.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise UsageError(f"{target} exists already; choose another name or remove it") from None
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror}") from None
+    print(f"{target}\nTrain it: toolkit train --recipe {shlex.quote(str(target))}")

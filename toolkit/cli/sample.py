@@ -1,0 +1,61 @@
+"""`toolkit sample`: pictures (or sounds, or text) from a run that was trained before."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli.console import console, notify
+from toolkit.errors import StorageError
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    label: Annotated[str | None, typer.Option(help="Only this label; otherwise all of them in turn.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
+    ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/samples/...")] = None,
+    modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+) -> None:
+    """Sample a trained run: one grid and single files."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    import toolkit
+
+    given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    generator = toolkit.load(run, device=device, ema=ema, notify=notify, modality=modality)
+    screen = console()
+    columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        start = time.monotonic()
+        samples = generator.sample(n, seed=seed, batch=batch, progress=progress, **options)
+        seconds = time.monotonic() - start
+    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name(options, ema, seed)
+    try:
+        grid = samples.save(folder)[0]
+    except OSError as error:
+        raise StorageError(f"cannot write the samples to {folder}: {error.strerror or error}") from None
+    print(f"{n} samples in {seconds:.2f} s, {n / max(seconds, 1e-9):.1f} samples/s")
+    print(f"grid: {grid}\nsingle files: {folder}")
+
+
+def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str:
+    """A folder for these options: two different calls must not overwrite each other."""
+    given = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
+    text = "_".join(f"{key}-{value}" for key, value in given.items())
+    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)

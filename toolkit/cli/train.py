@@ -1,0 +1,142 @@
+"""`toolkit train`: from the command line to a recipe and a folder, then the run, shown as it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toolkit.cli.console import notify, print_table
+from toolkit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from toolkit.recipe import Recipe
+
+
+def train(
+    modality: Annotated[str | None, typer.Option(metavar="NAME|FILE.py", help="image, or your own file.")] = None,
+    recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="FOLDER|NAME", help="What to learn from.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time for the whole run; the steps follow from the speed.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser, in place of minutes.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples a step.")] = None,
+    size: Annotated[int | None, typer.Option(help="Of an example, e.g. pixels.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/NAME. An old one is resumed.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+) -> None:
+    """Train from scratch; the same command again goes on where it stopped."""
+    if modality is None and recipe is None:
+        raise UsageError("say what to train: --modality image, or --recipe NAME (toolkit recipes lists them)")
+    if minutes is not None and steps is not None:
+        raise UsageError("--minutes and --steps both fix the length; give one of them")
+    changes: dict[str, Any] = {"train.batch": batch, "data.size": size, "train.seed": seed}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if minutes is not None or steps is not None:
+        changes |= {"train.minutes": minutes, "train.steps": steps}
+    chosen = choose(modality, recipe, data, changes, pairs(settings or ()))
+    folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
+
+    import torch
+
+    from toolkit import session
+    from toolkit.cli.progress import show
+    from toolkit.recipe import dump
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    plan = session.prepare(chosen, folder, device, notify)
+    if dry_run:
+        print(dump(plan.recipe))
+    print_table(plan.describe())
+    if not dry_run:
+        show(plan.run())
+
+
+def choose(
+    modality: str | None,
+    name: str | None,
+    data: str | None,
+    changes: dict[str, Any],
+    settings: dict[str, str],
+) -> Recipe:
+    """The recipe that these options mean. `changes` are typed values at dotted keys, `settings` text from --set."""
+    from toolkit import recipe
+    from toolkit.modality import BUILT_IN
+
+    if modality is not None and (modality.endswith(".py") or "/" in modality):
+        modality = str(Path(modality).expanduser().resolve())  # a run must find it again from any folder
+    source = None if data is None else source_of(data, recipe.list_recipes())
+    if name is None:
+        assert modality is not None
+        found = _default(modality, data, source)
+    else:
+        found = recipe.load(name, modality)
+        if modality is None and found.modality not in BUILT_IN:
+            # a recipe may be a stranger's, and its modality is code: the user must have named it
+            raise UsageError(f"recipe '{name}' runs code from '{found.modality}'; if you trust it, add --modality")
+    if source is not None:
+        found = recipe.replace(found, {"data.source": source})
+    found = recipe.override(recipe.replace(found, changes), settings)
+    if found.name == "folder" and "source" not in found.data:
+        raise UsageError("recipe 'folder' needs your data: --data FOLDER")
+    return found
+
+
+def source_of(data: str, known: Sequence[str]) -> str:
+    """What --data means: an absolute path for a folder or file, or a name for the modality to look up.
+
+    The name of a recipe's data set wins over a folder of that name, which is written ./NAME.
+    """
+    path = Path(data).expanduser()
+    if data in {name.split("/")[1] for name in known}:
+        return data
+    if path.exists():
+        return str(path.resolve())
+    if data.startswith(("~", ".")) or os.sep in data or "/" in data:
+        raise DataError(f"no such folder: {path}")
+    return data
+
+
+def _default(modality: str, data: str | None, source: str | None) -> Recipe:
+    """Without --recipe: the one named like the data, the modality's one for folders, or the modality's default."""
+    from toolkit import recipe
+    from toolkit.modality import find
+
+    shipped = recipe.list_recipes(modality)
+    wanted = "folder" if source is not None and Path(source).is_absolute() else data
+    if f"{modality}/{wanted}" in shipped:
+        return recipe.load(f"{modality}/{wanted}")
+    kind = find(modality)
+    if isinstance(kind.default_recipe, str):
+        return recipe.load(kind.default_recipe)
+    return recipe.from_mapping({"name": kind.name, **kind.default_recipe}, modality, modality)
+
+
+def name_of(chosen: Recipe, data: str | None) -> str:
+    """The run's folder below runs/: called after the user's own data, else after the recipe."""
+    if data is None:
+        return chosen.name
+    stem = Path(data).expanduser().resolve().name
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip(".") or chosen.name
+
+
+def pairs(settings: Sequence[str]) -> dict[str, str]:
+    """["train.lr=3e-4"] -> {"train.lr": "3e-4"}."""
+    found = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set takes KEY=VALUE, e.g. --set train.lr=3e-4, not '{setting}'")
+        found[key.strip()] = value.strip()
+    return found

@@ -1,0 +1,235 @@
+"""What a user holds after training: load a run, sample from it, save what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from toolkit import assemble
+from toolkit import recipe as recipes
+from toolkit.diffusion import NoiseStream, RegressionDenoiser, classifier_free, clip, conditional, interval, trajectory
+from toolkit.diffusion.sampler import Denoise, Step
+from toolkit.errors import ToolkitError, UsageError, unknown
+from toolkit.modality import BUILT_IN, Facts, Modality, find
+from toolkit.options import checked
+from toolkit.recipe import Named, Recipe
+from toolkit.training.checkpoint import CheckpointStore
+from toolkit.training.precision import autocast, resolve
+
+UNCONDITIONAL = "none"
+"""The label that asks for no label."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What `Generator.sample` returns."""
+
+    x: Tensor
+    """In model space: (n, *shape)."""
+    labels: tuple[str, ...]
+    """Asked label of each sample; empty for an unconditional model."""
+    modality: Modality
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def raw(self) -> Tensor:
+        """In the modality's own form, e.g. uint8 pixels (n, C, H, W)."""
+        return self.modality.decode(self.x)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write one overview picture and one file for each sample, and return the paths, the overview first."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        overview = folder / "grid.png"
+        self.modality.preview(self.raw, self.labels).save(overview)
+        width = len(str(max(0, len(self) - 1)))
+        ends = [f"-{self._plain(label)}" for label in self.labels] or [""] * len(self)
+        names = [f"{i:0{width}d}{end}" for i, end in enumerate(ends)]
+        return [overview, *self.modality.write(self.raw, folder, names)]
+
+    @staticmethod
+    def _plain(label: str) -> str:
+        return "".join(c if c.isalnum() or c in "-_" else "_" for c in label)[:40]
+
+
+class Generator:
+    """A trained denoiser with all that is needed to sample from it."""
+
+    def __init__(self, recipe: Recipe, modality: Modality, denoiser: RegressionDenoiser, device: torch.device) -> None:
+        self.recipe = recipe
+        self.modality = modality
+        self.denoiser = denoiser.to(device).eval()
+        self.device = device
+        self.dtype = resolve(recipe.train.precision, device)
+
+    def sample(
+        self,
+        n: int = 16,
+        label: str | int | Sequence[str | int] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: Named | None = None,
+        grid: Named | None = None,
+        seed: int = 0,
+        batch: int = 64,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Samples:
+        """n samples. What is None comes from the recipe's [sample] section.
+
+        `label`: one for all, or one for each; None takes all labels in turn, "none" asks for no label.
+        Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. `progress(done, total)`
+        is called after every step, in network calls for the whole job. Raises UsageError.
+        """
+        if n < 1 or batch < 1:
+            raise UsageError(f"at least one sample is needed, in batches of at least one; got {n} and {batch}")
+        numbers = self._labels(label, n)
+        parts = []
+        total = -(-n // batch)
+        for part in range(total):
+            positions = range(part * batch, min(n, (part + 1) * batch))
+            chosen = numbers[positions.start : positions.stop] if numbers is not None else None
+            x = torch.zeros(0)
+            for step in self.trajectory(positions, chosen, steps, guidance, sampler, grid, seed):
+                x = step.x
+                if progress:
+                    asked = steps or self.recipe.sample.steps
+                    progress(part * asked + step.index + 1, total * asked)
+            parts.append(x.float().cpu())
+        names = (*self.modality.labels, UNCONDITIONAL)
+        return Samples(torch.cat(parts), tuple(names[i] for i in numbers) if numbers else (), self.modality, seed)
+
+    def trajectory(
+        self,
+        positions: Sequence[int],
+        labels: Sequence[int] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: Named | None = None,
+        grid: Named | None = None,
+        seed: int = 0,
+    ) -> Iterator[Step]:
+        """The way from noise to the samples at `positions`, step by step, on the run's device."""
+        chosen = self.recipe.sample
+        schedule = self.denoiser.schedule
+        method = assemble.sampler(sampler or chosen.sampler)
+        try:
+            times = assemble.grid(grid or chosen.grid)(schedule, steps or chosen.steps)
+        except ValueError as error:
+            raise UsageError(f"steps: {error}") from None
+        noise = NoiseStream(seed, "sample", positions, self.modality.shape)
+        sigma = float(schedule(times[0])[1])
+        denoise = self._denoise(labels, chosen.guidance if guidance is None else guidance)
+        with torch.inference_mode(), autocast(self.device, self.dtype):
+            yield from trajectory(denoise, schedule, method, sigma * noise().to(self.device), times, noise)
+
+    def _denoise(self, labels: Sequence[int] | None, w: float) -> Denoise:
+        """Guided, limited to its interval and clipped, as the recipe says."""
+        chosen = self.recipe.sample
+        if labels is None:
+            denoise = conditional(self.denoiser, None)
+        else:
+            cond = {"label": torch.tensor(labels, device=self.device)}
+            null = {"label": torch.full_like(cond["label"], len(self.modality.labels))}
+            denoise = classifier_free(self.denoiser, cond, null, w, chosen.rescale)
+            if chosen.interval and w != 1:
+                plain = conditional(self.denoiser, cond)
+                denoise = interval(denoise, plain, self.denoiser.schedule, *chosen.interval)
+        bounds = self.modality.facts.bounds
+        return clip(denoise, *bounds) if chosen.clip and bounds else denoise
+
+    def _labels(self, label: str | int | Sequence[str | int] | None, n: int) -> list[int] | None:
+        known = self.modality.labels
+        if not known:
+            if label not in (None, UNCONDITIONAL):
+                raise UsageError(f"label '{label}': this run was trained without labels; leave --label out")
+            return None
+        if label is None:
+            return [i % len(known) for i in range(n)]
+        asked = [label] * n if isinstance(label, str | int) else list(label)
+        if len(asked) != n:
+            raise UsageError(f"{len(asked)} labels for {n} samples; give one label, or one for each")
+        index = {name: i for i, name in enumerate(known)} | {UNCONDITIONAL: len(known)}
+        for name in asked:
+            if str(name) not in index:
+                raise unknown("label", str(name), index)
+        return [index[str(name)] for name in asked]
+
+
+def load(
+    run: str | Path,
+    device: str | torch.device | None = None,
+    ema: float | None = None,
+    step: int | None = None,
+    notify: Callable[[str], None] = print,
+    modality: str | None = None,
+) -> Generator:
+    """The generator of a run folder: its newest whole checkpoint (or that of `step`), EMA weights of width `ema`.
+
+    The folder may be a stranger's: nothing that it holds or names is executed. A run of a modality that is not
+    built in needs that code, so it must be named here too. Raises UsageError when the folder is no run, and
+    ToolkitError when what is in it is damaged.
+    """
+    run = Path(run).expanduser()
+    recipe, facts = read_run(run)
+    if modality is None and recipe.modality not in BUILT_IN:
+        raise UsageError(
+            f"{run} needs the code of modality '{recipe.modality}'; if you trust that, "
+            f"name it: --modality {recipe.modality}"
+        )
+    kind = find(modality or recipe.modality)
+    opened = kind(*recipes.validate_for(recipe, kind), facts)
+    made = assemble.denoiser(recipe, opened)
+    found = CheckpointStore(run / "checkpoints").load(groups=["model", "ema"], step=step, notify=notify)
+    if found is None:
+        raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
+    install(made, found.groups, width(recipe, ema), f"{found.folder}")
+    return Generator(recipe, opened, made, torch.device(device or default_device()))
+
+
+def read_run(run: Path) -> tuple[Recipe, Facts]:
+    """The resolved recipe and the facts of a run folder. Raises UsageError when it is none."""
+    for name in ("recipe.toml", "facts.json"):
+        if not (run / name).is_file():
+            what = "is no run folder" if run.is_dir() else "does not exist"
+            raise UsageError(f"{run} {what} ({name} is missing); `toolkit train` makes one")
+    recipe = recipes.load(run / "recipe.toml")
+    try:
+        facts = json.loads((run / "facts.json").read_text(encoding="utf-8")[:1_000_000])
+    except (OSError, ValueError, RecursionError) as error:
+        raise ToolkitError(f"{run / 'facts.json'} cannot be read ({error}); restore it from a copy") from None
+    if not isinstance(facts, dict):
+        raise ToolkitError(f"{run / 'facts.json'} does not hold facts; restore it from a copy")
+    return recipe, checked(Facts, facts, str(run / "facts.json"))
+
+
+def width(recipe: Recipe, ema: float | None) -> float:
+    """The EMA width to use: asked for, else the recipe's choice, else the last one kept."""
+    wanted = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
+    if wanted not in recipe.train.ema:
+        raise UsageError(f"EMA width {wanted:g} was not kept; this run has {', '.join(map(str, recipe.train.ema))}")
+    return wanted
+
+
+def install(denoiser: RegressionDenoiser, groups: dict[str, dict[str, Tensor]], chosen: float, where: str) -> None:
+    """Put the EMA weights of one width into the network. Raises ToolkitError when they do not fit it."""
+    prefix = f"{chosen:g}/"
+    averaged = {k.removeprefix(prefix): value for k, value in groups["ema"].items() if k.startswith(prefix)}
+    try:
+        # only parameters are averaged; what else a network keeps comes from the model as it is
+        denoiser.net.load_state_dict({**groups["model"], **averaged}, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ToolkitError(f"{where} does not fit the recipe beside it ({first})") from None
+
+
+def default_device() -> str:
+    """cuda where there is one, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
