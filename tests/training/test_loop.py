@@ -72,7 +72,8 @@ def test_accumulating_is_one_large_batch() -> None:
     a = [done.loss for done in fit(batches, CONFIG, once)]
     b = [done.loss for done in fit(batches, config, thrice)]
     assert a == pytest.approx(b, rel=1e-5)
-    gap = max(float((x - y).detach().abs().max()) for x, y in zip(once.denoiser.parameters(), thrice.denoiser.parameters(), strict=True))
+    pairs = zip(once.denoiser.parameters(), thrice.denoiser.parameters(), strict=True)
+    gap = max(float((x - y).detach().abs().max()) for x, y in pairs)
     assert 0 < gap < 1e-5
 
 
@@ -117,7 +118,8 @@ def test_learning_rate() -> None:
 
 
 def test_decay_spares_biases_and_embeddings() -> None:
-    groups = {g["weight_decay"]: set(g["names"]) for g in fresh(replace(CONFIG, weight_decay=0.3)).optimizer.param_groups}
+    optimizer = fresh(replace(CONFIG, weight_decay=0.3)).optimizer
+    groups = {g["weight_decay"]: set(g["names"]) for g in optimizer.param_groups}
     assert groups == {0.3: {"inner.weight", "outer.weight"}, 0.0: {"inner.bias", "outer.bias", "label.weight"}}
 
 

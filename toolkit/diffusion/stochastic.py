@@ -90,7 +90,7 @@ class StochasticDDIM(Sampler):
 
 @dataclass(frozen=True)
 class EulerAncestral(Sampler):
-    """Euler in sigma / alpha to a lower level than asked for, then noise up to it (Karras et al. 2022, appendix B.5)."""
+    """Euler in sigma / alpha to a lower level than asked for, then noise up to it: another form of DDIM with eta."""
 
     eta: float = 1.0
     order = 1
