@@ -1,0 +1,153 @@
+"""C1 and the stochastic half of C4: the order of every sampler against the one it declares.
+
+Deterministic samplers: the largest error over five trajectories, 64 to 256 steps equal in log-SNR (in sigma / alpha
+for iPNDM) between two finite levels, against the exact probability flow. A multistep formula is given its exact
+history; as shipped, it starts from nothing. Stochastic samplers: the exact mean and variance of what they produce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion import (
+    DDPM,
+    DEIS,
+    IPNDM,
+    SAMPLERS,
+    Cosine,
+    EDMChurn,
+    Euler,
+    Heun,
+    Sampler,
+    StochasticDDIM,
+    UniPC,
+    UniPC3,
+)
+from toolkit.verify.check import Check, below, close
+from toolkit.verify.measure import (
+    exact_order,
+    final_variance,
+    linear_response,
+    log_uniform,
+    order,
+    sigma_uniform,
+)
+from toolkit.verify.oracle import DTYPE, GaussianDenoiser, MixtureDenoiser
+
+SCHEDULE = Cosine()
+COUNTS = (64, 128, 256)
+TOLERANCE = 0.3
+"""A wrong order is off by 1. What is left is the next term of the error at these step counts."""
+
+AS_SHIPPED: dict[str, tuple[float, float]] = {
+    "dpm++2m": (2, 2),
+    "dpm++3m": (2, 2),
+    "unipc": (3, 3),
+    "unipc3": (3, 4),
+    "deis": (2, 2),
+    "ipndm": (2, 2),
+}
+"""Expected on the mixture without a history. The first step is of first order, which costs h^2 once: order 2,
+whatever the formula. UniPC corrects its first step, which makes it h^3: order 3, with so small a constant in
+`unipc3` that 4 is still in sight at 256 steps."""
+
+
+@cache
+def oracles() -> dict[str, GaussianDenoiser | MixtureDenoiser]:
+    """Data with an exact flow: one Gaussian, and a mixture of two."""
+    weights, means, stds = torch.tensor([0.3, 0.7]), torch.tensor([-0.8, 0.6]), torch.tensor([0.4, 0.5])
+    return {
+        "Gaussian": GaussianDenoiser(SCHEDULE, 0.6, 0.8),
+        "mixture": MixtureDenoiser(SCHEDULE, weights, means, stds),
+    }
+
+
+def starts() -> Tensor:
+    """Five points where trajectories begin: (5, 1)."""
+    return torch.tensor([[-1.2], [-0.5], [0.1], [0.7], [1.4]], dtype=DTYPE)
+
+
+def measured(sampler: Sampler, data: str, history: int) -> float:
+    """The order of `sampler` on one kind of data, with `history` exact steps before it."""
+    grid = partial(sigma_uniform, high=2.0, low=0.5) if isinstance(sampler, IPNDM) else log_uniform
+    return exact_order(sampler, oracles()[data], [grid(SCHEDULE, n) for n in COUNTS], starts(), history)
+
+
+def deterministic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]:
+    """Two rows for a one-step method; four for a multistep one."""
+    several = name in AS_SHIPPED
+    for data in oracles():
+        how = "exact history, " if several else ""
+        yield close(f"C1 {name}, {how}{data}: order", round(measured(sampler, data, 4), 3), declared, TOLERANCE)
+    if several:
+        low, high = AS_SHIPPED[name]
+        got = round(measured(sampler, "mixture", 0), 3)
+        text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        yield Check(f"C1 {name}, as shipped, mixture: order", got, text, low - TOLERANCE <= got <= high + TOLERANCE)
+
+
+def stochastic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]:
+    """Order of the variance; and the mean given x_T, which the martingale E[x | x_t] makes exact at any step count."""
+    oracle, errors, means = GaussianDenoiser(SCHEDULE, 0.0, 0.8), [], []
+    for n in COUNTS:
+        times = log_uniform(SCHEDULE, n)
+        errors.append(abs(final_variance(sampler, oracle, times) - oracle.variance(float(times[-1]))))
+        gain = oracle.reverse_gain(float(times[0]), float(times[-1]))
+        means.append(abs(float(linear_response(sampler, oracle, times)[0]) - gain))
+    yield close(f"C4 {name}, Gaussian: order of the variance", round(order(errors, COUNTS), 3), declared, TOLERANCE)
+    if not name.startswith(("edm-churn", "ddim-eta, eta = 0.5")):  # which follow another process than the reverse SDE
+        yield below(f"C4 {name}, Gaussian: mean given x_T", max(means), 1e-12)
+
+
+def churn_excess() -> Iterator[Check]:
+    """EDM's S_noise = 1.003 is not consistent: what it adds stays, however many steps are taken."""
+    oracle, churn, inflate, n = GaussianDenoiser(SCHEDULE, 0.0, 0.8), 5.0, 1.003, 512
+    times = log_uniform(SCHEDULE, n)
+    end = float(times[-1])
+    got = final_variance(EDMChurn(churn=churn, inflate=inflate), oracle, times) - oracle.variance(end)
+    # in y = x / alpha: each step adds (inflate^2 - 1) of its noise too much, and its flow keeps v_q / v_up of it
+    levels, excess = SCHEDULE.noise_ratio(times).tolist(), 0.0
+    for p, q in pairwise(levels):
+        up = p * (1 + churn / n)
+        excess = (excess + (inflate**2 - 1) * (up**2 - p**2)) * (0.8**2 + q**2) / (0.8**2 + up**2)
+    kept = excess * float(SCHEDULE(times[-1])[0]) ** 2
+    yield close(
+        f"C4 edm-churn, inflate = 1.003, {n} steps: excess of variance", got, kept, 0.01 * kept, "does not vanish"
+    )
+
+
+def _all() -> dict[str, Callable[[], Iterator[Check]]]:
+    found: dict[str, Callable[[], Iterator[Check]]] = {}
+    for name, make in SAMPLERS.items():
+        if not make.stochastic:
+            found[f"C1 {name}"] = partial(deterministic, name, make(), make.order)
+    others: dict[str, tuple[Sampler, int]] = {
+        "euler, sigma": (Euler("sigma"), 1),
+        "heun, sigma": (Heun("sigma"), 2),
+        "deis, rho": (DEIS(3, "rho"), 3),
+        "deis, lambda": (DEIS(3, "lambda"), 3),
+        "unipc, no corrector": (UniPC(corrector=False), 2),
+        "unipc3, no corrector": (UniPC3(corrector=False), 3),
+    }
+    for name, (sampler, declared) in others.items():
+        found[f"C1 {name}"] = partial(deterministic, name, sampler, declared)
+    noisy: dict[str, Sampler] = {
+        "ddpm": DDPM(),
+        "ddpm, beta": DDPM("beta"),
+        "ddim-eta": StochasticDDIM(),
+        "ddim-eta, eta = 0.5": StochasticDDIM(0.5),
+        "euler-ancestral": SAMPLERS["euler-ancestral"](),
+        "sde-dpm++2m": SAMPLERS["sde-dpm++2m"](),
+        "edm-churn, inflate = 1": EDMChurn(churn=5.0, inflate=1.0),
+    }
+    for name, sampler in noisy.items():
+        found[f"C4 {name}"] = partial(stochastic, name, sampler, sampler.order)
+    return found | {"C4 edm-churn, inflate = 1.003": churn_excess}
+
+
+CHECKS: dict[str, Callable[[], Iterator[Check]]] = _all()

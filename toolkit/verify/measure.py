@@ -1,0 +1,126 @@
+"""How to measure a sampler without Monte Carlo: orders of convergence, exact histories, exact variances."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.sampler import Denoise, Memory, Noise, Sampler, sample
+from toolkit.diffusion.schedule import Schedule
+from toolkit.verify.oracle import DTYPE, GaussianDenoiser, MixtureDenoiser
+
+ExactFlow = GaussianDenoiser | MixtureDenoiser
+
+Solution = Callable[[float], Tensor]
+"""t -> x_t on the exact trajectory, (B, *)."""
+
+
+def no_noise() -> Tensor:
+    """For samplers that must not ask."""
+    raise AssertionError("a deterministic sampler asked for noise")
+
+
+def log_uniform(schedule: Schedule, n: int, high: float = 4.0, low: float = 0.2) -> Tensor:
+    """n equal steps in log-SNR between two finite levels sigma / alpha: (n + 1,).
+
+    There is no step to sigma = 0: its error does not depend on n, and hides an order.
+    """
+    return schedule.time(-2 * torch.linspace(math.log(high), math.log(low), n + 1, dtype=DTYPE))
+
+
+def sigma_uniform(schedule: Schedule, n: int, high: float = 4.0, low: float = 0.2) -> Tensor:
+    """n equal steps in sigma / alpha between two finite levels: (n + 1,)."""
+    return schedule.time(-2 * torch.log(torch.linspace(high, low, n + 1, dtype=DTYPE)))
+
+
+def order(errors: Sequence[float], counts: Sequence[int]) -> float:
+    """The slope of log(error) against log(1 / steps), by least squares."""
+    x = [-math.log(n) for n in counts]
+    y = [math.log(max(e, 1e-300)) for e in errors]
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y)) / sum((a - mx) ** 2 for a in x)
+
+
+def exact_history(
+    sampler: Sampler, denoise: Denoise, schedule: Schedule, times: Tensor, solution: Solution, steps: int
+) -> Memory:
+    """The memory after `steps` steps along the exact trajectory: what the formula of a multistep method is stated for.
+
+    One start-up step of first order makes an error of h^2 once, and so caps any method at order 2.
+    """
+    grid = times.tolist()
+    memory = Memory(total=len(grid) - 1)
+    for t, s in itertools.islice(itertools.pairwise(grid), steps):
+        sampler.step(denoise, schedule, solution(t), t, s, no_noise, memory)
+        if memory.x is not None:  # a corrector has replaced it by its own estimate
+            memory.x = solution(t)
+    return memory
+
+
+def final_error(
+    sampler: Sampler, denoise: Denoise, schedule: Schedule, times: Tensor, solution: Solution, history: int = 0
+) -> float:
+    """Largest |x - exact| at the end of `times`, with the first `history` steps taken exactly."""
+    memory = exact_history(sampler, denoise, schedule, times, solution, history)
+    grid = times.tolist()
+    x = solution(grid[history])
+    for t, s in itertools.pairwise(grid[history:]):
+        x = sampler.step(denoise, schedule, x, t, s, no_noise, memory)
+    return float((x - solution(grid[-1])).abs().max())
+
+
+def exact_order(sampler: Sampler, oracle: ExactFlow, grids: Sequence[Tensor], x_T: Tensor, history: int = 0) -> float:
+    """The order of convergence on `grids`, which differ in their number of steps only."""
+    errors = []
+    for times in grids:
+        start = float(times[0])
+        solution = cache(partial(_moved, oracle, x_T, start))
+        errors.append(final_error(sampler, oracle, oracle.schedule, times, solution, history))
+    return order(errors, [len(times) - 1 for times in grids])
+
+
+def _moved(oracle: ExactFlow, x_T: Tensor, start: float, t: float) -> Tensor:
+    return oracle.transport(x_T, start, t)
+
+
+class BasisNoise:
+    """The k-th draw (k = 1, 2, ...) is the k-th unit vector of the batch axis: (size, 1)."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.draws = 0
+
+    def __call__(self) -> Tensor:
+        self.draws += 1
+        unit = torch.zeros(self.size, 1, dtype=DTYPE)
+        unit[self.draws] = 1
+        return unit
+
+
+def linear_response(sampler: Sampler, oracle: GaussianDenoiser, times: Tensor) -> Tensor:
+    """(n + 1,): what the last x owes to x_T and to each draw of noise.
+
+    For zero-mean Gaussian data every step is linear, so a batch whose elements are x_T = 1 alone, first draw = 1
+    alone, ... gives the whole distribution of the end exactly.
+    """
+    noise = BasisNoise(len(times))
+    x = torch.zeros(len(times), 1, dtype=DTYPE)
+    x[0] = 1
+    return sample(oracle, oracle.schedule, sampler, x, times, noise)[:, 0]
+
+
+def final_variance(sampler: Sampler, oracle: GaussianDenoiser, times: Tensor) -> float:
+    """The exact variance of the end when x_T ~ N(0, V_T)."""
+    response = linear_response(sampler, oracle, times)
+    return float(response[0] ** 2 * oracle.variance(float(times[0])) + response[1:].square().sum())
+
+
+def shared(noises: Sequence[Tensor]) -> Noise:
+    """The given draws, one after another, for samplers that are to see the same noise."""
+    draws = iter(noises)
+    return lambda: next(draws)
