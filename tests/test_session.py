@@ -70,7 +70,11 @@ def test_a_run_holds_what_it_promises(whole: Path) -> None:
     with Image.open(whole / "previews" / "final.png") as picture:
         assert min(picture.size) > 200 and len(picture.convert("L").getcolors() or [0] * 99) > 50
     with Image.open(whole / "previews" / "noise-to-sample.gif") as film:
-        assert film.n_frames == 3  # type: ignore[attr-defined]
+        durations = []
+        for i in range(film.n_frames):  # type: ignore[attr-defined]
+            film.seek(i)
+            durations.append(film.info["duration"])
+        assert durations == [150, 150, 2000] and film.info["loop"] == 0
 
 
 @pytest.mark.parametrize("cut", [1, 5, 11])
@@ -225,3 +229,33 @@ def test_python_api_trains_and_resumes(tmp_path: Path) -> None:
     files = made.sample(3, label="3").save(tmp_path / "out")
     assert [f.name for f in files] == ["grid.png", "0-3.png", "1-3.png", "2-3.png"]
     assert all(f.stat().st_size for f in files)
+
+
+def test_autoguidance_with_itself_changes_nothing_and_with_another_does(whole: Path) -> None:
+    strong = toolkit.load(whole, device="cpu", notify=quiet)
+    plain = strong.sample(2, guidance=1, steps=2).x
+    assert float((strong.sample(2, guidance=3, steps=2, weak=strong).x - plain).abs().max()) < 0.05
+    weak = toolkit.load(whole, device="cpu", ema=0.05, notify=quiet)
+    with torch.no_grad():
+        weak.denoiser.net.head.bias.add_(0.5)  # type: ignore[union-attr, operator]
+    assert float((strong.sample(2, guidance=3, steps=2, weak=weak).x - plain).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("key", ["data.size", "model.width", "diffusion.schedule"])
+def test_a_strange_recipe_cannot_ask_for_all_the_memory(whole: Path, tmp_path: Path, key: str) -> None:
+    wrong = {"data.size": 10**9, "model.width": 10**6, "diffusion.schedule": {"name": "linear-beta", "T": 10**12}}
+    (tmp_path / "facts.json").write_text((whole / "facts.json").read_text())
+    (tmp_path / "recipe.toml").write_text(recipes.dump(recipes.replace(SMALL, {key: wrong[key]})))
+    with pytest.raises(UsageError) as error:
+        toolkit.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("schedule", ["karras", "sqrt"])
+def test_schedules_that_end_with_noise_give_clean_samples(whole: Path, schedule: str) -> None:
+    generator = toolkit.load(whole, device="cpu", notify=quiet)
+    generator.denoiser.schedule = session.assemble.schedule(recipes.Diffusion(schedule=schedule))
+    steps = list(generator.trajectory([0, 1], [1, 2]))
+    assert torch.equal(steps[-1].x, steps[-1].x_hat) and len(steps) == 4
+    low, high = generator.modality.facts.bounds or (0, 0)
+    assert low - 1e-5 < float(steps[-1].x.min()) and float(steps[-1].x.max()) < high + 1e-5

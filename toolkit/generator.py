@@ -12,7 +12,16 @@ from torch import Tensor
 
 from toolkit import assemble
 from toolkit import recipe as recipes
-from toolkit.diffusion import NoiseStream, RegressionDenoiser, classifier_free, clip, conditional, interval, trajectory
+from toolkit.diffusion import (
+    NoiseStream,
+    RegressionDenoiser,
+    autoguidance,
+    classifier_free,
+    clip,
+    conditional,
+    interval,
+    trajectory,
+)
 from toolkit.diffusion.sampler import Denoise, Step
 from toolkit.errors import ToolkitError, UsageError, unknown
 from toolkit.modality import BUILT_IN, Facts, Modality, find
@@ -80,9 +89,13 @@ class Generator:
         grid: Named | None = None,
         seed: int = 0,
         batch: int = 64,
+        weak: Generator | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Samples:
         """n samples. What is None comes from the recipe's [sample] section.
+
+        `weak`: another snapshot of the run (an earlier step, a wider EMA) or a smaller model. Then `guidance` leads
+        away from it (autoguidance, Karras et al. 2024), instead of away from no label.
 
         `label`: one for all, or one for each; None takes all labels in turn, "none" asks for no label.
         Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. `progress(done, total)`
@@ -97,11 +110,11 @@ class Generator:
             positions = range(part * batch, min(n, (part + 1) * batch))
             chosen = numbers[positions.start : positions.stop] if numbers is not None else None
             x = torch.zeros(0)
-            for step in self.trajectory(positions, chosen, steps, guidance, sampler, grid, seed):
+            for step in self.trajectory(positions, chosen, steps, guidance, sampler, grid, seed, weak):
                 x = step.x
                 if progress:
                     asked = steps or self.recipe.sample.steps
-                    progress(part * asked + step.index + 1, total * asked)
+                    progress(part * asked + min(step.index + 1, asked), total * asked)
             parts.append(x.float().cpu())
         names = (*self.modality.labels, UNCONDITIONAL)
         return Samples(torch.cat(parts), tuple(names[i] for i in numbers) if numbers else (), self.modality, seed)
@@ -115,6 +128,7 @@ class Generator:
         sampler: Named | None = None,
         grid: Named | None = None,
         seed: int = 0,
+        weak: Generator | None = None,
     ) -> Iterator[Step]:
         """The way from noise to the samples at `positions`, step by step, on the run's device."""
         chosen = self.recipe.sample
@@ -126,24 +140,40 @@ class Generator:
             raise UsageError(f"steps: {error}") from None
         noise = NoiseStream(seed, "sample", positions, self.modality.shape)
         sigma = float(schedule(times[0])[1])
-        denoise = self._denoise(labels, chosen.guidance if guidance is None else guidance)
-        with torch.inference_mode(), autocast(self.device, self.dtype):
-            yield from trajectory(denoise, schedule, method, sigma * noise().to(self.device), times, noise)
+        denoise = self._denoise(labels, chosen.guidance if guidance is None else guidance, weak)
+        step = None
+        for step in trajectory(denoise, schedule, method, sigma * noise().to(self.device), times, noise):
+            yield step
+        if step is not None and float(schedule(times[-1])[1]) > 0:
+            # schedules such as karras and sqrt end with a little noise left: one more call takes it out
+            clean = denoise(step.x, times[-1])
+            yield Step(step.index + 1, step.s, step.s, clean, clean)
 
-    def _denoise(self, labels: Sequence[int] | None, w: float) -> Denoise:
+    def _denoise(self, labels: Sequence[int] | None, w: float, weak: Generator | None) -> Denoise:
         """Guided, limited to its interval and clipped, as the recipe says."""
         chosen = self.recipe.sample
-        if labels is None:
-            denoise = conditional(self.denoiser, None)
-        else:
-            cond = {"label": torch.tensor(labels, device=self.device)}
+        cond = None if labels is None else {"label": torch.tensor(labels, device=self.device)}
+        plain = denoise = conditional(self.denoiser, cond)
+        if weak is not None:
+            if weak.modality.shape != self.modality.shape or weak.modality.labels != self.modality.labels:
+                raise UsageError(
+                    "the weak generator makes other examples than this one; take a snapshot of the same run"
+                )
+            denoise = autoguidance(plain, conditional(weak.denoiser, cond), w, chosen.rescale)
+        elif cond is not None:
             null = {"label": torch.full_like(cond["label"], len(self.modality.labels))}
             denoise = classifier_free(self.denoiser, cond, null, w, chosen.rescale)
-            if chosen.interval and w != 1:
-                plain = conditional(self.denoiser, cond)
-                denoise = interval(denoise, plain, self.denoiser.schedule, *chosen.interval)
+        if chosen.interval and w != 1:
+            denoise = interval(denoise, plain, self.denoiser.schedule, *chosen.interval)
         bounds = self.modality.facts.bounds
-        return clip(denoise, *bounds) if chosen.clip and bounds else denoise
+        inner = clip(denoise, *bounds) if chosen.clip and bounds else denoise
+
+        def outer(x_t: Tensor, t: Tensor) -> Tensor:
+            # around each call and not around the trajectory, which hands control back between steps
+            with torch.no_grad(), autocast(self.device, self.dtype):
+                return inner(x_t, t)
+
+        return outer
 
     def _labels(self, label: str | int | Sequence[str | int] | None, n: int) -> list[int] | None:
         known = self.modality.labels

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from toolkit.errors import UsageError
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BUILT_IN = ("image",)
+MAX_NUMBERS = 1 << 26
+"""In one example."""
 _MARK = "diffusion-toolkit"
 
 
@@ -53,6 +56,14 @@ class Facts(BaseModel):
     """One line for each file that could not be used, with the reason."""
     extra: dict[str, int | float | str | bool] = {}
     """What only this modality needs (channels, sample rate, ...)."""
+
+    @field_validator("shape")
+    @classmethod
+    def _can_be_held(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        # a stranger's small file must not ask for all the memory there is
+        if not shape or min(shape) < 1 or math.prod(shape) > MAX_NUMBERS:
+            raise ValueError(f"must be positive sides of at most {MAX_NUMBERS:,} numbers together, not {list(shape)}")
+        return shape
 
 
 class Examples(NamedTuple):
@@ -153,6 +164,16 @@ class Modality(ABC):
     @abstractmethod
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
         """One picture that shows the raw examples (B, ...) together."""
+
+    def strip(self, moments: Tensor) -> PIL.Image.Image:
+        """One picture of raw examples at several moments, (T, B, ...), noise first: previews side by side."""
+        import PIL.Image
+
+        frames = [self.preview(moment).convert("RGB") for moment in moments]
+        whole = PIL.Image.new("RGB", (sum(frame.width for frame in frames), frames[0].height), "white")
+        for i, frame in enumerate(frames):
+            whole.paste(frame, (i * frame.width, 0))
+        return whole
 
 
 def find(name: str) -> type[Modality]:

@@ -1,4 +1,4 @@
-"""From noise to sample as a film: made of the modality's own previews, so every modality has it."""
+"""From noise to sample, as a strip and as an animation, for every modality."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
-    import PIL.Image
-
     from toolkit.generator import Generator
 
 
-def film(generator: Generator, n: int = 8, frames: int = 10, seed: int = 0) -> list[PIL.Image.Image]:
-    """Previews of n samples at `frames` moments on their way, noise first.
+def moments(generator: Generator, n: int = 9, count: int = 10, seed: int = 0) -> Tensor:
+    """n samples at `count` moments on their way, noise first, in the modality's raw form: (count, n, ...).
 
-    What is drawn is x_t / sqrt(alpha_t^2 + sigma_t^2), which has the variance of the data at every t.
+    What is shown is x_t / sqrt(alpha_t^2 + sigma_t^2), which has the variance of the data at every t.
     """
-    labels = [i % len(generator.modality.labels) for i in range(n)] if generator.modality.labels else None
+    known = generator.modality.labels
     schedule = generator.denoiser.schedule
     states = []
-    for step in generator.trajectory(range(n), labels, seed=seed):
+    for step in generator.trajectory(range(n), [i % len(known) for i in range(n)] if known else None, seed=seed):
         alpha, sigma = schedule(torch.tensor(step.s, dtype=torch.float64))
         states.append((step.x / torch.sqrt(alpha**2 + sigma**2)).float().cpu())
-    chosen = torch.linspace(0, len(states) - 1, min(frames, len(states))).round().long().tolist()
-    return [generator.modality.preview(generator.modality.decode(states[i])) for i in chosen]
+    chosen = torch.linspace(0, len(states) - 1, min(count, len(states))).round().long().tolist()
+    return torch.stack([generator.modality.decode(states[i]) for i in chosen])
 
 
-def animate(frames: list[PIL.Image.Image], strip: Path, gif: Path) -> None:
-    """The frames below each other in one picture, and as an endless animation that rests on the last."""
-    from PIL import Image
-
-    width, height = frames[0].size
-    whole = Image.new("RGB", (width, len(frames) * height), "white")
-    for i, frame in enumerate(frames):
-        whole.paste(frame.convert("RGB"), (0, i * height))
-    whole.save(strip)
+def film(generator: Generator, stem: Path, n: int = 9) -> list[Path]:
+    """Write `moments` as stem.png, a strip, and stem.gif, which rests on the last moment."""
+    raw = moments(generator, n)
+    paths = [stem.with_suffix(".png"), stem.with_suffix(".gif")]
+    generator.modality.strip(raw).save(paths[0])
+    frames = [generator.modality.preview(moment) for moment in raw]
     times = [150] * (len(frames) - 1) + [2000]
-    frames[0].save(gif, save_all=True, append_images=frames[1:], duration=times, loop=0)
+    frames[0].save(paths[1], save_all=True, append_images=frames[1:], duration=times, loop=0)
+    return paths

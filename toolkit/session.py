@@ -20,7 +20,7 @@ from toolkit.errors import DivergedError, Interrupted, UsageError
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.generator import Generator, default_device, install, load, read_run, width
 from toolkit.modality import Facts, Modality, find
-from toolkit.pictures import animate, film
+from toolkit.pictures import film
 from toolkit.recipe import Recipe
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -33,7 +33,7 @@ from toolkit.training.storage import write_json_atomic, write_text_atomic
 
 LOG_EVERY = 10
 """Steps between lines of metrics.jsonl."""
-PREVIEW, FINAL, FILM = 40, 100, 8
+PREVIEW, FINAL, FILM = 40, 100, 9
 """Samples in a preview, in the last picture, and on the way from noise to sample."""
 ROLLBACK_AFTER = 3
 """Steps in a row that may be left out for not being finite."""
@@ -172,10 +172,8 @@ class Plan:
 
     def _finish(self) -> Iterator[Event]:
         final = self.draw("final.png", FINAL)
-        frames = film(self.generator(), n=FILM)
-        strip = self.out / "previews" / "noise-to-sample"
-        animate(frames, strip.with_suffix(".png"), strip.with_suffix(".gif"))
-        yield Finished(self.out, [final, strip.with_suffix(".png"), strip.with_suffix(".gif")])
+        others = film(self.generator(), self.out / "previews" / "noise-to-sample", FILM)
+        yield Finished(self.out, [final, *others])
 
 
 def prepare(

@@ -102,3 +102,7 @@ class Image(Modality):
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
         """The pictures (B, C, H, W) uint8 as one grid; `labels`, one for each, put equal ones into captioned rows."""
         return preview.grid(raw, labels, order=self.labels)
+
+    def strip(self, moments: Tensor) -> PIL.Image.Image:
+        """A row for each picture, from noise to picture: (T, B, C, H, W) uint8."""
+        return preview.strip(moments)

@@ -8,7 +8,7 @@ from torch import nn
 
 from modalities.image.options import Model
 from toolkit.errors import UsageError
-from toolkit.nn import UNet
+from toolkit.nn import DDPMUNet, UNet
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,9 @@ class Preset:
 
 # parameters are for 28 x 28 grey pictures with 10 labels
 PRESETS = {
-    "tiny": Preset(width=32, levels=(1, 2), blocks=1, stem=2, attention=(-1,), embedding=128),  # 0.3 M
+    "tiny": Preset(width=32, levels=(1, 2), blocks=1, stem=2, attention=(-1,), embedding=128),  # 0.5 M
     "small": Preset(width=48, levels=(1, 2), blocks=2, stem=2, attention=(-1,), embedding=128),  # 1.6 M
-    "base": Preset(width=96, levels=(1, 2, 2), blocks=2, stem=2, attention=(-1, -2), embedding=384),  # 14 M
-    # Ho et al. (2020), appendix B, for 32 x 32: full resolution, four levels, attention at 16 x 16; for a GPU
-    "ddpm": Preset(width=128, levels=(1, 2, 2, 2), blocks=2, stem=1, attention=(1,), embedding=512),
+    "base": Preset(width=96, levels=(1, 2, 2), blocks=2, stem=2, attention=(-1, -2), embedding=384),  # 12 M
 }
 
 
@@ -38,10 +36,26 @@ def build(model: Model, shape: tuple[int, ...], labels: int) -> nn.Module:
 
     Raises UsageError when the picture's sides do not divide among the network's strides.
     """
-    preset = PRESETS[model.preset]
     channels, height, width = shape
+    net: UNet | DDPMUNet
+    if model.preset == "ddpm":
+        # Ho et al. (2020) for 32 x 32, made for a GPU: full resolution, attention at 16 x 16
+        if model.stem not in (None, 1):
+            raise UsageError("preset 'ddpm' works at full resolution; leave model.stem out, or take preset base")
+        net = DDPMUNet(2, channels, model.width or 128, labels=labels, dropout=model.dropout)
+    else:
+        net = _strided(PRESETS[model.preset], model, channels, labels)
+    if height % net.divisor or width % net.divisor:
+        raise UsageError(
+            f"preset '{model.preset}' halves pictures down to 1/{net.divisor}, and {height} x {width} is no multiple "
+            f"of that; choose --size {-(-max(height, width) // net.divisor) * net.divisor}, or a smaller model.stem"
+        )
+    return net
+
+
+def _strided(preset: Preset, model: Model, channels: int, labels: int) -> UNet:
     base = model.width or preset.width
-    net = UNet(
+    return UNet(
         dims=2,
         channels=channels,
         widths=[base * level for level in preset.levels],
@@ -52,9 +66,3 @@ def build(model: Model, shape: tuple[int, ...], labels: int) -> nn.Module:
         embedding=preset.embedding,
         dropout=model.dropout,
     )
-    if height % net.divisor or width % net.divisor:
-        raise UsageError(
-            f"preset '{model.preset}' halves pictures down to 1/{net.divisor}, and {height} x {width} is no multiple "
-            f"of that; choose --size {-(-max(height, width) // net.divisor) * net.divisor}, or a smaller model.stem"
-        )
-    return net

@@ -35,7 +35,7 @@ class Model(Options):
     """Which network."""
 
     preset: Literal["tiny", "small", "base", "ddpm"] = "small"
-    width: int | None = Field(default=None, ge=8, multiple_of=8)
+    width: int | None = Field(default=None, ge=8, le=384, multiple_of=8)
     """Channels of the first level, in place of the preset's."""
     stem: int | None = Field(default=None, ge=1, le=8)
     """Stride of the first convolution, in place of the preset's; 1 works at full resolution."""

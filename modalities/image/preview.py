@@ -1,9 +1,8 @@
-"""Many pictures in one: a grid, a strip from noise to picture, an animation."""
+"""Many pictures in one: a grid, and a strip from noise to picture."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,16 +62,6 @@ def strip(raw_sequence: Tensor, columns: int = 10) -> PIL.Image.Image:
     shown = torch.linspace(0, steps - 1, min(columns, steps)).round().long()
     pictures = raw_sequence[shown].transpose(0, 1).flatten(0, 1)
     return _table(pictures, _wrap(list(range(len(pictures))), len(shown)), [])
-
-
-def gif(frames: Sequence[PIL.Image.Image], path: Path, frame_ms: int = 80, hold_ms: int = 1600) -> Path:
-    """Save `frames` as a looping animation that rests on the last one, and return `path`. Raises StorageError."""
-    if not frames:
-        raise ValueError("an animation needs at least one frame")
-    durations = [frame_ms] * (len(frames) - 1) + [hold_ms]
-    buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=list(frames[1:]), duration=durations, loop=0)
-    return save(buffer.getvalue(), path)
 
 
 def save(content: bytes, path: Path) -> Path:

@@ -98,8 +98,8 @@ def respace(chain: Chain, kept: Tensor) -> Chain:
 
 
 def _steps(T: int) -> int:
-    if T < 1:
-        raise ValueError(f"T must be at least 1, got {T}")
+    if not 1 <= T <= 1_000_000:
+        raise ValueError(f"T must be 1 to 1,000,000, got {T}")
     return T
 
 

@@ -69,5 +69,5 @@ class ZeroTerminalSNR(VariancePreserving):
         before = self.schedule.log_snr(t)
         alpha = self.schedule.on_path(before)[0]
         moved = (alpha - self._alpha_last) * (self._alpha_first / (self._alpha_first - self._alpha_last))
-        after = 2 * torch.log(moved.clamp(min=0)) - torch.log1p(-moved.clamp(max=1) ** 2)
+        after = 2 * torch.log(moved.clamp(min=0)) - torch.log1p(-(moved.clamp(max=1) ** 2))
         return torch.where(t <= self.first, before, after)

@@ -1,0 +1,66 @@
+"""kill -9 at random moments of a real training, again and again: the end is that of a training left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+KILLS = 50
+ARGUMENTS = [
+    "train", "--modality", str(ROOT / "tests" / "points.py"), "--steps", "3000", "--set", "train.previews=0",
+    "--set", "train.checkpoint_minutes=1e-9", "--set", "train.batch=16", "--set", "sample.steps=1",
+]  # fmt: skip
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "toolkit.cli", *ARGUMENTS], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def final(folder: Path) -> dict[str, str]:
+    newest = folder / "runs" / "points" / "checkpoints" / "step-00003000"
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in newest.glob("*.safetensors")}
+
+
+@pytest.mark.slow
+def test_fifty_kills(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = start(tmp_path / "whole")
+    output, _ = whole.communicate(timeout=600)
+    assert whole.returncode == 0, output
+    draw, staged, furthest = random.Random(0), 0, []
+    for _ in range(KILLS):
+        running = start(tmp_path / "killed")
+        assert running.stdout is not None
+        lines = 0
+        for line in running.stdout:  # training has begun when the first checkpoint is reported
+            lines += line.startswith("saved step")
+            if lines > draw.randrange(25):
+                break
+        else:
+            break  # it got to its end
+        running.send_signal(signal.SIGKILL)
+        running.stdout.read()
+        assert running.wait() == -signal.SIGKILL
+        folders = [f.name for f in (tmp_path / "killed" / "runs" / "points" / "checkpoints").iterdir()]
+        staged += any(name.startswith((".tmp-", ".del-")) for name in folders)
+        furthest.append(max(int(name[5:13]) for name in folders if name.startswith("step-")))
+    assert furthest == sorted(furthest) and len(set(furthest)) > KILLS // 2
+    assert staged >= 10  # or the kills missed the saving
+    last = start(tmp_path / "killed")
+    output, _ = last.communicate(timeout=600)
+    assert last.returncode == 0, output
+    assert final(tmp_path / "killed") == final(tmp_path / "whole") != {}

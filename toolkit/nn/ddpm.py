@@ -1,0 +1,90 @@
+"""The full-resolution UNet of Ho et al. (2020), appendix B, as a skeleton of its own from the same blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toolkit.nn.blocks import Attention, Conv, ResBlock, Upsample, norm, zero
+from toolkit.nn.embedding import LabelEmbedding, NoiseEmbedding
+
+
+class DDPMUNet(nn.Module):
+    """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); every side a multiple of 2^(levels - 1).
+
+    Two residual blocks a level down and three up, a skip from every block and not one a level as in `UNet`;
+    attention with one head at the levels `attention` and in the middle. What differs from the paper: blocks take
+    the noise level by FiLM (Dhariwal and Nichol 2021) and not by addition, and labels are added to it.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        channels: int,
+        width: int = 128,
+        levels: Sequence[int] = (1, 2, 2, 2),
+        attention: Sequence[int] = (1,),
+        labels: int = 0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.divisor = 2 ** (len(levels) - 1)
+        embedding = 4 * width
+        self.noise = NoiseEmbedding(embedding, features=width)
+        self.label = LabelEmbedding(labels, embedding) if labels else None
+
+        def block(inputs: int, outputs: int, level: int) -> nn.ModuleList:
+            parts: list[nn.Module] = [ResBlock(dims, inputs, outputs, embedding, dropout=dropout)]
+            return nn.ModuleList([*parts, Attention(dims, outputs, heads=1)] if level in attention else parts)
+
+        now = width
+        skips = [now]
+        self.first = Conv(dims, channels, now)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for i, factor in enumerate(levels):
+            for _ in range(2):
+                self.down.append(block(now, factor * width, i))
+                now = factor * width
+                skips.append(now)
+            if i + 1 < len(levels):
+                self.down.append(Conv(dims, now, now, stride=2))
+                skips.append(now)
+        self.middle = nn.ModuleList(
+            [*block(now, now, attention[0]), ResBlock(dims, now, now, embedding, dropout=dropout)]
+        )
+        for i, factor in reversed(list(enumerate(levels))):
+            for _ in range(3):
+                self.up.append(block(now + skips.pop(), factor * width, i))
+                now = factor * width
+            if i > 0:
+                self.up.append(Upsample(dims, now, now))
+        self.norm = norm(now)
+        self.head = zero(Conv(dims, now, channels))
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        if any(side % self.divisor for side in x.shape[2:]):
+            raise ValueError(f"every side of {tuple(x.shape[2:])} must be a multiple of {self.divisor}")
+        emb = self.noise(c_noise)
+        if self.label is not None:
+            null = torch.full_like(c_noise, self.label.num_embeddings - 1, dtype=torch.int64)
+            emb = emb + self.label(cond.get("label", null))
+        emb = functional.silu(emb)
+        h = self.first(x)
+        kept = [h]
+        for part in self.down:
+            h = _through(part, h, emb)
+            kept.append(h)
+        h = _through(self.middle, h, emb)
+        for part in self.up:
+            h = part(h) if isinstance(part, Upsample) else _through(part, torch.cat([h, kept.pop()], 1), emb)
+        output: Tensor = self.head(functional.silu(self.norm(h)))
+        return output
+
+
+def _through(part: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
+    for layer in part if isinstance(part, nn.ModuleList) else [part]:
+        h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+    return h
