@@ -22,7 +22,7 @@ from modalities.image.network import build
 from modalities.image.options import Model
 from toolkit.diffusion import (
     GRIDS,
-    DPMSolver2M,
+    DPMSolver3M,
     NoiseStream,
     RectifiedFlow,
     RegressionDenoiser,
@@ -91,7 +91,7 @@ def theirs(batch: int, size: int, target: int) -> tuple[Callable[[], None], int,
 
 
 def our_sampling(denoiser: RegressionDenoiser, n: int, size: int) -> Callable[[], None]:
-    """n samples as `toolkit sample` makes them by default: guided DPM-Solver++(2M), 20 steps."""
+    """n samples as `toolkit sample` makes them by default: guided DPM-Solver++(3M), 20 steps."""
     labels = torch.arange(n) % 10
     denoise = classifier_free(denoiser, {"label": labels}, {"label": torch.full_like(labels, 10)}, 1.5)
     times = GRIDS["log-snr"](denoiser.schedule, 20)
@@ -99,7 +99,7 @@ def our_sampling(denoiser: RegressionDenoiser, n: int, size: int) -> Callable[[]
     def run() -> None:
         noise = NoiseStream(0, "sample", range(n), (1, size, size))
         with torch.inference_mode(), autocast("cpu", resolve("auto", "cpu")):
-            sample(denoise, denoiser.schedule, DPMSolver2M(), noise(), times)
+            sample(denoise, denoiser.schedule, DPMSolver3M(), noise(), times)
 
     return run
 

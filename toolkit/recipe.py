@@ -115,8 +115,8 @@ class Train(Section):
 class Sample(Section):
     """How `toolkit sample` and the previews sample unless told otherwise."""
 
-    sampler: Named = "dpm++2m"
-    grid: Named = "uniform"
+    sampler: Named = "dpm++3m"
+    grid: Named = "log-snr"
     steps: int = Field(default=20, ge=1)
     guidance: float = Field(default=1.0, ge=0)
     """1 = the conditional model itself."""

@@ -15,7 +15,19 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.sampler import Denoise, Memory, Noise, Point, Sampler, at, call, eps_hat, regular, transfer
+from toolkit.diffusion.sampler import (
+    Denoise,
+    Memory,
+    Noise,
+    Point,
+    Sampler,
+    at,
+    call,
+    eps_hat,
+    halfway,
+    regular,
+    transfer,
+)
 from toolkit.diffusion.schedule import Schedule
 
 
@@ -31,12 +43,7 @@ class DPMSolver2M(Sampler):
         x_hat = call(denoise, x_t, t)
         if not regular(p, q):
             return transfer(p, q, x_t, x_hat)
-        extrapolated = x_hat
-        if memory.past:
-            before, x_before = memory.past[-1]
-            extrapolated = x_hat + (q.lam - p.lam) / (2 * (p.lam - before.lam)) * (x_hat - x_before)
-        memory.push(p, x_hat, 1)
-        return transfer(p, q, x_t, extrapolated)
+        return transfer(p, q, x_t, halfway(memory, p, q, x_hat))
 
 
 class DPMSolver3M(Sampler):

@@ -150,6 +150,19 @@ def transfer(p: Point, q: Point, x_t: Tensor, x_hat: Tensor) -> Tensor:
     return ratio * x_t + (q.alpha - ratio * p.alpha) * x_hat
 
 
+def halfway(memory: Memory, p: Point, q: Point, x_hat: Tensor) -> Tensor:
+    """x_hat halfway to q in lambda, extrapolated from one earlier value, which is then forgotten for this one.
+
+    Without an earlier value it is x_hat itself (Lu et al. 2022, DPM-Solver++, algorithm 2).
+    """
+    extrapolated = x_hat
+    if memory.past:
+        before, x_before = memory.past[-1]
+        extrapolated = x_hat + (q.lam - p.lam) / (2 * (p.lam - before.lam)) * (x_hat - x_before)
+    memory.push(p, x_hat, 1)
+    return extrapolated
+
+
 def regular(p: Point, q: Point) -> bool:
     """Whether lambda is finite at both ends; where it is not, every method takes the first-order step."""
     return math.isfinite(p.lam) and math.isfinite(q.lam)

@@ -18,6 +18,7 @@ from toolkit.diffusion.sampler import (
     at,
     call,
     eps_hat,
+    halfway,
     heun_step,
     regular,
     transfer,
@@ -124,13 +125,8 @@ class SDEDPMSolver2M(Sampler):
         if not regular(p, q):
             mean = c_x_hat * x_hat + c_x_t * x_t
             return mean if q.sigma == 0 else mean + math.sqrt(beta_tilde) * noise().to(x_t)
-        extrapolated = x_hat
-        if memory.past:
-            before, x_before = memory.past[-1]
-            extrapolated = x_hat + (q.lam - p.lam) / (2 * (p.lam - before.lam)) * (x_hat - x_before)
-        memory.push(p, x_hat, 1)
         # the paper's (sigma_s / sigma_t) e^-h, alpha_s (1 - e^-2h) and sigma_s^2 (1 - e^-2h) are the posterior's
-        return c_x_t * x_t + c_x_hat * extrapolated + math.sqrt(beta_tilde) * noise().to(x_t)
+        return c_x_t * x_t + c_x_hat * halfway(memory, p, q, x_hat) + math.sqrt(beta_tilde) * noise().to(x_t)
 
 
 @dataclass(frozen=True)

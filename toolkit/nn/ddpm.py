@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.nn.blocks import Attention, Conv, ResBlock, Upsample, norm, zero
-from toolkit.nn.embedding import LabelEmbedding, NoiseEmbedding
+from toolkit.nn.conditioned import Conditioned
 
 
-class DDPMUNet(nn.Module):
+class DDPMUNet(Conditioned):
     """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); every side a multiple of 2^(levels - 1).
 
     Two residual blocks a level down and three up, a skip from every block and not one a level as in `UNet`;
@@ -30,11 +30,8 @@ class DDPMUNet(nn.Module):
         labels: int = 0,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.divisor = 2 ** (len(levels) - 1)
         embedding = 4 * width
-        self.noise = NoiseEmbedding(embedding, features=width)
-        self.label = LabelEmbedding(labels, embedding) if labels else None
+        super().__init__(embedding, labels, divisor=2 ** (len(levels) - 1), features=width)
 
         def block(inputs: int, outputs: int, level: int) -> nn.ModuleList:
             parts: list[nn.Module] = [ResBlock(dims, inputs, outputs, embedding, dropout=dropout)]
@@ -65,13 +62,8 @@ class DDPMUNet(nn.Module):
         self.head = zero(Conv(dims, now, channels))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        if any(side % self.divisor for side in x.shape[2:]):
-            raise ValueError(f"every side of {tuple(x.shape[2:])} must be a multiple of {self.divisor}")
-        emb = self.noise(c_noise)
-        if self.label is not None:
-            null = torch.full_like(c_noise, self.label.num_embeddings - 1, dtype=torch.int64)
-            emb = emb + self.label(cond.get("label", null))
-        emb = functional.silu(emb)
+        self.check(x)
+        emb = self.embed(c_noise, cond)
         h = self.first(x)
         kept = [h]
         for part in self.down:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.nn.blocks import Attention, Conv, Downsample, ResBlock, Upsample, norm, zero
-from toolkit.nn.embedding import LabelEmbedding, NoiseEmbedding
+from toolkit.nn.conditioned import Conditioned
 
 
 class Level(nn.Module):
@@ -29,7 +30,7 @@ class Level(nn.Module):
         return x
 
 
-class UNet(nn.Module):
+class UNet(Conditioned):
     """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); cond["label"] is (B,) int64 when labels > 0.
 
     widths      channels of each level, finest first
@@ -57,19 +58,13 @@ class UNet(nn.Module):
         embedding: int | None = None,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
         depth = len(widths)
         strides = list(strides) if strides is not None else [2] * (depth - 1)
         if len(strides) != depth - 1:
             raise ValueError(f"{depth} widths need {depth - 1} strides, got {len(strides)}")
-        self.divisor = stem
-        """Every side of space must be a multiple of this."""
-        for stride in strides:
-            self.divisor *= stride
         attended = {level % depth for level in attention}
         embedding = embedding or 2 * max(widths)
-        self.noise = NoiseEmbedding(embedding)
-        self.label = LabelEmbedding(labels, embedding) if labels else None
+        super().__init__(embedding, labels, divisor=stem * math.prod(strides))
 
         def level(inputs: Sequence[int], width: int, index: int) -> Level:
             rate = cycle(dilations)
@@ -97,14 +92,8 @@ class UNet(nn.Module):
             self.head = zero(Conv(dims, widths[0], channels, kernel))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        if any(side % self.divisor for side in x.shape[2:]):
-            raise ValueError(f"every side of {tuple(x.shape[2:])} must be a multiple of {self.divisor}")
-        emb = self.noise(c_noise)
-        if self.label is not None:
-            null = torch.full_like(c_noise, self.label.num_embeddings - 1, dtype=torch.int64)
-            emb = emb + self.label(cond.get("label", null))
-        emb = functional.silu(emb)
-
+        self.check(x)
+        emb = self.embed(c_noise, cond)
         h = self.stem(x)
         kept = []
         for i, level in enumerate(self.down):
