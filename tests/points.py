@@ -1,101 +1,60 @@
 """A modality in one file: points in the plane. `toolkit train --modality tests/points.py` trains it in seconds."""
 
-from __future__ import annotations
-
-import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import PIL.Image
 import torch
-from PIL import ImageDraw
-from torch import Tensor, nn
-from torch.nn.functional import silu
+from PIL import Image, ImageDraw
+from torch import nn
 
-from toolkit.diffusion.randomness import generator
-from toolkit.modality import Dataset, Examples, Facts, Modality, Options
-from toolkit.nn import LabelEmbedding, NoiseEmbedding, zero
+from toolkit.diffusion import generator
+from toolkit.modality import Facts, InMemory, Modality
+from toolkit.nn import Conditioned
 
-
-class PointsData(Options):
-    source: Literal["moons", "spiral"] = "moons"
-    count: int = 4000
-    noise: float = 0.05
-    seed: int = 0
-
-
-class PointsModel(Options):
-    channels: int = 96
+COUNT = 4000
 
 
 class Points(Modality):
     name = "points"
-    Data, Model = PointsData, PointsModel
-    data: PointsData
-    model: PointsModel
-    default_recipe: ClassVar[Mapping[str, Any]] = {
+    default_recipe = {
         "name": "points",
         "train": {"steps": 600, "batch": 256, "lr": 3e-3, "warmup": 50, "previews": 2},
-        "sample": {"sampler": "heun", "steps": 20, "clip": False},
+        "sample": {"sampler": "heun", "grid": "uniform", "steps": 20},
     }
 
-    def read_data(self, cache: Path, notify: Callable[[str], None]) -> Facts:
-        raw = self.dataset("train").take(torch.arange(self.data.count)).raw
-        labels, mean, std = ("upper", "lower"), float(raw.mean()), float(raw.std())
-        return Facts(shape=(2,), labels=labels, mean=mean, std=std, count=len(raw))
+    def read_data(self, cache, notify):
+        raw = self.dataset("train").raw
+        return Facts(shape=(2,), labels=("upper", "lower"), mean=raw.mean().item(), std=raw.std().item(), count=COUNT)
 
-    def dataset(self, split: str) -> Dataset:
-        return Curves(self.data, split)
+    def dataset(self, split):
+        draw = generator(0, "points", split)
+        angle, label = torch.pi * torch.rand(COUNT, generator=draw), torch.arange(COUNT) % 2
+        x, y = 0.5 + (1 - 2 * label) * (angle.cos() - 0.5), 0.25 + (1 - 2 * label) * (angle.sin() - 0.25)
+        return InMemory(torch.stack([x, y], 1) + 0.05 * torch.randn(COUNT, 2, generator=draw), {"label": label})
 
-    def network(self) -> nn.Module:
-        return Network(self.model.channels, len(self.labels))
+    def network(self):
+        return Network(embedding=96, labels=len(self.labels), divisor=1)
 
-    def write(self, raw: Tensor, folder: Path, stems: Sequence[str]) -> list[Path]:
+    def write(self, raw, folder, stems):
         paths = [folder / f"{stem}.csv" for stem in stems]
         for path, (x, y) in zip(paths, raw.tolist(), strict=True):
             path.write_text(f"x,y\n{x:.6f},{y:.6f}\n", encoding="utf-8")
         return paths
 
-    def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
-        picture = PIL.Image.new("RGB", (480, 480), "white")
-        draw = ImageDraw.Draw(picture)
+    def preview(self, raw, labels=()):
+        picture = Image.new("RGB", (480, 480), "white")
         for i, (x, y) in enumerate(raw.tolist()):
-            centre = (240 + 120 * (x - 0.5), 240 - 120 * (y - 0.25))
-            draw.circle(centre, 3, "firebrick" if labels and labels[i] == "lower" else "steelblue")
+            colour = "firebrick" if labels and labels[i] == "lower" else "steelblue"
+            ImageDraw.Draw(picture).circle((240 + 120 * (x - 0.5), 240 - 120 * (y - 0.25)), 3, colour)
         return picture
 
 
-class Curves(Dataset):
-    def __init__(self, data: PointsData, split: str) -> None:
-        g = generator(data.seed, "points", split)
-        along = math.pi * torch.rand(data.count, generator=g)
-        self.labels = torch.arange(data.count) % 2
-        sign = 1.0 - 2 * self.labels
-        if data.source == "moons":
-            x, y = 0.5 + sign * (along.cos() - 0.5), 0.25 + sign * (along.sin() - 0.25)
-        else:
-            x, y = 0.5 + sign * along / 3 * (2 * along).cos(), 0.25 + sign * along / 3 * (2 * along).sin()
-        self.points = torch.stack([x, y], 1) + data.noise * torch.randn(data.count, 2, generator=g)
+class Network(Conditioned):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first = nn.Linear(2, 96)
+        self.body = nn.ModuleList(nn.Sequential(nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 96)) for _ in range(3))
+        self.last = nn.Linear(96, 2)
 
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def take(self, indices: Tensor) -> Examples:
-        return Examples(self.points[indices], {"label": self.labels[indices]})
-
-
-class Network(nn.Module):
-    def __init__(self, channels: int, labels: int) -> None:
-        super().__init__()
-        self.noise, self.label = NoiseEmbedding(channels), LabelEmbedding(labels, channels)
-        self.first, self.last = nn.Linear(2, channels), zero(nn.Linear(channels, 2))
-        self.films = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(3))
-        self.blocks = nn.ModuleList(nn.Linear(channels, channels) for _ in range(3))
-
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        emb, h = silu(self.noise(c_noise) + self.label(cond["label"])), self.first(x)
-        for film, block in zip(self.films, self.blocks, strict=True):
-            scale, shift = film(emb).chunk(2, 1)
-            h = h + block(silu(h * (1 + scale) + shift))
+    def forward(self, x, c_noise, cond):
+        emb, h = self.embed(c_noise, cond), self.first(x)
+        for block in self.body:
+            h = h + block(h + emb)
         return self.last(h)

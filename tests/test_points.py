@@ -17,9 +17,9 @@ FILE = str(Path(__file__).parent / "points.py")
 
 
 @cache
-def opened(source: str = "moons") -> Modality:
+def opened() -> Modality:
     kind = find(FILE)
-    points = kind(kind.Data(source=source), kind.Model())
+    points = kind(kind.Data(), kind.Model())
     points.open(Path("unused"), lambda line: None)
     return points
 
@@ -51,16 +51,6 @@ def test_data_lies_on_the_curves_and_encodes_to_unit_variance() -> None:
     torch.testing.assert_close(points.decode(x), raw)
     test = points.dataset("test").take(torch.arange(4000)).raw
     assert float((test - raw).abs().min(0).values.max()) > 0 and not torch.equal(test, raw)
-
-
-def test_spiral_arms_are_point_reflections() -> None:
-    raw, cond = opened("spiral").dataset("train").take(torch.arange(4000))
-    centred = raw - torch.tensor([0.5, 0.25])
-    radius = centred.norm(dim=1)
-    angle = 2 * 3 * radius + torch.pi * cond["label"]  # radius = along / 3, angle = 2 along
-    on_arm = radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
-    far = radius > 0.3  # the noise turns points near the centre by any angle
-    assert float((on_arm - centred)[far].norm(dim=1).median()) < 0.15
 
 
 def test_write_and_preview(tmp_path: Path) -> None:

@@ -131,11 +131,11 @@ def test_a_checkpoint_cut_in_half(trained: Path, toolkit_command: Command) -> No
 
 def test_a_full_disk(tmp_path: Path) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     running = start(
-        tmp_path, "train", "--modality", POINTS, "--steps", "5", "--set", "model.channels=256", preexec_fn=small_files
+        tmp_path, "train", "--modality", POINTS, "--steps", "5", preexec_fn=small_files
     )
     _, err = running.communicate(timeout=120)
     assert running.returncode == 74, err
