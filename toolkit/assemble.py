@@ -84,4 +84,5 @@ def fit_config(recipe: Recipe, steps: int, device: torch.device, channels_last: 
         stratified=recipe.diffusion.stratified,
         dtype=resolve(train.precision, device),
         channels_last=channels_last,
+        compile=train.compile,
     )

@@ -197,8 +197,6 @@ def prepare(
     denoiser = assemble.denoiser(recipe, modality).to(where)
     examples = modality.dataset("train")
     batches = Batches(modality, examples, recipe.train.batch, recipe.train.seed, recipe.diffusion.label_drop)
-    if recipe.train.compile:
-        denoiser.net.compile()
 
     def configure(steps: int, channels_last: bool) -> loop.Config:
         return assemble.fit_config(recipe, steps, where, channels_last)

@@ -134,9 +134,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    running = start(
-        tmp_path, "train", "--modality", POINTS, "--steps", "5", preexec_fn=small_files
-    )
+    running = start(tmp_path, "train", "--modality", POINTS, "--steps", "5", preexec_fn=small_files)
     _, err = running.communicate(timeout=120)
     assert running.returncode == 74, err
     assert len(err.splitlines()) == 1 and "bytes" in err and "Traceback" not in err

@@ -45,6 +45,8 @@ class Config:
     dtype: torch.dtype | None = None
     """Autocast to this, or None for float32."""
     channels_last: bool = False
+    compile: bool = False
+    """Compile the network at the first step, which takes about a minute and needs a C++ compiler on a CPU."""
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step `step` (0-based): linear warm-up, then cosine to 0 or constant."""
@@ -121,6 +123,8 @@ def start(denoiser: RegressionDenoiser, config: Config) -> State:
     if config.channels_last:
         # before the optimiser sees the parameters: its moments take over their layout
         denoiser.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.compile:
+        denoiser.net.compile()
     groups: dict[bool, list[tuple[str, nn.Parameter]]] = {True: [], False: []}
     embeddings = {id(m.weight) for m in denoiser.net.modules() if isinstance(m, nn.Embedding)}
     for name, parameter in denoiser.net.named_parameters():
