@@ -49,12 +49,13 @@ class Points(Modality):
 class Network(Conditioned):
     def __init__(self, **options):
         super().__init__(**options)
-        self.first = nn.Linear(2, 96)
-        self.body = nn.ModuleList(nn.Sequential(nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 96)) for _ in range(3))
-        self.last = nn.Linear(96, 2)
+        self.first, self.last = nn.Linear(2, 96), nn.Linear(96, 2)
+        self.films = nn.ModuleList(nn.Linear(96, 192) for _ in range(3))
+        self.blocks = nn.ModuleList(nn.Linear(96, 96) for _ in range(3))
 
     def forward(self, x, c_noise, cond):
         emb, h = self.embed(c_noise, cond), self.first(x)
-        for block in self.body:
-            h = h + block(h + emb)
+        for film, block in zip(self.films, self.blocks, strict=True):
+            scale, shift = film(emb).chunk(2, 1)
+            h = h + block(nn.functional.silu(h * (1 + scale) + shift))
         return self.last(h)

@@ -49,6 +49,7 @@ def test_convolutions_divide_the_size_by_the_stride(kernel: int, stride: int, di
     assert torch.allclose(y[..., 32 // stride + reach : -reach], torch.ones(1))
 
 
+@torch.no_grad()
 def test_a_one_dimensional_network_is_the_two_dimensional_one_on_a_line() -> None:
     line, plane = (randomise(UNet(dims, 1, [8], blocks=1, attention=(), labels=3)) for dims in (1, 2))
     weights = line.state_dict()
