@@ -259,3 +259,11 @@ def test_schedules_that_end_with_noise_give_clean_samples(whole: Path, schedule:
     assert torch.equal(steps[-1].x, steps[-1].x_hat) and len(steps) == 4
     low, high = generator.modality.facts.bounds or (0, 0)
     assert low - 1e-5 < float(steps[-1].x.min()) and float(steps[-1].x.max()) < high + 1e-5
+
+
+def test_diverging_before_anything_was_saved_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = session.prepare(SMALL, tmp_path / "r", "cpu", quiet)
+    poison(monkeypatch, {0, 1, 2})
+    with pytest.raises(DivergedError, match=r"steps 1 to 3 .* nothing had been saved yet"):
+        list(plan.run())
+    assert not list((tmp_path / "r" / "checkpoints").glob("step-*"))

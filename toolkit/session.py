@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -116,7 +116,7 @@ class Plan:
                             break
                     due = time.monotonic() - saved_at > 60 * self.recipe.train.checkpoint_minutes
                     if due or signals.save or signals.stop is not None:
-                        yield Saved(done.step, store.save(done.step, state.groups(), self.state.facts()))
+                        yield Saved(done.step, store.save(done.step, state.groups(), state.facts()))
                         saved, saved_at, signals.save = done.step, time.monotonic(), False
                     if signals.stop is not None:
                         raise Interrupted(
@@ -127,13 +127,13 @@ class Plan:
                     if done.step in pictures:
                         yield Preview(self.draw(f"step-{done.step:08d}.png"))
                 if state.bad >= ROLLBACK_AFTER:
-                    yield self._roll_back(store, losses)
+                    yield self._roll_back(store)
                     first, began = state.step, time.monotonic()
         if saved != state.step:
-            yield Saved(state.step, store.save(state.step, state.groups(), self.state.facts()))
+            yield Saved(state.step, store.save(state.step, state.groups(), state.facts()))
         yield from self._finish()
 
-    def _roll_back(self, store: CheckpointStore, losses: Sequence[float]) -> Note:
+    def _roll_back(self, store: CheckpointStore) -> Note:
         """Once: back to the last checkpoint at half the learning rate. Twice: give up, saying where."""
         state = self.state
         bad = state.step
@@ -142,9 +142,10 @@ class Plan:
         if state.lr_factor < 1 or found is None:
             numbers = self.batches.indices(bad - 1, range(min(8, self.config.batch))).tolist()
             rate = self.config.lr_at(bad) * state.lr_factor
+            kept = f"the last good state is kept in {self.out}" if found else "nothing had been saved yet"
             raise DivergedError(
-                f"{where}, at learning rate {rate:.2g}, in batches such as examples {numbers}; the last good state is "
-                f"kept in {self.out}. Try --set train.lr={self.config.lr / 4:.2g} with another --out"
+                f"{where}, at learning rate {rate:.2g}, in batches such as examples {numbers}; {kept}. "
+                f"Try --set train.lr={self.config.lr / 4:.2g} with another --out"
             )
         state.restore(found.groups, found.state)
         state.lr_factor, state.bad = 0.5, 0
