@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-BUILT_IN = ("image",)
+    from toolkit.diffusion.schedule import Schedule
+
+BUILT_IN = ("image", "audio")
 MAX_NUMBERS = 1 << 26
 """In one example."""
 _MARK = "diffusion-toolkit"
@@ -54,8 +56,8 @@ class Facts(BaseModel):
     """Training examples."""
     rejected: tuple[str, ...] = ()
     """One line for each file that could not be used, with the reason."""
-    extra: dict[str, int | float | str | bool] = {}
-    """What only this modality needs (channels, sample rate, ...)."""
+    extra: dict[str, int | float | str | bool | tuple[float, ...]] = {}
+    """What only this modality needs (channels, sample rate, durations ...)."""
 
     @field_validator("shape")
     @classmethod
@@ -75,8 +77,23 @@ class Examples(NamedTuple):
     """Conditions with the batch in front; `label`: (B,) int64 when there are labels."""
 
 
+class Request(NamedTuple):
+    """What the examples of a batch to be sampled look like."""
+
+    shape: tuple[int, ...]
+    """Of one example in model space."""
+    cond: dict[str, Tensor] = {}
+    """Conditions with the batch in front, besides `label`; those with the example's last axis are cut with it."""
+    window: int | None = None
+    """Positions of the last axis that the network sees at once, when the example is longer than it was trained for."""
+
+
 class Dataset(ABC):
     """Examples by number, all of a batch at once."""
+
+    lengths: Tensor | None = None
+    """(N,) int64: how much of its last axis each example fills, where that differs. Batches are then made of examples
+    of like length, so that little work goes into padding."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -110,6 +127,8 @@ class Modality(ABC):
     """The [data] section; without options by default. A field `source` (name or folder) is what --data sets."""
     Model: ClassVar[type[Options]] = Options
     """The [model] section; without options by default."""
+    Ask: ClassVar[type[Options]] = Options
+    """What can be asked of a sample besides its label, e.g. its duration: the options of `toolkit sample`."""
 
     def __init__(self, data: Options, model: Options, facts: Facts | None = None) -> None:
         """`facts` come from a run that was trained before; without them, call `open` first."""
@@ -163,6 +182,28 @@ class Modality(ABC):
         """Model space to raw examples; `encode` of it is `x` up to quantisation."""
         return x * self.facts.std + self.facts.mean
 
+    def conditions(self, raw: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the network is told of augmented training examples `raw`; the default is what the data set said."""
+        return cond
+
+    def request(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> Request:
+        """What to sample at `positions`, given `ask`, an `Ask`, and the labels (B,) int64. Raises UsageError, DataError.
+
+        What is drawn at random is a function of (seed, position).
+        """
+        return Request(self.shape)
+
+    def count(self, ask: Options) -> int | None:
+        """How many samples `ask` means, when that does not depend on the user's -n."""
+        return None
+
+    def review(self, schedule: Schedule) -> None:
+        """Raise UsageError, with the reason, when this data cannot be learnt under a schedule."""
+
+    def network_notes(self, net: nn.Module) -> list[tuple[str, str]]:
+        """(what, how much) rows about a network for the plan, e.g. how far it sees."""
+        return []
+
     def augment_note(self) -> str:
         """One line on what `augment` does, for the plan; empty when it does nothing."""
         return ""
@@ -172,8 +213,21 @@ class Modality(ABC):
         raise UsageError(f"modality '{self.name}' reads no files")
 
     @abstractmethod
-    def write(self, raw: Tensor, folder: Path, stems: Sequence[str]) -> list[Path]:
-        """Save raw examples (B, ...) as single files folder/stem.*, and return their paths."""
+    def write(self, raw: Tensor, folder: Path, stems: Sequence[str], ask: Options | None = None) -> list[Path]:
+        """Save raw examples (B, ...) as single files folder/stem.*, and return their paths. `ask`: an `Ask`."""
+
+    def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
+        """A self-contained HTML page of raw examples beside real ones, or "" where a picture says it all."""
+        return ""
+
+    def rate_note(self, raw: Tensor, seconds: float) -> str:
+        """How fast examples `raw` were made in `seconds`, in this modality's own unit; "" for examples a second."""
+        return ""
+
+    @classmethod
+    def inspect(cls, path: Path, notify: Callable[[str], None]) -> list[tuple[str, str]]:
+        """What is in a folder of the user's and what to do with it, as rows. Raises UsageError, DataError."""
+        raise UsageError(f"modality '{cls.name}' cannot inspect folders")
 
     @abstractmethod
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
