@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,3 +117,24 @@ def test_c_noise_is_edm_s() -> None:
     t = torch.tensor([0.2, 0.7], dtype=F64)
     RegressionDenoiser(Spy(), RectifiedFlow(), "edm")(torch.ones(2, 3, dtype=F64), t)
     torch.testing.assert_close(seen[0], torch.log(t / (1 - t)) / 4, rtol=1e-12, atol=0)
+
+
+def test_padding_is_known_to_be_zero_and_not_counted() -> None:
+    """Under a mask the loss is that of the part that is there, x_hat is 0 elsewhere, and the network sees 0."""
+    seen: list[Tensor] = []
+
+    class Spy(nn.Module):
+        def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+            seen.append(x)
+            return 0.3 * x
+
+    denoiser = RegressionDenoiser(Spy(), RectifiedFlow(), "edm")
+    x, eps, t = torch.randn(2, 3, 10), torch.randn(2, 3, 10), torch.tensor([0.2, 0.7], dtype=torch.float64)
+    mask = (torch.arange(10) < torch.tensor([[[4]], [[10]]])).float()
+    loss = denoiser.loss(x * mask, t, eps, {"mask": mask})
+    assert float(seen[-1][0, :, 4:].abs().max()) == 0
+    alone = denoiser.loss(x[:1, :, :4], t[:1], eps[:1, :, :4])
+    assert torch.allclose(loss[0], alone[0]) and torch.allclose(loss[1], denoiser.loss(x[1:], t[1:], eps[1:])[0])
+    x_hat = denoiser(x, t, {"mask": mask})
+    assert float(x_hat[0, :, 4:].abs().max()) == 0
+    assert torch.equal(x_hat[1], denoiser(x[1:], t[1:])[0])

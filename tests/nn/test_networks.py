@@ -56,7 +56,7 @@ def test_a_one_dimensional_network_is_the_two_dimensional_one_on_a_line() -> Non
     for name, value in plane.state_dict().items():
         if value.ndim == 4:  # the same kernel along one axis, nothing along the other
             wide = torch.zeros_like(value)
-            wide[:, :, (value.shape[2] - 1) // 2] = weights[name]
+            wide[:, :, (value.shape[2] - 1) // 2] = weights[name][:, :, 0]
             weights[name] = wide
     plane.load_state_dict(weights)
     x, c_noise, label = torch.randn(2, 1, 16), torch.tensor([0.3, -0.2]), {"label": torch.tensor([0, 3])}

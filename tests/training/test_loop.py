@@ -124,6 +124,8 @@ def test_decay_spares_biases_and_embeddings() -> None:
 
 
 class FakeData:
+    lengths: Tensor | None = None
+
     def __len__(self) -> int:
         return 10
 
@@ -141,3 +143,19 @@ def test_an_epoch_visits_everything_once_and_the_next_in_another_order() -> None
     assert again.indices(3, [1, 2]).tolist() == seen[13:15]
     other = Batches(FakeModality(), FakeData(), total=4, seed=4, label_drop=0)  # type: ignore[arg-type]
     assert torch.cat([other.indices(step, range(4)) for step in range(5)]).tolist() != seen
+
+
+class LongAndShort(FakeData):
+    lengths = torch.tensor([1, 100, 2, 99, 3, 98, 4, 97, 5, 96])
+
+
+def test_examples_of_like_length_come_together_and_everything_still_comes_once() -> None:
+    source = Batches(FakeModality(), LongAndShort(), total=5, seed=3, label_drop=0)  # type: ignore[arg-type]
+    epochs = [[source.indices(2 * epoch + half, range(5)) for half in (0, 1)] for epoch in range(20)]
+    for first, second in epochs:
+        assert sorted(torch.cat([first, second]).tolist()) == list(range(10))
+        assert {int(i) % 2 for i in first} != {int(i) % 2 for i in second}
+        assert all(len({int(i) % 2 for i in half}) == 1 for half in (first, second))
+    # both kinds come first now and then, and not always in the same order
+    assert {int(first[0]) % 2 for first, _ in epochs} == {0, 1}
+    assert len({tuple(first.tolist()) for first, _ in epochs}) > 5

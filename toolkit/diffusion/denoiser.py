@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from toolkit.diffusion.schedule import Schedule, expand
 
 Cond = Mapping[str, Tensor]
-"""Conditions by name, each with the batch in front."""
+"""Conditions by name, each with the batch in front.
+
+`mask`, (B, 1, *) of 0 and 1, is for examples of unequal length: where it is 0 there is padding, x is known to be 0,
+and so is E[x | x_t]. The network sees 0 there, and the loss does not count it.
+"""
 
 LOG_SNR_CLIP = 20.0
 """c_noise sees log-SNR in +-20 (sigma / alpha from 4.5e-5 to 2.2e4): at t = 0 and 1 it is infinite."""
@@ -110,17 +114,25 @@ class RegressionDenoiser(Denoiser):
         alpha, sigma = self.schedule(t)
         c_in = 1 / torch.sqrt(alpha**2 * self.sigma_data**2 + sigma**2)
         c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
-        output: Tensor = self.net(expand(c_in, x_t) * x_t, c_noise.to(x_t), cond or {})
+        output: Tensor = self.net(_masked(expand(c_in, x_t) * x_t, cond), c_noise.to(x_t), cond or {})
         return output.to(x_t)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         c = self.coefficients(t)
-        return expand(c.c_skip, x_t) * x_t + expand(c.c_out, x_t) * self.network(x_t, t, cond)
+        return _masked(expand(c.c_skip, x_t) * x_t + expand(c.c_out, x_t) * self.network(x_t, t, cond), cond)
 
     def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
         alpha, sigma = self.schedule(t)
         c = self.coefficients(t)
         x_t = expand(alpha, x) * x + expand(sigma, x) * eps
         target = expand(c.of_x, x) * x + expand(c.of_eps, x) * eps
-        return (self.network(x_t, t, cond) - target).square().flatten(1).mean(1)
+        error = (self.network(x_t, t, cond) - target).square()
+        if not cond or "mask" not in cond:
+            return error.flatten(1).mean(1)
+        counted = cond["mask"].expand_as(error).flatten(1)
+        return (error.flatten(1) * counted).sum(1) / counted.sum(1).clamp(min=1)
+
+
+def _masked(x: Tensor, cond: Cond | None) -> Tensor:
+    return x * cond["mask"] if cond and "mask" in cond else x

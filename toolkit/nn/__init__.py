@@ -1,22 +1,28 @@
 """Building blocks for any number of dimensions, and the networks made of them."""
 
-from toolkit.nn.blocks import Attention, Conv, Downsample, ResBlock, Upsample, zero
+from toolkit.nn.blocks import Attention, ChannelNorm, Conv, Downsample, ResBlock, Unfold, Upsample, zero
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.ddpm import DDPMUNet
 from toolkit.nn.embedding import FourierEmbedding, LabelEmbedding, NoiseEmbedding
-from toolkit.nn.unet import UNet
+from toolkit.nn.unet import Trunk, UNet
+from toolkit.nn.waveform import DiffWave, WaveUNet
 
 __all__ = [
     "Attention",
+    "ChannelNorm",
     "Conditioned",
     "Conv",
     "DDPMUNet",
+    "DiffWave",
     "Downsample",
     "FourierEmbedding",
     "LabelEmbedding",
     "NoiseEmbedding",
     "ResBlock",
+    "Trunk",
     "UNet",
+    "Unfold",
     "Upsample",
+    "WaveUNet",
     "zero",
 ]

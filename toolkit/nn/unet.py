@@ -1,9 +1,9 @@
-"""One UNet for any number of dimensions (Ronneberger et al. 2015; Ho et al. 2020)."""
+"""One UNet for any number of dimensions (Ronneberger et al. 2015; Ho et al. 2020), and its trunk by itself."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
 import torch
@@ -30,16 +30,82 @@ class Level(nn.Module):
         return x
 
 
+class Trunk(nn.Module):
+    """Down, through the middle, and up with skips: (x (B, widths[0], *space), emb (B, E)) -> (B, widths[0], *space).
+
+    widths      channels of each level, finest first
+    blocks      residual blocks down, and as many up: of every level, or one number for each
+    strides     between neighbouring levels, len(widths) - 1
+    attention   the levels (by index, negative ones too) that have attention
+    dilations   taken in turn by the convolutions of the blocks of a level
+    norm        a layer for a number of channels
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        widths: Sequence[int],
+        embedding: int,
+        blocks: int | Sequence[int] = 2,
+        strides: Sequence[int] | None = None,
+        attention: Sequence[int] = (-1,),
+        dilations: Sequence[int] = (1,),
+        kernel: int = 3,
+        dropout: float = 0.0,
+        norm: Callable[[int], nn.Module] = norm,
+    ) -> None:
+        super().__init__()
+        depth = len(widths)
+        self.strides = list(strides) if strides is not None else [2] * (depth - 1)
+        if len(self.strides) != depth - 1:
+            raise ValueError(f"{depth} widths need {depth - 1} strides, got {len(self.strides)}")
+        attended = {level % depth for level in attention}
+        counts = [blocks] * depth if isinstance(blocks, int) else list(blocks)
+        if len(counts) != depth:
+            raise ValueError(f"{depth} widths need {depth} numbers of blocks, got {len(counts)}")
+
+        def level(inputs: Sequence[int], width: int, index: int) -> Level:
+            rate = cycle(dilations)
+            rates = [(next(rate), next(rate)) for _ in inputs]
+            return Level(
+                [
+                    ResBlock(dims, c, width, embedding, kernel, pair, dropout, norm)
+                    for c, pair in zip(inputs, rates, strict=True)
+                ],
+                [Attention(dims, width, norm=norm) for _ in inputs] if index in attended else [],
+            )
+
+        self.down, self.shrink, self.grow, self.up = (nn.ModuleList() for _ in range(4))
+        for i, width in enumerate(widths):
+            self.down.append(level([width] * counts[i], width, i))
+            self.up.append(level([2 * width] + [width] * (counts[i] - 1), width, i))
+            if i + 1 < depth:
+                self.shrink.append(Downsample(dims, width, widths[i + 1], self.strides[i]))
+                self.grow.append(Upsample(dims, widths[i + 1], width, self.strides[i]))
+        self.middle = ResBlock(dims, widths[-1], widths[-1], embedding, kernel, dropout=dropout, norm=norm)
+
+    def forward(self, h: Tensor, emb: Tensor, local: Sequence[Tensor] = ()) -> Tensor:
+        """`local`: a tensor for each level, finest first, that is added where the level begins, (B, width, *space)."""
+        kept = []
+        for i, level in enumerate(self.down):
+            h = level(h + local[i] if local else h, emb)
+            kept.append(h)
+            if i < len(self.shrink):
+                h = self.shrink[i](h)
+        h = self.middle(h, emb)
+        for i in reversed(range(len(self.up))):
+            h = self.up[i](torch.cat([h, kept[i]], dim=1), emb)
+            if i > 0:
+                h = self.grow[i - 1](h)
+        return h
+
+
 class UNet(Conditioned):
     """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); cond["label"] is (B,) int64 when labels > 0.
 
-    widths      channels of each level, finest first
-    blocks      residual blocks a level, down and up
-    strides     between neighbouring levels, len(widths) - 1
+    widths, blocks, strides, attention, dilations: see `Trunk`
     stem        stride of the first convolution: the finest level works on space / stem, and a thin tail of
                 `tail` channels at full size puts back the detail that the stem threw away
-    attention   the levels (by index, negative ones too) that have attention
-    dilations   taken in turn by the convolutions of the blocks of a level
     """
 
     def __init__(
@@ -58,30 +124,11 @@ class UNet(Conditioned):
         embedding: int | None = None,
         dropout: float = 0.0,
     ) -> None:
-        depth = len(widths)
-        strides = list(strides) if strides is not None else [2] * (depth - 1)
-        if len(strides) != depth - 1:
-            raise ValueError(f"{depth} widths need {depth - 1} strides, got {len(strides)}")
-        attended = {level % depth for level in attention}
+        steps = list(strides) if strides is not None else [2] * (len(widths) - 1)
         embedding = embedding or 2 * max(widths)
-        super().__init__(embedding, labels, divisor=stem * math.prod(strides))
-
-        def level(inputs: Sequence[int], width: int, index: int) -> Level:
-            rate = cycle(dilations)
-            return Level(
-                [ResBlock(dims, c, width, embedding, kernel, (next(rate), next(rate)), dropout) for c in inputs],
-                [Attention(dims, width) for _ in inputs] if index in attended else [],
-            )
-
+        super().__init__(embedding, labels, divisor=stem * math.prod(steps))
         self.stem = Downsample(dims, channels, widths[0], stem) if stem > 1 else Conv(dims, channels, widths[0], kernel)
-        self.down, self.shrink, self.grow, self.up = (nn.ModuleList() for _ in range(4))
-        for i, width in enumerate(widths):
-            self.down.append(level([width] * blocks, width, i))
-            self.up.append(level([2 * width] + [width] * (blocks - 1), width, i))
-            if i + 1 < depth:
-                self.shrink.append(Downsample(dims, width, widths[i + 1], strides[i]))
-                self.grow.append(Upsample(dims, widths[i + 1], width, strides[i]))
-        self.middle = ResBlock(dims, widths[-1], widths[-1], embedding, kernel, dropout=dropout)
+        self.trunk = Trunk(dims, widths, embedding, blocks, steps, attention, dilations, kernel, dropout)
         self.norm = norm(widths[0])
         if stem > 1:
             self.expand: nn.Module | None = Upsample(dims, widths[0], tail, stem)
@@ -93,20 +140,7 @@ class UNet(Conditioned):
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         self.check(x)
-        emb = self.embed(c_noise, cond)
-        h = self.stem(x)
-        kept = []
-        for i, level in enumerate(self.down):
-            h = level(h, emb)
-            kept.append(h)
-            if i < len(self.shrink):
-                h = self.shrink[i](h)
-        h = self.middle(h, emb)
-        for i in reversed(range(len(self.up))):
-            h = self.up[i](torch.cat([h, kept[i]], dim=1), emb)
-            if i > 0:
-                h = self.grow[i - 1](h)
-        h = functional.silu(self.norm(h))
+        h = functional.silu(self.norm(self.trunk(self.stem(x), self.embed(c_noise, cond))))
         if self.expand is not None:
             h = self.last(torch.cat([functional.silu(self.expand(h)), x.to(h)], dim=1))
         output: Tensor = self.head(h)

@@ -11,12 +11,16 @@ from torch import Tensor
 from toolkit.diffusion.randomness import generator, uniform
 from toolkit.modality import Dataset, Modality
 
+POOL = 16
+"""Batches that are sorted together."""
+
 
 class Batches:
     """Encoded, augmented examples with their conditions, for any step, in any order of asking.
 
     Each epoch is a permutation of the data that depends on (seed, epoch); position p of step k is number
-    k * total + p in the endless row of permutations.
+    k * total + p in the endless row of permutations. Where examples differ in length, those of a batch are of like
+    length: `POOL` batches at a time are sorted by it, and the batches are then shuffled.
     """
 
     def __init__(self, modality: Modality, dataset: Dataset, total: int, seed: int, label_drop: float) -> None:
@@ -33,8 +37,8 @@ class Batches:
         indices = self.indices(step, positions)
         examples = self.dataset.take(indices)
         # one generator for a batch, not for each example: augmentation is vectorised
-        raw = self.modality.augment(examples.raw, generator(self.seed, "augment", step, positions[0]))
-        cond = dict(examples.cond)
+        raw, cond = self.modality.prepare(examples, generator(self.seed, "augment", step, positions[0]))
+        cond = dict(cond)
         if "label" in cond and self.label_drop > 0:
             dropped = uniform(self.seed, "label drop", positions, step) < self.label_drop
             cond["label"] = torch.where(dropped, len(self.modality.labels), cond["label"])
@@ -52,4 +56,12 @@ class Batches:
         return found
 
     def _permutation(self, epoch: int) -> Tensor:
-        return torch.randperm(len(self.dataset), generator=generator(self.seed, "order", epoch))
+        draw = generator(self.seed, "order", epoch)
+        order = torch.randperm(len(self.dataset), generator=draw)
+        if self.dataset.lengths is None:
+            return order
+        # by about the length, or the few examples of a small data set would meet the same ones in every epoch
+        about = self.dataset.lengths * (0.8 + 0.4 * torch.rand(len(order), generator=draw))
+        pools = order.split(POOL * self.total)
+        groups = [group for pool in pools for group in pool[about[pool].argsort(stable=True)].split(self.total)]
+        return torch.cat([groups[i] for i in torch.randperm(len(groups), generator=draw).tolist()])

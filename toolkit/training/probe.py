@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import mean, median
 
 import torch
 
@@ -15,6 +15,8 @@ from toolkit.diffusion.denoiser import RegressionDenoiser
 from toolkit.training.loop import BatchSource, Config, fit, start
 
 _WARM, _COUNTED = 2, 5
+_VARIED = 16
+"""Steps that are counted where batches differ in length: one pool of `Batches`."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,21 @@ def probe(
     `channels_last` given, only that one is measured.
     """
     notify("measuring the speed of this machine ...")
-    pictures = batches(0, [0])[0].ndim == 4
-    layouts = [channels_last] if channels_last is not None else [False, True] if pictures else [False]
-    rates = {layout: _rate(denoiser, batches, configure(_WARM + _COUNTED, layout)) for layout in layouts}
+    # only four-dimensional weights have a second layout
+    planar = any(p.ndim == 4 for p in denoiser.net.parameters())
+    layouts = [channels_last] if channels_last is not None else [False, True] if planar else [False]
+    # where batches differ in length the mean is what a run takes; elsewhere the median is steadier
+    varied = getattr(getattr(batches, "dataset", None), "lengths", None) is not None
+    counted, average = (_VARIED, mean) if varied else (_COUNTED, median)
+    rates = {layout: _rate(denoiser, batches, configure(_WARM + counted, layout), average) for layout in layouts}
     best = max(rates, key=lambda layout: rates[layout])
     return Probe(rates[best], best, configure(1, best).dtype, peak_memory())
 
 
-def _rate(denoiser: RegressionDenoiser, batches: BatchSource, config: Config) -> float:
-    """Steps a second, the median of a few."""
+def _rate(
+    denoiser: RegressionDenoiser, batches: BatchSource, config: Config, average: Callable[[list[float]], float]
+) -> float:
+    """Steps a second, an average of a few."""
     state = start(copy.deepcopy(denoiser), replace(config, warmup=0))
     seconds = []
     began = time.perf_counter()
@@ -63,7 +71,7 @@ def _rate(denoiser: RegressionDenoiser, batches: BatchSource, config: Config) ->
         if done.step > _WARM:
             seconds.append(now - began)
         began = now
-    return 1 / median(seconds)
+    return 1 / average(seconds)
 
 
 def peak_memory() -> int:

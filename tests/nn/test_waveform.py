@@ -1,0 +1,119 @@
+"""Networks for waveforms: how far they see, what they are told, and DiffWave's arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from modalities.audio.mel import default
+from modalities.audio.network import PRESETS, build, reach
+from modalities.audio.options import Model
+from toolkit.nn import ChannelNorm, Conv, DiffWave, Unfold, WaveUNet
+from toolkit.nn.blocks import LineConv
+
+
+def randomise(net: nn.Module) -> nn.Module:
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))
+    return net.eval()
+
+
+def span(net: nn.Module, length: int) -> int:
+    """How many input samples change one output sample in the middle, by automatic differentiation."""
+    x = torch.randn(8, 1, length, requires_grad=True, generator=torch.Generator().manual_seed(1))
+    net(x, torch.zeros(8), {})[:, 0, length // 2].sum().backward()
+    assert x.grad is not None
+    moved = x.grad.abs().sum((0, 1)).nonzero()[:, 0]  # of several, as a rectifier may be shut for one
+    return int(moved[-1] - moved[0]) + 1
+
+
+@pytest.mark.parametrize(("layers", "cycle", "field"), [(30, 10, 6139), (36, 12, 24571), (20, 10, 4093), (16, 8, 1021)])
+def test_the_receptive_field_of_diffwave_is_the_published_one(layers: int, cycle: int, field: int) -> None:
+    assert DiffWave(1, 8, layers, cycle).receptive_field == field
+
+
+def test_the_receptive_field_of_diffwave_is_measured() -> None:
+    net = randomise(DiffWave(1, 4, layers=8, cycle=4))
+    assert span(net, 256) == reach(net)[0] == 1 + 2 * 2 * (2**4 - 1)
+
+
+def test_the_receptive_field_of_the_unet_is_measured() -> None:
+    """Without attention and with norms that look at one position, what is printed is what is seen."""
+    net = randomise(
+        WaveUNet(1, [8, 8], (4,), blocks=(1, 2), stem=8, tail=4, dilations=(1, 2), attention=(), norm=ChannelNorm)
+    )
+    field, everywhere = reach(net)
+    seen = span(net, 4096)
+    # strides make what is seen depend on where one looks: by less than a position of the coarsest level at each end
+    assert not everywhere and abs(seen - field) < 2 * 32
+
+
+def test_diffwave_multiplies_as_often_as_its_formula_says() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    width, layers, length = 16, 10, 512
+    net = DiffWave(1, width, layers, 10)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 1, length), torch.zeros(1), {})
+    per_sample = counter.get_total_flops() / 2 / length
+    assert 8 * layers * width**2 < per_sample < 8 * layers * width**2 * 1.5  # and ends and embeddings
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, "diffwave"])
+@pytest.mark.parametrize("mels", [0, 20])
+def test_every_parameter_is_used_and_every_condition_matters(preset: str, mels: int) -> None:
+    model = Model(preset=preset, width=8)  # type: ignore[arg-type]
+    spec = default(8000, mels) if mels else None
+    net = randomise(build(model, 2, 3, spec)).train()
+    x, c_noise = torch.randn(2, 2, 512), torch.randn(2)
+    cond = {"label": torch.tensor([0, 3]), "seconds": torch.tensor([0.3, 0.9])}
+    if spec:
+        cond["mel"] = torch.randn(2, mels, 512 // spec.hop)
+    out = net(x, c_noise, cond)
+    out.square().sum().backward()
+    unused = [name for name, p in net.named_parameters() if p.grad is None or float(p.grad.abs().sum()) == 0]
+    # a bias before a group norm may be cancelled, and the last residual of DiffWave goes nowhere; nothing else
+    assert [name for name in unused if not name.endswith("bias")] == []
+    with torch.no_grad():
+        for name, value in {"label": torch.tensor([1, 1]), "seconds": torch.tensor([0.9, 0.3])}.items():
+            assert float((net(x, c_noise, {**cond, name: value}) - out).abs().max()) > 1e-4
+        if spec:
+            assert float((net(x, c_noise, {**cond, "mel": cond["mel"].roll(1, 0)}) - out).abs().max()) > 1e-4
+
+
+def test_a_new_network_is_silent_and_silence_stays_silent_through_unfold() -> None:
+    with torch.no_grad():
+        assert float(build(Model(), 1, 0)(torch.randn(1, 1, 512), torch.zeros(1), {}).abs().max()) == 0
+        unfold = Unfold(4, 2, 8)
+        assert float(unfold(torch.zeros(1, 4, 16)).abs().max()) == 0
+        # all places begin alike, so a constant comes out constant: no tone at rate / stride
+        steady = unfold(torch.randn(1, 4, 1).expand(1, 4, 16))
+        assert torch.equal(steady[..., 8:-8], steady[..., 8:9].expand(1, 2, 112))
+
+
+@torch.no_grad()
+def test_unfold_interleaves_its_channels() -> None:
+    unfold = Unfold(1, 2, 4, kernel=1)
+    unfold.conv.weight.copy_(torch.arange(8.0).reshape(8, 1, 1, 1))  # type: ignore[operator, union-attr]
+    # channel (place, c) = 2 place + c; position i of the input is scaled by it
+    out = unfold(torch.tensor([[[1.0, 10.0]]]))
+    assert out[0, 0].tolist() == [0, 2, 4, 6, 0, 20, 40, 60] and out[0, 1].tolist() == [1, 3, 5, 7, 10, 30, 50, 70]
+
+
+@torch.no_grad()
+def test_a_line_convolution_is_the_one_dimensional_one_in_either_layout() -> None:
+    line = Conv(1, 6, 4, 3, dilation=2)
+    assert isinstance(line, LineConv)
+    x = torch.randn(2, 6, 40)
+    wanted = nn.functional.conv1d(x, line.weight[:, :, 0], line.bias, padding=2, dilation=2)
+    assert torch.allclose(line(x), wanted, atol=1e-6)
+    line.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert torch.allclose(line(x), wanted, atol=1e-6)
+
+
+def test_channel_norm_makes_every_position_of_unit_power() -> None:
+    x = torch.randn(2, 16, 8) * torch.logspace(0, 3, 8)
+    assert torch.allclose(ChannelNorm(16)(x).square().mean(1), torch.ones(2, 8), atol=1e-4)
