@@ -32,7 +32,7 @@ class Points(Modality):
     def network(self):
         return Network(embedding=96, labels=len(self.labels), divisor=1)
 
-    def write(self, raw, folder, stems):
+    def write(self, raw, folder, stems, ask=None):
         paths = [folder / f"{stem}.csv" for stem in stems]
         for path, (x, y) in zip(paths, raw.tolist(), strict=True):
             path.write_text(f"x,y\n{x:.6f},{y:.6f}\n", encoding="utf-8")

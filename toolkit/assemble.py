@@ -54,12 +54,14 @@ def grid(spec: Named) -> Grid:
 
 def denoiser(recipe: Recipe, modality: Modality) -> RegressionDenoiser:
     """A new, untrained denoiser; the same weights every time for one seed. Raises UsageError."""
+    law = schedule(recipe.diffusion)
+    modality.review(law)
     with torch.random.fork_rng(devices=[]):
         # modules initialise themselves from the global generator: seeded here, and put back afterwards
         torch.manual_seed(recipe.train.seed)
         net = modality.network()
     try:
-        return RegressionDenoiser(net, schedule(recipe.diffusion), recipe.diffusion.prediction)
+        return RegressionDenoiser(net, law, recipe.diffusion.prediction)
     except ValueError as error:
         raise UsageError(f"diffusion.prediction: {error}") from None
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +24,14 @@ from toolkit.diffusion import (
     trajectory,
 )
 from toolkit.diffusion.sampler import Denoise, Step
+from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import ToolkitError, UsageError, unknown
-from toolkit.modality import BUILT_IN, Facts, Modality, find
+from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
 from toolkit.options import checked
 from toolkit.recipe import Named, Recipe
 from toolkit.training.checkpoint import CheckpointStore
 from toolkit.training.precision import autocast, resolve
+from toolkit.training.storage import write_text_atomic
 
 UNCONDITIONAL = "none"
 """The label that asks for no label."""
@@ -44,6 +47,8 @@ class Samples:
     """Asked label of each sample; empty for an unconditional model."""
     modality: Modality
     seed: int
+    ask: Options
+    """What was asked of them besides labels."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -54,15 +59,22 @@ class Samples:
         return self.modality.decode(self.x)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write one overview picture and one file for each sample, and return the paths, the overview first."""
+        """Write one overview picture, a page where the modality has one, and one file for each sample.
+
+        Returns the paths: the overview, the page, the files.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        overview = folder / "grid.png"
-        self.modality.preview(self.raw, self.labels).save(overview)
+        raw = self.raw
+        overviews = [folder / "grid.png"]
+        self.modality.preview(raw, self.labels).save(overviews[0])
+        if page := self.modality.page(raw, self.labels):
+            overviews.append(folder / "index.html")
+            write_text_atomic(overviews[1], page)
         width = len(str(max(0, len(self) - 1)))
         ends = [f"-{self._plain(label)}" for label in self.labels] or [""] * len(self)
         names = [f"{i:0{width}d}{end}" for i, end in enumerate(ends)]
-        return [overview, *self.modality.write(self.raw, folder, names)]
+        return [*overviews, *self.modality.write(raw, folder, names, self.ask)]
 
     @staticmethod
     def _plain(label: str) -> str:
@@ -91,11 +103,13 @@ class Generator:
         batch: int = 64,
         weak: Generator | None = None,
         progress: Callable[[int, int], None] | None = None,
+        **ask: Any,
     ) -> Samples:
         """n samples. What is None comes from the recipe's [sample] section.
 
         `weak`: another snapshot of the run (an earlier step, a wider EMA) or a smaller model. Then `guidance` leads
         away from it (autoguidance, Karras et al. 2024), instead of away from no label.
+        `ask`: what the modality's `Ask` has, e.g. seconds=0.5.
 
         `label`: one for all, or one for each; None takes all labels in turn, "none" asks for no label.
         Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. `progress(done, total)`
@@ -103,21 +117,29 @@ class Generator:
         """
         if n < 1 or batch < 1:
             raise UsageError(f"at least one sample is needed, in batches of at least one; got {n} and {batch}")
+        asked = checked(self.modality.Ask, ask, "sample")
         numbers = self._labels(label, n)
+        jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
         parts = []
-        total = -(-n // batch)
-        for part in range(total):
-            positions = range(part * batch, min(n, (part + 1) * batch))
-            chosen = numbers[positions.start : positions.stop] if numbers is not None else None
+        each = steps or self.recipe.sample.steps
+        for done, job in enumerate(jobs):
+            chosen = [numbers[i] for i in job.which] if numbers is not None else None
             x = torch.zeros(0)
-            for step in self.trajectory(positions, chosen, steps, guidance, sampler, grid, seed, weak):
+            for step in self.trajectory(job.which, chosen, steps, guidance, sampler, grid, seed, weak, job):
                 x = step.x
                 if progress:
-                    asked = steps or self.recipe.sample.steps
-                    progress(part * asked + min(step.index + 1, asked), total * asked)
-            parts.append(x.float().cpu())
+                    progress(done * each + min(step.index + 1, each), len(jobs) * each)
+            parts.append((job.which, x.float().cpu()))
         names = (*self.modality.labels, UNCONDITIONAL)
-        return Samples(torch.cat(parts), tuple(names[i] for i in numbers) if numbers else (), self.modality, seed)
+        asked_labels = tuple(names[i] for i in numbers) if numbers else ()
+        return Samples(gather(parts), asked_labels, self.modality, seed, asked)
+
+    def requests(
+        self, n: int, labels: Sequence[int] | None, seed: int = 0, ask: Options | None = None
+    ) -> list[Request]:
+        """What to make for n samples with these labels: one request, or several where they differ in shape."""
+        numbers = None if labels is None else torch.tensor(labels)
+        return self.modality.requests(ask or self.modality.Ask(), numbers, seed, range(n))
 
     def trajectory(
         self,
@@ -129,8 +151,12 @@ class Generator:
         grid: Named | None = None,
         seed: int = 0,
         weak: Generator | None = None,
+        request: Request | None = None,
     ) -> Iterator[Step]:
-        """The way from noise to the samples at `positions`, step by step, on the run's device."""
+        """The way from noise to the samples at `positions`, step by step, on the run's device.
+
+        `request`: their shape and conditions; by default the shape of the training examples, and none.
+        """
         chosen = self.recipe.sample
         schedule = self.denoiser.schedule
         method = assemble.sampler(sampler or chosen.sampler)
@@ -138,9 +164,10 @@ class Generator:
             times = assemble.grid(grid or chosen.grid)(schedule, steps or chosen.steps)
         except ValueError as error:
             raise UsageError(f"steps: {error}") from None
-        noise = NoiseStream(seed, "sample", positions, self.modality.shape)
+        request = request or Request(tuple(positions), self.modality.shape)
+        noise = NoiseStream(seed, "sample", positions, request.shape)
         sigma = float(schedule(times[0])[1])
-        denoise = self._denoise(labels, chosen.guidance if guidance is None else guidance, weak)
+        denoise = self._denoise(request, labels, chosen.guidance if guidance is None else guidance, weak)
         step = None
         for step in trajectory(denoise, schedule, method, sigma * noise().to(self.device), times, noise):
             yield step
@@ -149,24 +176,22 @@ class Generator:
             clean = denoise(step.x, times[-1])
             yield Step(step.index + 1, step.s, step.s, clean, clean)
 
-    def _denoise(self, labels: Sequence[int] | None, w: float, weak: Generator | None) -> Denoise:
-        """Guided, limited to its interval and clipped, as the recipe says."""
-        chosen = self.recipe.sample
-        cond = None if labels is None else {"label": torch.tensor(labels, device=self.device)}
-        plain = denoise = conditional(self.denoiser, cond)
-        if weak is not None:
-            if weak.modality.shape != self.modality.shape or weak.modality.labels != self.modality.labels:
-                raise UsageError(
-                    "the weak generator makes other examples than this one; take a snapshot of the same run"
-                )
-            denoise = autoguidance(plain, conditional(weak.denoiser, cond), w, chosen.rescale)
-        elif cond is not None:
-            null = {"label": torch.full_like(cond["label"], len(self.modality.labels))}
-            denoise = classifier_free(self.denoiser, cond, null, w, chosen.rescale)
-        if chosen.interval and w != 1:
-            denoise = interval(denoise, plain, self.denoiser.schedule, *chosen.interval)
-        bounds = self.modality.facts.bounds
-        inner = clip(denoise, *bounds) if chosen.clip and bounds else denoise
+    def _denoise(self, request: Request, labels: Sequence[int] | None, w: float, weak: Generator | None) -> Denoise:
+        """Guided, limited to its interval and clipped, as the recipe says; by windows where the request has them."""
+        if weak is not None and (
+            weak.modality.shape != self.modality.shape or weak.modality.labels != self.modality.labels
+        ):
+            raise UsageError("the weak generator makes other examples than this one; take a snapshot of the same run")
+        cond = {name: value.to(self.device) for name, value in request.cond.items()}
+        if labels is not None:
+            cond["label"] = torch.tensor(labels, device=self.device)
+        length = request.shape[-1]
+        if request.window is None:
+            inner = self._guided(cond, w, weak)
+        else:
+            window = request.window
+            places = starts(length, window, self.modality.grain)
+            inner = windowed(lambda at: self._guided(cut(cond, at, window, length), w, weak), length, window, places)
 
         def outer(x_t: Tensor, t: Tensor) -> Tensor:
             # around each call and not around the trajectory, which hands control back between steps
@@ -174,6 +199,19 @@ class Generator:
                 return inner(x_t, t)
 
         return outer
+
+    def _guided(self, cond: dict[str, Tensor], w: float, weak: Generator | None) -> Denoise:
+        chosen = self.recipe.sample
+        plain = denoise = conditional(self.denoiser, cond)
+        if weak is not None:
+            denoise = autoguidance(plain, conditional(weak.denoiser, cond), w, chosen.rescale)
+        elif "label" in cond:
+            null = {**cond, "label": torch.full_like(cond["label"], len(self.modality.labels))}
+            denoise = classifier_free(self.denoiser, cond, null, w, chosen.rescale)
+        if chosen.interval and w != 1:
+            denoise = interval(denoise, plain, self.denoiser.schedule, *chosen.interval)
+        bounds = self.modality.facts.bounds
+        return clip(denoise, *bounds) if chosen.clip and bounds else denoise
 
     def _labels(self, label: str | int | Sequence[str | int] | None, n: int) -> list[int] | None:
         known = self.modality.labels
@@ -191,6 +229,24 @@ class Generator:
             if str(name) not in index:
                 raise unknown("label", str(name), index)
         return [index[str(name)] for name in asked]
+
+
+def gather(parts: Sequence[tuple[Sequence[int], Tensor]]) -> Tensor:
+    """Batches (b, *), each with the places of its examples, as one (n, *), zeros behind the shorter ones."""
+    longest = max(x.shape[-1] for _, x in parts)
+    first = parts[0][1]
+    whole = torch.zeros(sum(len(x) for _, x in parts), *first.shape[1:-1], longest)
+    for places, x in parts:
+        whole[list(places), ..., : x.shape[-1]] = x
+    return whole
+
+
+def _split(request: Request, batch: int) -> Iterator[Request]:
+    """A request as several of at most `batch` examples."""
+    for start in range(0, len(request.which), batch):
+        rows = slice(start, start + batch)
+        cond = {name: value[rows] for name, value in request.cond.items()}
+        yield request._replace(which=request.which[rows], cond=cond)
 
 
 def load(

@@ -78,14 +78,16 @@ class Examples(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What the examples of a batch to be sampled look like."""
+    """Some of the examples to be sampled, all of one shape."""
 
+    which: tuple[int, ...]
+    """Their places in the list of positions."""
     shape: tuple[int, ...]
     """Of one example in model space."""
     cond: dict[str, Tensor] = {}
-    """Conditions with the batch in front, besides `label`; those with the example's last axis are cut with it."""
+    """Conditions besides `label`, one row for each of `which`."""
     window: int | None = None
-    """Positions of the last axis that the network sees at once, when the example is longer than it was trained for."""
+    """How much of the last axis the network sees at once, where the example is longer than it was trained for."""
 
 
 class Dataset(ABC):
@@ -117,6 +119,15 @@ class InMemory(Dataset):
         return Examples(self.raw[indices], {name: value[indices] for name, value in self.cond.items()})
 
 
+class Inspection(NamedTuple):
+    """What is in a folder, and what to train from it."""
+
+    rows: list[tuple[str, str]]
+    """(what, how much), with proposals at the end."""
+    changes: dict[str, Any]
+    """Proposed values at dotted keys of a recipe."""
+
+
 class Modality(ABC):
     """Reads data, says what a network for it is, and turns model space back into files and pictures."""
 
@@ -129,6 +140,8 @@ class Modality(ABC):
     """The [model] section; without options by default."""
     Ask: ClassVar[type[Options]] = Options
     """What can be asked of a sample besides its label, e.g. its duration: the options of `toolkit sample`."""
+    grain: ClassVar[int] = 1
+    """Where windows of a long example may begin: at multiples of so many positions."""
 
     def __init__(self, data: Options, model: Options, facts: Facts | None = None) -> None:
         """`facts` come from a run that was trained before; without them, call `open` first."""
@@ -182,22 +195,23 @@ class Modality(ABC):
         """Model space to raw examples; `encode` of it is `x` up to quantisation."""
         return x * self.facts.std + self.facts.mean
 
-    def conditions(self, raw: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the network is told of augmented training examples `raw`; the default is what the data set said."""
-        return cond
+    def prepare(self, examples: Examples, generator: torch.Generator) -> Examples:
+        """Training examples as the network meets them: augmented, with all conditions, cut to what the batch needs."""
+        return Examples(self.augment(examples.raw, generator), examples.cond)
 
-    def request(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> Request:
-        """What to sample at `positions`, given `ask`, an `Ask`, and the labels (B,) int64. Raises UsageError, DataError.
+    def requests(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
+        """What to sample at `positions`, given `ask`, an `Ask`, and the labels (B,) int64 or None.
 
-        What is drawn at random is a function of (seed, position).
+        Several when examples differ in length. What is drawn at random is a function of (seed, position).
+        Raises UsageError, DataError.
         """
-        return Request(self.shape)
+        return [Request(tuple(range(len(positions))), self.shape)]
 
     def count(self, ask: Options) -> int | None:
         """How many samples `ask` means, when that does not depend on the user's -n."""
         return None
 
-    def review(self, schedule: Schedule) -> None:
+    def review(self, schedule: Schedule) -> None:  # noqa: B027, every schedule will do by default
         """Raise UsageError, with the reason, when this data cannot be learnt under a schedule."""
 
     def network_notes(self, net: nn.Module) -> list[tuple[str, str]]:
@@ -225,8 +239,8 @@ class Modality(ABC):
         return ""
 
     @classmethod
-    def inspect(cls, path: Path, notify: Callable[[str], None]) -> list[tuple[str, str]]:
-        """What is in a folder of the user's and what to do with it, as rows. Raises UsageError, DataError."""
+    def inspect(cls, path: Path, notify: Callable[[str], None]) -> Inspection:
+        """What is in a folder of the user's and what to do with it. Raises UsageError, DataError."""
         raise UsageError(f"modality '{cls.name}' cannot inspect folders")
 
     @abstractmethod

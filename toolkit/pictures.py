@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from toolkit.generator import gather
+
 if TYPE_CHECKING:
     from toolkit.generator import Generator
 
@@ -19,12 +21,17 @@ def moments(generator: Generator, n: int = 9, count: int = 10, seed: int = 0) ->
     """
     known = generator.modality.labels
     schedule = generator.denoiser.schedule
-    states = []
-    for step in generator.trajectory(range(n), [i % len(known) for i in range(n)] if known else None, seed=seed):
-        alpha, sigma = schedule(torch.tensor(step.s, dtype=torch.float64))
-        states.append((step.x / torch.sqrt(alpha**2 + sigma**2)).float().cpu())
-    chosen = torch.linspace(0, len(states) - 1, min(count, len(states))).round().long().tolist()
-    return torch.stack([generator.modality.decode(states[i]) for i in chosen])
+    labels = [i % len(known) for i in range(n)] if known else None
+    parts = []
+    for job in generator.requests(n, labels, seed):
+        chosen = [labels[i] for i in job.which] if labels else None
+        states = []
+        for step in generator.trajectory(job.which, chosen, seed=seed, request=job):
+            alpha, sigma = schedule(torch.tensor(step.s, dtype=torch.float64))
+            states.append((step.x / torch.sqrt(alpha**2 + sigma**2)).float().cpu())
+        shown = torch.linspace(0, len(states) - 1, min(count, len(states))).round().long().tolist()
+        parts.append((job.which, torch.stack([states[i] for i in shown], 1)))
+    return torch.stack([generator.modality.decode(moment) for moment in gather(parts).unbind(1)])
 
 
 def film(generator: Generator, stem: Path, n: int = 9) -> list[Path]:

@@ -233,7 +233,7 @@ def replace(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 def override(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
     """As `replace`, with each value as typed on a command line: TOML where it is TOML, text where not, "" = default."""
-    return replace(recipe, {key: _typed(value) for key, value in values.items()})
+    return replace(recipe, {key: typed(value) for key, value in values.items()})
 
 
 def dump(recipe: Recipe) -> str:
@@ -266,7 +266,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + key, list(value) if isinstance(value, tuple) else value
 
 
-def _typed(text: str) -> Any:
+def typed(text: str) -> Any:
+    """What a value typed on a command line means: TOML where it is TOML, text where not, None for nothing."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):

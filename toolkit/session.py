@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit import assemble, paths
 from toolkit import recipe as recipes
+from toolkit.diffusion.randomness import generator
 from toolkit.errors import DivergedError, Interrupted, UsageError
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.generator import Generator, default_device, install, load, read_run, width
-from toolkit.modality import Facts, Modality, find
+from toolkit.modality import Examples, Facts, Modality, find
 from toolkit.pictures import film
 from toolkit.recipe import Recipe
 from toolkit.training import loop
@@ -35,6 +37,8 @@ LOG_EVERY = 10
 """Steps between lines of metrics.jsonl."""
 PREVIEW, FINAL, FILM = 40, 100, 9
 """Samples in a preview, in the last picture, and on the way from noise to sample."""
+SHOWN, SEARCHED = 24, 2000
+"""Real examples on a page, and how many are searched for some of each label."""
 ROLLBACK_AFTER = 3
 """Steps in a row that may be left out for not being finite."""
 NOT_PART_OF_A_RUN = {"train.minutes", "train.previews", "train.checkpoint_minutes", "train.keep", "description"}
@@ -78,9 +82,24 @@ class Plan:
                 f"{checkpoint * (train.keep + 1) / 2**20:,.0f} MB: {train.keep} checkpoints and one being written",
             ),
         ]
+        at = rows.index(("parameters", f"{parameters:,}")) + 1
+        rows[at:at] = [("multiply-adds", self._work()), *self.modality.network_notes(net)]
         if note := self.modality.augment_note():
             rows.insert(3, ("augmentation", note))
         return rows
+
+    def _work(self) -> str:
+        """Multiply-adds of one forward pass over one example, the longest of a few, as torch counts them."""
+        known = len(self.modality.labels)
+        labels = torch.arange(64) % known if known else None
+        asked = self.modality.requests(self.modality.Ask(), labels, 0, range(64))
+        longest = max(asked, key=lambda request: request.shape[-1])
+        denoiser = self.state.denoiser
+        device = next(denoiser.net.parameters()).device
+        cond = {name: value[:1].to(device) for name, value in longest.cond.items()}
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            denoiser(torch.zeros(1, *longest.shape, device=device), torch.full((), 0.5, dtype=torch.float64), cond)
+        return f"{counter.get_total_flops() / 2e9:.3g} G for an example of shape {' x '.join(map(str, longest.shape))}"
 
     def run(self) -> Iterator[Event]:
         """Train to the end. Ends early with Interrupted (all saved) or DivergedError (last good state saved)."""
@@ -125,7 +144,7 @@ class Plan:
                             f"The same command again goes on from there",
                         )
                     if done.step in pictures:
-                        yield Preview(self.draw(f"step-{done.step:08d}.png"))
+                        yield Preview(self.draw(f"step-{done.step:08d}.png")[-1])
                 if state.bad >= ROLLBACK_AFTER:
                     yield self._roll_back(store)
                     first, began = state.step, time.monotonic()
@@ -162,19 +181,34 @@ class Plan:
         install(made, self.state.groups(), width(self.recipe, None), "the current state")
         return Generator(self.recipe, self.modality, made, next(self.state.denoiser.net.parameters()).device)
 
-    def draw(self, name: str, n: int = PREVIEW) -> Path:
-        """A picture of n samples, by the same code as `toolkit sample`."""
+    def draw(self, name: str, n: int = PREVIEW) -> list[Path]:
+        """A picture of n samples, by the same code as `toolkit sample`, and a page where the modality has one."""
         folder = self.out / "previews"
         folder.mkdir(exist_ok=True)
         samples = self.generator().sample(n, seed=self.recipe.train.seed)
-        picture = self.modality.preview(samples.raw, samples.labels)
-        picture.save(folder / name)
-        return folder / name
+        raw, paths = samples.raw, [folder / name]
+        self.modality.preview(raw, samples.labels).save(paths[0])
+        if page := self.modality.page(raw, samples.labels, self._real()):
+            paths.append(paths[0].with_suffix(".html"))
+            write_text_atomic(paths[1], page)
+        return paths
+
+    def _real(self) -> Examples:
+        """A few training examples, of all labels alike, to compare with."""
+        data, known = self.batches.dataset, len(self.modality.labels)
+        order = torch.randperm(len(data), generator=generator(self.recipe.train.seed, "shown"))[:SEARCHED]
+        examples = data.take(order)
+        if not known:
+            return Examples(examples.raw[:SHOWN], {name: v[:SHOWN] for name, v in examples.cond.items()})
+        each = max(1, SHOWN // known)
+        label = examples.cond["label"]
+        chosen = torch.cat([(label == i).nonzero()[:each, 0] for i in range(known)])
+        return Examples(examples.raw[chosen], {name: v[chosen] for name, v in examples.cond.items()})
 
     def _finish(self) -> Iterator[Event]:
         final = self.draw("final.png", FINAL)
         others = film(self.generator(), self.out / "previews" / "noise-to-sample", FILM)
-        yield Finished(self.out, [final, *others])
+        yield Finished(self.out, [*final, *others])
 
 
 def prepare(

@@ -90,7 +90,7 @@ class Image(Modality):
         except Exception as error:  # damaged files make Pillow raise nearly everything
             raise DataError(f"{path} cannot be read: {picture.reason(error)}") from None
 
-    def write(self, raw: Tensor, folder: Path, stems: Sequence[str]) -> list[Path]:
+    def write(self, raw: Tensor, folder: Path, stems: Sequence[str], ask: Options | None = None) -> list[Path]:
         """Save (B, C, H, W) uint8 as folder/STEM.png, without metadata. Raises StorageError."""
         paths = []
         for pixels, stem in zip(raw, stems, strict=True):

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import toolkit
-from toolkit.cli import doctor, recipes, sample, train, verify
+from toolkit.cli import data, doctor, recipes, sample, train, verify
 from toolkit.cli.console import one_line
 from toolkit.errors import Interrupted, ToolkitError
 
@@ -23,8 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train.train)
-app.command()(sample.sample)
+# options that only a modality knows are left in context.args, for toolkit/cli/extras.py
+FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command(context_settings=FURTHER)(train.train)
+app.command(context_settings=FURTHER)(sample.sample)
+app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.command()(verify.verify)
 app.command()(doctor.doctor)

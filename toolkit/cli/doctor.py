@@ -14,8 +14,11 @@ import typer
 
 from toolkit.cli.console import notify, print_table
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors", "rich", "typer", "matplotlib")
-OPTIONAL = ("torchaudio", "librosa", "soundfile", "torchcodec", "diffusers")
+PACKAGES = (
+    "torch", "torchvision", "torchaudio", "numpy", "pillow", "librosa", "soundfile", "soxr", "pydantic", "safetensors",
+    "rich", "typer", "matplotlib",
+)  # fmt: skip
+OPTIONAL = ("torchcodec", "diffusers")
 Row = tuple[str, str]
 
 

@@ -72,5 +72,5 @@ def _tell(event: Event, say: Callable[[str], None]) -> None:
         say(event.text)
     elif isinstance(event, session.Finished):
         for path in event.pictures:
-            say(f"picture: {path}")
+            say(f"{'page' if path.suffix == '.html' else 'picture'}: {path}")
         say(f"next: toolkit sample {shlex.quote(str(event.run))} -n 64")

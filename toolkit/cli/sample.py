@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify
+from toolkit.cli.extras import extras
 from toolkit.errors import StorageError
 
 
 def sample(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="How many; 64 unless other options say it.")] = None,
     label: Annotated[str | None, typer.Option(help="Only this label; otherwise all of them in turn.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
@@ -26,14 +28,23 @@ def sample(
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
 ) -> None:
-    """Sample a trained run: one grid and single files."""
+    """Sample a trained run: one picture, single files, and a page to listen on where there is something to hear.
+
+    Further options depend on the run's modality. Sound: --seconds 2, --mel FILE (a vocoder), --join windows|whole,
+    --format wav|flac|float.
+    """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     import toolkit
+    from toolkit.options import checked
 
     given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     generator = toolkit.load(run, device=device, ema=ema, notify=notify, modality=modality)
+    kind = generator.modality
+    further = extras(context.args, kind.Ask.model_fields, f"a run of modality '{kind.name}'")
+    asked = checked(kind.Ask, further, "sample", "--")
+    n = n or kind.count(asked) or 64
     screen = console()
     columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -43,19 +54,22 @@ def sample(
             bar.update(task, completed=done, total=total)
 
         start = time.monotonic()
-        samples = generator.sample(n, seed=seed, batch=batch, progress=progress, **options)
+        samples = generator.sample(n, seed=seed, batch=batch, progress=progress, **options, **further)
         seconds = time.monotonic() - start
-    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name(options, ema, seed)
+    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
     try:
-        grid = samples.save(folder)[0]
+        overviews = [path for path in samples.save(folder) if path.suffix in (".png", ".html")][:2]
     except OSError as error:
         raise StorageError(f"cannot write the samples to {folder}: {error.strerror or error}") from None
-    print(f"{n} samples in {seconds:.2f} s, {n / max(seconds, 1e-9):.1f} samples/s")
-    print(f"grid: {grid}\nsingle files: {folder}")
+    rate = f"{n} samples in {seconds:.2f} s, {n / max(seconds, 1e-9):.1f} samples/s"
+    print("; ".join(part for part in (rate, kind.rate_note(samples.raw, seconds)) if part))
+    for path in overviews:
+        print(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
+    print(f"single files: {folder}")
 
 
 def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str:
     """A folder for these options: two different calls must not overwrite each other."""
     given = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
     text = "_".join(f"{key}-{value}" for key, value in given.items())
-    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
+    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)[:200]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import notify, print_table
+from toolkit.cli.extras import extras
 from toolkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def train(
-    modality: Annotated[str | None, typer.Option(metavar="NAME|FILE.py", help="image, or your own file.")] = None,
+    context: typer.Context,
+    modality: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.py", help="image, audio, or your own file.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER|NAME", help="What to learn from.")] = None,
     minutes: Annotated[
@@ -25,7 +29,6 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser, in place of minutes.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples a step.")] = None,
-    size: Annotated[int | None, typer.Option(help="Of an example, e.g. pixels.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/NAME. An old one is resumed.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
@@ -35,16 +38,20 @@ def train(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
 ) -> None:
-    """Train from scratch; the same command again goes on where it stopped."""
+    """Train from scratch; the same command again goes on where it stopped.
+
+    Every key of the recipe's [data] and [model] sections is an option too. Pictures: --size 64, --channels 1,
+    --preset base. Sound: --rate 16000, --seconds 1, --channels 2, --labels "{label}_{}", --condition mel.
+    """
     if modality is None and recipe is None:
         raise UsageError("say what to train: --modality image, or --recipe NAME (toolkit recipes lists them)")
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps both fix the length; give one of them")
-    changes: dict[str, Any] = {"train.batch": batch, "data.size": size, "train.seed": seed}
+    changes: dict[str, Any] = {"train.batch": batch, "train.seed": seed}
     changes = {key: value for key, value in changes.items() if value is not None}
     if minutes is not None or steps is not None:
         changes |= {"train.minutes": minutes, "train.steps": steps}
-    chosen = choose(modality, recipe, data, changes, pairs(settings or ()))
+    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args)
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
     import torch
@@ -69,10 +76,15 @@ def choose(
     data: str | None,
     changes: dict[str, Any],
     settings: dict[str, str],
+    further: Sequence[str] = (),
 ) -> Recipe:
-    """The recipe that these options mean. `changes` are typed values at dotted keys, `settings` text from --set."""
+    """The recipe that these options mean.
+
+    `changes` are typed values at dotted keys, `settings` text from --set, `further` what is left of the command line:
+    options called like a key of the modality's [data] or [model] section.
+    """
     from toolkit import recipe
-    from toolkit.modality import BUILT_IN
+    from toolkit.modality import BUILT_IN, find
 
     if modality is not None and (modality.endswith(".py") or "/" in modality):
         modality = str(Path(modality).expanduser().resolve())  # a run must find it again from any folder
@@ -87,6 +99,11 @@ def choose(
             raise UsageError(f"recipe '{name}' runs code from '{found.modality}'; if you trust it, add --modality")
     if source is not None:
         found = recipe.replace(found, {"data.source": source})
+    if further:
+        kind = find(found.modality)
+        sections = {name: f"model.{name}" for name in kind.Model.model_fields}
+        sections |= {name: f"data.{name}" for name in kind.Data.model_fields if name != "source"}
+        changes |= {sections[k]: v for k, v in extras(further, sections, f"modality '{found.modality}'").items()}
     found = recipe.override(recipe.replace(found, changes), settings)
     if found.name == "folder" and "source" not in found.data:
         raise UsageError("recipe 'folder' needs your data: --data FOLDER")

@@ -1,0 +1,57 @@
+"""`toolkit data`: look at a folder before training on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli.console import notify, print_table
+from toolkit.errors import DataError
+
+app = typer.Typer(help="Look at your own data before training on it.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="Of files to learn from.")],
+    modality: Annotated[str, typer.Option(metavar="NAME|FILE.py", help="What the files are.")] = "audio",
+    estimate: Annotated[bool, typer.Option(help="Time a few training steps to say how long it will take.")] = True,
+) -> None:
+    """What is in a folder, what is wrong with it, and which command trains on it."""
+    from toolkit.modality import find
+
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}")
+    kind = find(modality)
+    found = kind.inspect(folder, notify)
+    print_table(found.rows)
+    if estimate:
+        print_table([("time", _estimate(modality, folder, found.changes))])
+
+
+def _estimate(modality: str, folder: Path, changes: dict[str, Any]) -> str:
+    """From a few real training steps on the proposed recipe."""
+    import tempfile
+
+    from toolkit import session
+    from toolkit.cli.train import choose
+
+    recipe = choose(modality, None, str(folder), changes, {})
+    with tempfile.TemporaryDirectory() as nowhere:
+        plan = session.prepare(recipe, Path(nowhere) / "run", None, notify)
+    a_second = plan.probe.steps_per_second * plan.recipe.train.batch
+    count = plan.modality.facts.count
+    minutes = plan.recipe.train.minutes or 0
+    passes = a_second * 60 * minutes / max(1, count)
+    return (
+        f"{a_second:.0f} examples/s on this machine: one pass over {count:,} takes {session.clock(count / a_second)}; "
+        f"the {minutes:g} minutes of recipe '{recipe.name}' make {passes:.0f} passes"
+    )

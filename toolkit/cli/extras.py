@@ -1,0 +1,35 @@
+"""Options that only a modality knows, typed as --NAME VALUE like any other: --rate 16000, --seconds 2, --mel FILE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from toolkit.errors import UsageError, unknown
+
+
+def extras(arguments: Sequence[str], known: Iterable[str], whose: str) -> dict[str, Any]:
+    """["--seconds", "2"] or ["--seconds=2"] -> {"seconds": 2}, values as TOML has them or else as text.
+
+    `known`: the names there are, `whose` they are in messages. Raises UsageError.
+    """
+    from toolkit.recipe import typed
+
+    names = list(known)
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not name:
+            raise UsageError(f"'{argument}' belongs to no option; see --help")
+        key = name.replace("-", "_")
+        if key not in names:
+            wrong = unknown("option", f"--{name}", [f"--{n.replace('_', '-')}" for n in names])
+            raise UsageError(f"{wrong} ({whose} has {', '.join(f'--{n}' for n in names) or 'no further ones'})")
+        if not equals:
+            if not rest:
+                raise UsageError(f"--{name} needs a value")
+            value = rest.pop(0)
+        found[key] = typed(value)
+    return found
