@@ -11,16 +11,17 @@ from torch import Tensor
 
 from modalities.image import cache, folder, named, picture, shards
 from modalities.image.cache import Corpus
-from modalities.image.folder import Entry, Listing
 from modalities.image.options import Data
-from toolkit import paths
+from toolkit.data import store
+from toolkit.data.listing import Entry, Listing, thin, what_else
+from toolkit.data.source import locate, report_rejected
 from toolkit.errors import DataError
 from toolkit.modality import Dataset, Examples
 
 DEFAULT_SIZE = 32
 LARGEST_KEPT = 64
+FORMATS = "PNG, JPEG, WEBP, BMP, TIFF and GIF"
 _PROBED = 256
-_SHOWN = 5
 
 
 class Pictures(Dataset):
@@ -50,7 +51,7 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
     """
     if options.source in named.NAMES:
         return named.load(options, notify)
-    source = _locate(options.source)
+    source = locate(options.source, named.NAMES, archives=(".tar",))
     try:
         tars = shards.find(source)
     except OSError as error:
@@ -58,37 +59,22 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
     listing = None if tars else folder.scan(source)  # of shards, the files' own sizes and times are enough
     signature = shards.signature(tars) if listing is None else listing.signature
     asked = {"size": options.size, "channels": options.channels, "limit": options.limit}
-    home = cache_folder / "image" / cache.key(signature, source=str(source), **asked)
+    home = cache_folder / "image" / store.key(cache.VERSION, signature, source=str(source), **asked)
     corpus = cache.load(home)
     if corpus is None:
         corpus = _decode(listing or shards.scan(tars), source, options, home, notify)
-    _report_rejected(corpus.rejected, len(corpus.pixels), notify)
+    report_rejected(corpus.rejected, len(corpus.pixels), notify)
     if corpus.test.all():
         raise DataError(f"no readable training picture in {source}: all {len(corpus.pixels)} belong to the test split")
     return corpus
-
-
-def _locate(name: str) -> Path:
-    """The folder or .tar file that `name` means. Raises DataError."""
-    for make in (lambda: Path(name).expanduser(), lambda: paths.data_root() / name):
-        try:
-            path = make()
-            if path.is_dir() or (path.is_file() and path.suffix.lower() == ".tar"):
-                return path.resolve()
-            if path.is_file():
-                raise DataError(f"{path} is a file; --data takes the folder it is in")
-        except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, ~ of an unknown user
-            raise DataError(f"no such folder: {picture.printable(name)[:200]} ({error})") from None
-    known = ", ".join(named.NAMES)
-    raise DataError(f"no such folder: {name} (nor in {paths.data_root()}, nor a data set: {known})")
 
 
 def _decode(listing: Listing, source: Path, options: Data, home: Path, notify: Callable[[str], None]) -> Corpus:
     for note in listing.notes:
         notify(note)
     if not listing.entries and not listing.rejected:
-        raise DataError(f"no picture in {source}: {_what_else(listing)}")
-    listing.entries = folder.thin(listing.entries, options.limit)
+        raise DataError(f"no picture in {source}: {what_else(listing, FORMATS)}")
+    listing.entries = thin(listing.entries, options.limit)
     size = options.size or default_size(listing.entries)
     channels = None if options.channels == "auto" else options.channels
     corpus = cache.build(listing, size, channels, home, notify)
@@ -110,21 +96,3 @@ def default_size(entries: Sequence[Entry]) -> int:
                 continue
     width, height = sizes.pop() if len(sizes) == 1 else (0, 0)
     return width if width == height and 8 <= width <= LARGEST_KEPT and width % 4 == 0 else DEFAULT_SIZE
-
-
-def _what_else(listing: Listing) -> str:
-    if not listing.ignored:
-        return "it is empty"
-    endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in listing.ignored.most_common(4))
-    return f"only other files ({picture.printable(endings)}); PNG, JPEG, WEBP, BMP, TIFF and GIF are read"
-
-
-def _report_rejected(rejected: Sequence[str], count: int, notify: Callable[[str], None]) -> None:
-    """One line that sums up, and the first few files."""
-    if not rejected:
-        return
-    notify(f"{len(rejected)} of {len(rejected) + count} files could not be read and are left out:")
-    for line in rejected[:_SHOWN]:
-        notify(f"  {line}")
-    if len(rejected) > _SHOWN:
-        notify(f"  ... and {len(rejected) - _SHOWN} more; facts.json of the run lists them")

@@ -12,8 +12,8 @@ import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from modalities.image.folder import SPLITS, Entry, Listing
-from modalities.image.picture import EXTENSIONS, printable
+from modalities.image.picture import EXTENSIONS
+from toolkit.data.listing import SPLITS, Entry, Listing, printable
 from toolkit.errors import DataError
 
 MAX_MEMBER_BYTES = 64 * 2**20

@@ -11,6 +11,7 @@ import pytest
 
 from modalities.image import cache, picture
 from tests.modalities.image.corpus import everything, flat, noise, opened
+from toolkit.data import store
 from toolkit.errors import StorageError
 
 
@@ -87,8 +88,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(tmp_path / "cache" / "image") == []
-    usage = cache.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = store.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(StorageError, match="MB needed, 0 MB free"):
         opened(root, tmp_path / "cache")
 

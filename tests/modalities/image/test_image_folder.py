@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from modalities.image import Image, folder, picture
+from modalities.image import Image, picture
 from tests.modalities.image.corpus import SIZE, bad_pictures, encoded, everything, flat, good_pictures, noise, opened
 from toolkit.errors import DataError, StorageError
 from toolkit.modality import Facts, find
@@ -157,20 +157,6 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
     assert (facts.count, facts.extra["test"], facts.labels) == (5, 5, ("a", "b"))
     assert everything(modality, "test").cond["label"].tolist() == [0, 1, 1, 1, 1]
     assert any("1 pictures outside" in line for line in said)
-
-
-def test_the_split_depends_on_names_only() -> None:
-    entries = [folder.Entry(f"{i}.png", Path(f"{i}.png"), 1) for i in range(4000)]
-    mask = folder.test_mask(entries)
-    assert 150 < mask.sum() < 250
-    more = [folder.Entry(f"more/{i}.png", Path("x"), 1) for i in range(100)]
-    assert np.array_equal(folder.test_mask(more + entries)[100:], mask)
-    assert folder.test_mask(entries[:1]).tolist() == [False]
-    assert folder.test_mask(entries[:2]).sum() == 1
-    thinned = folder.thin(entries, 50)
-    assert len(thinned) == 100 and folder.test_mask(thinned).sum() == 50
-    assert set(folder.thin(entries[:3000], 50)) & set(thinned)  # a stable choice, not the first ones
-    assert [e.name for e in thinned] != [e.name for e in entries[:100]]
 
 
 @pytest.mark.parametrize(

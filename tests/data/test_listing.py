@@ -1,0 +1,77 @@
+"""Listing a folder: what is found, what is left out, and splits and limits that depend on names only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.data import listing
+from toolkit.data.listing import Entry
+
+
+def test_the_split_depends_on_names_only() -> None:
+    entries = [Entry(f"{i}.png", Path(f"{i}.png"), 1) for i in range(4000)]
+    mask = listing.test_mask(entries)
+    assert 150 < mask.sum() < 250
+    more = [Entry(f"more/{i}.png", Path("x"), 1) for i in range(100)]
+    assert np.array_equal(listing.test_mask(more + entries)[100:], mask)
+    assert listing.test_mask(entries[:1]).tolist() == [False]
+    assert listing.test_mask(entries[:2]).sum() == 1
+    thinned = listing.thin(entries, 50)
+    assert len(thinned) == 100 and listing.test_mask(thinned).sum() == 50
+    assert set(listing.thin(entries[:3000], 50)) & set(thinned)  # a stable choice, not the first ones
+    assert [e.name for e in thinned] != [e.name for e in entries[:100]]
+
+
+def test_every_label_keeps_a_training_example() -> None:
+    entries = [Entry(f"{i}", Path("x"), 1, label=f"{i % 40}") for i in range(80)]
+    mask = listing.test_mask(entries)
+    assert mask.any() and all(not mask[i] or not mask[i + 40] for i in range(40))
+    alone = [Entry(f"{i}", Path("x"), 1, label=f"{i}") for i in range(100)]
+    assert not listing.test_mask(alone).any()
+    given = [Entry(f"{i}", Path("x"), 1, split="test" if i == 3 else "train") for i in range(5)]
+    assert listing.test_mask(given).tolist() == [False, False, False, True, False]
+
+
+def test_what_is_found(tmp_path: Path) -> None:
+    for name in ("b.TXT", "a.txt", "deep/c.txt", ".hidden.txt", "__MACOSX/d.txt", "e.bin", "empty.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"" if name == "empty.txt" else b"x")
+    os.symlink(tmp_path, tmp_path / "deep" / "up")
+    os.symlink(tmp_path / "gone", tmp_path / "link.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    found = listing.scan(tmp_path, {".txt"}, "texts")
+    assert [(entry.name, entry.size, entry.label) for entry in found.entries] == [
+        ("a.txt", 1, None),
+        ("b.TXT", 1, None),
+        ("deep/c.txt", 1, "deep"),
+    ]
+    assert sorted(found.rejected) == [
+        "deep/up: a link to a folder that is read elsewhere",
+        "empty.txt: empty file",
+        "link.txt: broken link",
+        "pipe.txt: not a regular file",
+    ]
+    assert dict(found.ignored) == {".bin": 1}
+    assert len(found.signature) == 4 and found.signature == sorted(found.signature)
+    before = found.signature
+    os.utime(tmp_path / "a.txt", ns=(1, 1))
+    assert listing.scan(tmp_path, {".txt"}, "texts").signature != before
+
+
+def test_what_is_said_of_an_empty_folder(tmp_path: Path) -> None:
+    assert listing.what_else(listing.scan(tmp_path, {".txt"}, "texts"), "TXT") == "it is empty"
+    (tmp_path / "a.b\x1b").write_bytes(b"x")
+    (tmp_path / "README").write_bytes(b"x")
+    said = listing.what_else(listing.scan(tmp_path, {".txt"}, "texts"), "TXT")
+    assert said == "only other files (1 without ending, 1 .b?); TXT are read"
+
+
+def test_labels_are_in_natural_order() -> None:
+    entries = [Entry(name, Path("x"), 1, label=name) for name in ("10", "9", "b2", "a")]
+    assert listing.label_names(entries) == ("9", "10", "a", "b2")
+    assert listing.label_names(entries, ("b2", "a", "9", "10", "other")) == ("b2", "a", "9", "10")
+    assert listing.label_names([*entries, Entry("c", Path("x"), 1)]) == ()
+    assert listing.label_names(entries[:1]) == ()

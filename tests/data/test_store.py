@@ -1,0 +1,119 @@
+"""Folders that are whole or not there, and threads that work ahead in order."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolkit.data import store
+from toolkit.errors import DataError, StorageError
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "kind" / "key"
+
+    def write(staging: Path) -> bool:
+        assert not folder.exists() and staging.parent == folder.parent
+        store.save_array(staging / "a.npy", np.arange(5))
+        store.save_json(staging / "about.json", {"ü": 1})
+        return True
+
+    def fail(staging: Path) -> bool:
+        write(staging)
+        raise DataError("no good")
+
+    def full(staging: Path) -> bool:
+        write(staging)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DataError, match="no good"):
+        store.build(folder, 0, fail, "things")
+    with pytest.raises(StorageError, match=r"cannot keep things in .*kind: No space left on device; buy a disk"):
+        store.build(folder, 0, full, "things", "buy a disk")
+    assert store.build(folder, 0, lambda _: False, "things") is False
+    assert os.listdir(folder.parent) == []
+    assert store.build(folder, 0, write, "things") is True
+    assert sorted(os.listdir(folder)) == ["a.npy", "about.json"] and os.listdir(folder.parent) == ["key"]
+    assert (folder / "about.json").read_text("utf-8") == '{\n "ü": 1\n}'
+
+
+def test_a_damaged_folder_is_replaced_and_old_leavings_go(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    (folder / "deep").mkdir(parents=True)
+    old, young = tmp_path / ".tmp-1-old", tmp_path / ".tmp-2-young"
+    old.mkdir()
+    young.mkdir()
+    os.utime(old, (0, 0))
+    assert store.build(folder, 0, lambda staging: bool((staging / "new").write_bytes(b"x")), "things")
+    assert os.listdir(folder) == ["new"] and sorted(os.listdir(tmp_path)) == [".tmp-2-young", "key"]
+
+
+def test_the_space_is_checked_before(tmp_path: Path) -> None:
+    def never(_: Path) -> bool:
+        raise AssertionError("began")
+
+    with pytest.raises(StorageError, match=r"MB needed, [0-9,]+ MB free; set TOOLKIT_CACHE"):
+        store.build(tmp_path / "key", 2**60, never, "things")
+    assert os.listdir(tmp_path) == []
+
+
+def test_keys_depend_on_everything() -> None:
+    keys = {
+        store.key(1, ["a", "b"], size=1),
+        store.key(2, ["a", "b"], size=1),
+        store.key(1, ["a", "b"], size=2),
+        store.key(1, ["a"], size=1),
+        store.key(1, ["a\udcff", "b"], size=1),
+    }
+    assert len(keys) == 5 and store.key(1, ["a", "b"], size=1, x=2) == store.key(1, ["a", "b"], x=2, size=1)
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_threads_work_ahead_in_order(chunk: int) -> None:
+    begun: list[int] = []
+    work = store.in_order(lambda i: begun.append(i) or i * i, range(100), chunk)  # type: ignore[func-returns-value]
+    first = next(work)
+    assert first == (0, 0)
+    ahead = 2 * min(4, os.cpu_count() or 1) * chunk
+    assert len(begun) <= ahead
+    assert [*work] == [(i, i * i) for i in range(1, 100)] and sorted(begun) == list(range(100))
+
+
+def test_closing_stops_the_threads() -> None:
+    begun: list[int] = []
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="bad 3"):
+        list(store.in_order(_bad_three(begun), range(1000)))
+    with contextlib.closing(store.in_order(begun.append, range(1000))) as work:
+        next(work)
+    assert threading.active_count() == before and len(begun) < 40
+    assert list(store.in_order(begun.append, [])) == []
+
+
+def _bad_three(begun: list[int]) -> Callable[[int], None]:
+    def work(i: int) -> None:
+        begun.append(i)
+        if i == 3:
+            raise ValueError("bad 3")
+
+    return work
+
+
+def test_a_header_can_be_written_again_when_the_shape_is_known(tmp_path: Path) -> None:
+    rows = np.arange(12, dtype="<i2").reshape(6, 2)
+    with (tmp_path / "a.npy").open("wb") as file:
+        store.header(file, (0, 2), "<i2")
+        file.write(rows.tobytes())
+        file.seek(0)
+        store.header(file, (6, 2), "<i2")
+    assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r", allow_pickle=False), rows)
+    with (tmp_path / "a.npy").open("r+b") as file:
+        store.header(file, (10**15, 2), "<i2")
+        assert file.tell() == os.path.getsize(tmp_path / "a.npy") - 24

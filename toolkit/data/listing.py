@@ -1,0 +1,194 @@
+"""A folder of files: which there are, what they are called and which split they belong to.
+
+Rules: every depth is read; names that begin with a dot are skipped; other endings are ignored. With both train/ and
+test/ in the folder they are the splits, and only they are read. First-level folders are labels when every
+file lies in one and there are at least two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+TEST_SHARE = 0.05
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file that has been found, but not read yet."""
+
+    name: str
+    """Path relative to the source, with forward slashes; unique, and all that the split depends on."""
+    path: Path
+    size: int
+    """Bytes."""
+    offset: int | None = None
+    """Where it begins inside an archive; None for a file of its own."""
+    label: str | None = None
+    split: str | None = None
+
+
+@dataclass
+class Listing:
+    """What was found in a source."""
+
+    entries: list[Entry] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files with other endings, counted by ending."""
+    signature: list[str] = field(default_factory=list)
+    """One line for each file: name, size and time of change. Equal signatures mean equal contents."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know, though nothing is wrong."""
+    label_order: tuple[str, ...] = ()
+    """The labels as the source numbers them; () = by name."""
+
+    def reject(self, name: str, why: str) -> None:
+        self.rejected.append(f"{printable(name)}: {why}")
+
+
+def scan(root: Path, extensions: Collection[str], noun: str) -> Listing:
+    """List the files under `root` that end in one of `extensions`, sorted by name; nothing is decoded.
+
+    Links are followed once. noun: what the files are in notes, in the plural. extensions: ".png", in lower case.
+    """
+    listing = Listing()
+    _walk(root, root, extensions, listing, set())
+    listing.entries.sort(key=lambda entry: entry.name)
+    listing.signature.sort()
+    tops = {entry.name.split("/")[0] for entry in listing.entries if "/" in entry.name}
+    if tops.issuperset(SPLITS):
+        inside = [entry for entry in listing.entries if entry.name.startswith(("train/", "test/"))]
+        if len(inside) < len(listing.entries):
+            listing.notes.append(f"{len(listing.entries) - len(inside)} {noun} outside train/ and test/ are left out")
+        listing.entries = [_assign(entry, entry.name.split("/")[0]) for entry in inside]
+    else:
+        listing.entries = [_assign(entry, None) for entry in listing.entries]
+    return listing
+
+
+def _assign(entry: Entry, split: str | None) -> Entry:
+    parts = entry.name.split("/")[1 if split else 0 :]
+    return replace(entry, label=parts[0] if len(parts) > 1 else None, split=split)
+
+
+def _walk(folder: Path, root: Path, extensions: Collection[str], listing: Listing, seen: set[tuple[int, int]]) -> None:
+    relative = folder.relative_to(root).as_posix()
+    try:
+        here = folder.stat()
+        children = sorted(os.listdir(folder))
+    except OSError as error:
+        listing.reject(relative, error.strerror or type(error).__name__)
+        return
+    if (here.st_dev, here.st_ino) in seen:  # a link back to a parent would never end
+        listing.reject(relative, "a link to a folder that is read elsewhere")
+        return
+    seen.add((here.st_dev, here.st_ino))
+    for child in children:
+        path = folder / child
+        if child.startswith(".") or child == "__MACOSX":
+            continue
+        if path.is_dir():
+            _walk(path, root, extensions, listing, seen)
+        elif path.suffix.lower() in extensions:
+            _add_file(path, path.relative_to(root).as_posix(), listing)
+        else:
+            listing.ignored[path.suffix.lower()] += 1
+
+
+def _add_file(path: Path, name: str, listing: Listing) -> None:
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        listing.reject(name, "broken link")
+        return
+    except OSError as error:
+        listing.reject(name, error.strerror or type(error).__name__)
+        return
+    if not stat.S_ISREG(info.st_mode):
+        listing.reject(name, "not a regular file")
+        return
+    listing.signature.append(f"{name}\t{info.st_size}\t{info.st_mtime_ns}")
+    if info.st_size == 0:
+        listing.reject(name, "empty file")
+    else:
+        listing.entries.append(Entry(name, path, info.st_size))
+
+
+def score(name: str) -> float:
+    """A number in [0, 1) that depends on nothing but `name`."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big") / 2**64
+
+
+def thin(entries: Sequence[Entry], limit: int | None) -> list[Entry]:
+    """At most `limit` entries of each split, chosen by a hash of their name, in the order they came."""
+    if limit is None:
+        return list(entries)
+    kept: set[str] = set()
+    for split in SPLITS:
+        names = [e.name for e in entries if (e.split or _split_of(e.name)) == split]
+        kept.update(sorted(names, key=lambda name: score("limit/" + name))[:limit])
+    return [entry for entry in entries if entry.name in kept]
+
+
+def label_names(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[str, ...]:
+    """The labels that occur, as in `order` or else naturally (9 before 10); () unless all have one of two or more."""
+    names = {entry.label for entry in entries}
+    if None in names or len(names) < 2:
+        return ()
+    found = {name for name in names if name is not None}
+    return tuple(name for name in order if name in found) or tuple(sorted(found, key=_natural))
+
+
+def test_mask(entries: Sequence[Entry]) -> np.ndarray:
+    """(N,) bool: which entries are for testing.
+
+    Given by the source, or else the 5 % whose name hashes lowest, so that adding files moves none from one
+    split to the other. Of two files or more at least one is for testing, if its label has another one;
+    the last file of a label always stays in training.
+    """
+    if any(entry.split for entry in entries):
+        return np.array([entry.split == "test" for entry in entries], dtype=bool)
+    scores = np.array([score(entry.name) for entry in entries])
+    mask = scores < TEST_SHARE
+    groups = np.unique([entry.label or "" for entry in entries], return_inverse=True)[1]
+    if len(entries) > 1 and not mask.any():
+        shared = np.bincount(groups)[groups] > 1
+        if shared.any():
+            mask[np.argmin(np.where(shared, scores, 2.0))] = True
+    for group in range(groups.max() + 1 if len(groups) else 0):
+        members = np.flatnonzero(groups == group)
+        if mask[members].all():
+            mask[members[np.argmax(scores[members])]] = False
+    return mask
+
+
+def _split_of(name: str) -> str:
+    return "test" if score(name) < TEST_SHARE else "train"
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts if part]
+
+
+def what_else(listing: Listing, formats: str) -> str:
+    """Why a listing is empty; formats: what is read, e.g. "WAV and FLAC"."""
+    if not listing.ignored:
+        return "it is empty"
+    endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in listing.ignored.most_common(4))
+    return f"only other files ({printable(endings)}); {formats} are read"
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal or JSON cannot show (control characters, undecodable bytes) replaced by '?'."""
+    return "".join(c if c.isprintable() else "?" for c in text)

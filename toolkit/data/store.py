@@ -1,0 +1,130 @@
+"""Decoded data on disk, in a folder that is whole or not there.
+
+    CACHE/<modality>/<key>/*.npy  about.json
+
+The key is a hash of the source's listing, the options that change the data, and a version. A folder is staged under
+another name, synced and renamed. Deleting any of it is always safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+
+from toolkit.errors import StorageError
+
+_STALE_SECONDS = 86_400
+_WORKERS = 4
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def key(version: int, signature: Sequence[str], **options: object) -> str:
+    """The name under which data with this listing and these options is kept."""
+    text = "\n".join([f"version {version}", json.dumps(options, sort_keys=True), *signature])
+    return hashlib.blake2b(os.fsencode(text), digest_size=16).hexdigest()
+
+
+def build(folder: Path, needed: int, fill: Callable[[Path], bool], noun: str, fix: str = "set TOOLKIT_CACHE") -> bool:
+    """Let `fill` write into a new folder, and put it in the place of `folder`; False when `fill` says there is nothing.
+
+    needed: bytes that must be free, as far as is known. noun, fix: what is kept and what to do, for the message.
+    Raises StorageError when the disk does not take it; then, as after any error, nothing is left behind.
+    """
+    staging = folder.parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        _make_room(folder, needed)
+        staging.mkdir()
+        if not fill(staging):
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)  # damaged, or it would have been loaded
+        try:
+            staging.rename(folder)
+        except OSError as error:  # another process was faster
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.EACCES):
+                raise
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StorageError(f"cannot keep {noun} in {folder.parent}: {why}; {fix}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return True
+
+
+def lost(folder: Path, noun: str) -> StorageError:
+    """The error when what `build` wrote cannot be opened."""
+    return StorageError(f"the {noun} just written to {folder} cannot be read back; set TOOLKIT_CACHE")
+
+
+def _make_room(folder: Path, needed: int) -> None:
+    """Create the parent of `folder`, clear what killed processes left there a day ago, check the space."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for old in folder.parent.glob(".tmp-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(old)
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed // 2**20:,} MB needed, {free // 2**20:,} MB free")
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Sequence[Item], chunk: int = 1
+) -> Generator[tuple[Item, Result], None, None]:
+    """Each item with what `work` makes of it, in order; a few threads work ahead, `chunk` items at a time.
+
+    It pays where `work` lets go of Python's lock, as decoders do. At most 8 chunks are held. Close it to stop early:
+    then nothing is at work any more.
+    """
+    workers = min(_WORKERS, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting: deque[tuple[Sequence[Item], Future[list[Result]]]] = deque()
+    starts = iter(range(0, len(items), chunk))
+    try:
+        while True:
+            while len(waiting) < 2 * workers and (start := next(starts, None)) is not None:
+                part = items[start : start + chunk]
+                waiting.append((part, pool.submit(lambda p: [work(item) for item in p], part)))
+            if not waiting:
+                return
+            part, future = waiting.popleft()
+            yield from zip(part, future.result(), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def header(file: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
+    """Begin a .npy file; numpy leaves space, so that the header can be written again when the shape is known."""
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        sync(file)
+
+
+def save_json(path: Path, about: object) -> None:
+    with path.open("wb") as file:
+        file.write(json.dumps(about, ensure_ascii=False, indent=1).encode())
+        sync(file)
+
+
+def sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
