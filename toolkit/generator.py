@@ -87,7 +87,8 @@ class Generator:
     def __init__(self, recipe: Recipe, modality: Modality, denoiser: RegressionDenoiser, device: torch.device) -> None:
         self.recipe = recipe
         self.modality = modality
-        self.denoiser = denoiser.to(device).eval()
+        # forward alone, convolutions are faster in this layout; which one training is faster in depends on the machine
+        self.denoiser = denoiser.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device = device
         self.dtype = resolve(recipe.train.precision, device)
 

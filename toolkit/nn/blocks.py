@@ -48,6 +48,13 @@ def Conv(
     )
 
 
+def join(*parts: Tensor) -> Tensor:
+    """Concatenate channels, (B, C_i, *) -> (B, sum C_i, *); (B, C, L) too keeps the layout that it has."""
+    if parts[0].ndim == 3:
+        return torch.cat([part.unsqueeze(2) for part in parts], dim=1).squeeze(2)
+    return torch.cat(parts, dim=1)
+
+
 def zero(module: nn.Module) -> nn.Module:
     """`module` with all parameters set to 0: a branch that starts as nothing."""
     for parameter in module.parameters():
@@ -55,10 +62,17 @@ def zero(module: nn.Module) -> nn.Module:
     return module
 
 
-def norm(channels: int) -> nn.GroupNorm:
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation that takes (B, C, L) as (B, C, 1, L), whose channels-last layout it need not copy."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.unsqueeze(2)).squeeze(2) if x.ndim == 3 else super().forward(x)
+
+
+def norm(channels: int) -> GroupNorm:
     """Group normalisation (Wu and He 2018) with groups of at least 8 channels, 32 groups at most."""
     groups = next(g for g in range(min(32, max(1, channels // 8)), 0, -1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
+    return GroupNorm(groups, channels)
 
 
 class ChannelNorm(nn.Module):

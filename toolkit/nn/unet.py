@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.nn.blocks import Attention, Conv, Downsample, ResBlock, Upsample, norm, zero
+from toolkit.nn.blocks import Attention, Conv, Downsample, ResBlock, Upsample, join, norm, zero
 from toolkit.nn.conditioned import Conditioned
 
 
@@ -94,7 +93,7 @@ class Trunk(nn.Module):
                 h = self.shrink[i](h)
         h = self.middle(h, emb)
         for i in reversed(range(len(self.up))):
-            h = self.up[i](torch.cat([h, kept[i]], dim=1), emb)
+            h = self.up[i](join(h, kept[i]), emb)
             if i > 0:
                 h = self.grow[i - 1](h)
         return h
@@ -142,6 +141,6 @@ class UNet(Conditioned):
         self.check(x)
         h = functional.silu(self.norm(self.trunk(self.stem(x), self.embed(c_noise, cond))))
         if self.expand is not None:
-            h = self.last(torch.cat([functional.silu(self.expand(h)), x.to(h)], dim=1))
+            h = self.last(join(functional.silu(self.expand(h)), x.to(h)))
         output: Tensor = self.head(h)
         return output

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.nn.blocks import Conv, Unfold, norm, zero
+from toolkit.nn.blocks import Conv, Unfold, join, norm, zero
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.unet import Trunk
 
@@ -85,8 +85,8 @@ class WaveUNet(Conditioned):
         h = self.stem(x)
         local = self.mel(cond["mel"].to(h)) if self.mel is not None else []
         h = functional.silu(self.norm(self.trunk(h, self.embed(c_noise, cond), local)))
-        h = torch.cat([functional.silu(self.expand(h)), x.to(h)], dim=1)
-        output: Tensor = self.head(functional.silu(self.last(h)))
+        h = functional.silu(self.last(join(functional.silu(self.expand(h)), x.to(h))))
+        output: Tensor = self.head(h)
         return output
 
 
