@@ -65,16 +65,26 @@ def test_the_documented_defaults(small: Recipe) -> None:
     assert (small.sample.interval, small.sample.rescale, small.sample.clip, small.sample.ema) == (None, 0.0, True, None)
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "mnist-ddpm", "mnist-ddpm-cosine", "cifar10", "folder"])
-def test_every_shipped_recipe_is_complete(name: str) -> None:
-    path = recipe.locate(name, "image")
-    header = path.read_text("utf-8").split("name =")[0]
-    for line in ("# command:  toolkit train --modality image", "# hardware:", "# minutes:", "# measured:"):
+SHIPPED = {
+    "image": {"digits", "mnist", "mnist-ddpm", "mnist-ddpm-cosine", "cifar10", "folder"},
+    "audio": {"drums", "fsdd", "vocoder", "folder"},
+}
+
+
+def test_the_shipped_recipes() -> None:
+    assert set(recipe.list_recipes()) == {f"{modality}/{name}" for modality, names in SHIPPED.items() for name in names}
+
+
+@pytest.mark.parametrize("full", recipe.list_recipes())
+def test_every_shipped_recipe_is_complete(full: str) -> None:
+    modality, name = full.split("/")
+    header = recipe.locate(name, modality).read_text("utf-8").split("name =")[0]
+    for line in (f"# command:  toolkit train --modality {modality}", "# hardware:", "# minutes:", "# measured:"):
         assert line in header
-    found = recipe.load(f"image/{name}")
-    assert (found.name, found.modality) == (name, "image")
+    found = recipe.load(full)
+    assert (found.name, found.modality) == (name, modality)
     assert f"# minutes:  {found.train.minutes:g}\n" in header
-    assert recipe.difference(recipe.load(name), found) == []
+    assert recipe.difference(recipe.load(name, modality), found) == []
 
 
 @pytest.mark.parametrize("name", recipe.list_recipes())

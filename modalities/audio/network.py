@@ -1,0 +1,62 @@
+"""Networks for sounds: presets of the strided UNet, and DiffWave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from modalities.audio.mel import MelSpec
+from modalities.audio.options import Model
+from toolkit.nn import DiffWave, WaveUNet
+
+NUMBERS = ("seconds",)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Multiples of `width` for each level, and where the strides are."""
+
+    width: int
+    levels: tuple[int, ...]
+    strides: tuple[int, ...]
+    blocks: tuple[int, ...]
+    stem: int
+    tail: int
+
+
+# parameters are for mono with 10 labels; multiply-adds for one second at 8 kHz
+PRESETS = {
+    "tiny": Preset(width=24, levels=(1, 2, 4), strides=(4, 4), blocks=(1, 1, 1), stem=8, tail=8),
+    "small": Preset(width=32, levels=(1, 2, 6), strides=(4, 4), blocks=(1, 2, 2), stem=8, tail=8),
+    "base": Preset(width=64, levels=(1, 2, 6), strides=(4, 4), blocks=(2, 3, 3), stem=8, tail=16),
+}
+
+
+def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None) -> nn.Module:
+    """The network of a [model] section: (B, C, L) -> (B, C, L), L a multiple of 256. `mel`: what a vocoder is given."""
+    bands, hop = (mel.mels, mel.hop) if mel else (0, 1)
+    if model.preset == "diffwave":
+        return DiffWave(channels, model.width or 64, labels=labels, mels=bands, hop=hop, numbers=NUMBERS)
+    preset = PRESETS[model.preset]
+    width = model.width or preset.width
+    return WaveUNet(
+        channels,
+        [width * level for level in preset.levels],
+        preset.strides,
+        preset.blocks,
+        preset.stem,
+        preset.tail,
+        labels=labels,
+        mels=bands,
+        hop=hop,
+        dropout=model.dropout,
+        numbers=NUMBERS,
+    )
+
+
+def reach(net: nn.Module) -> tuple[int, bool]:
+    """Samples that one output sample depends on through convolutions, and whether attention adds all the others."""
+    if not isinstance(net, WaveUNet | DiffWave):
+        raise TypeError(f"no receptive field is known for {type(net).__name__}")
+    return net.receptive_field, net.global_attention
