@@ -1,0 +1,72 @@
+"""The kernel distance against sums by hand and against its closed form for normal distributions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from toolkit.evaluation.kernel import SCALE, kernel_distance, median_distance
+
+
+def test_by_hand() -> None:
+    x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])
+
+    def k(distance: float) -> float:
+        return math.exp(-(distance**2) / (2 * 1.5**2))
+
+    # pairs of different points within each set, and all pairs across
+    wanted = k(1) + k(2) - 2 * (k(0) + k(2) + k(1) + k(1)) / 4
+    assert kernel_distance(x, y, 1.5) == pytest.approx(SCALE * wanted, rel=1e-12)
+    assert kernel_distance(x, y) == pytest.approx(kernel_distance(x, y, 2.0), rel=1e-12)  # the reference's median is 2
+
+
+def test_it_is_unbiased_at_every_size() -> None:
+    # E exp(-|a - b|^2 / 2 w^2) for a - b ~ N(m, v I) is (w^2 / (w^2 + v))^(d/2) exp(-|m|^2 / 2 (w^2 + v))
+    d, w, shift, s = 3, 1.7, 1.0, 2.0
+
+    def mean(v: float, distance: float) -> float:
+        return (w * w / (w * w + v)) ** (d / 2) * math.exp(-(distance**2) / (2 * (w * w + v)))
+
+    wanted = SCALE * (mean(2, 0) + mean(2 * s * s, 0) - 2 * mean(1 + s * s, shift * math.sqrt(d)))
+    draw = torch.Generator().manual_seed(0)
+    for n, m in ((3, 4), (20, 10)):
+        found = torch.tensor(
+            [
+                kernel_distance(
+                    torch.randn(n, d, generator=draw), shift + s * torch.randn(m, d, generator=draw), bandwidth=w
+                )
+                for _ in range(1500)
+            ]
+        )
+        error = float(found.std() / math.sqrt(len(found)))
+        assert float(found.mean()) == pytest.approx(wanted, abs=4 * error)
+        assert error < wanted / 20  # so the line above can fail: the biased estimate is off by far more
+
+
+def test_far_apart_and_the_same() -> None:
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(50, 4, generator=draw)
+    tight = x * 1e-6
+    # two clusters, each much narrower than the kernel and out of the other's reach: 1 + 1 - 0
+    assert kernel_distance(tight, tight + 100, 1.0) == pytest.approx(2 * SCALE, rel=1e-9)
+    assert kernel_distance(x, x.flip(0), 1.0) < 0  # a set and itself: the unbiased estimate is a little below 0
+    big = 1e4  # far from the origin nothing is lost
+    assert kernel_distance(x.double() + big, x.flip(0).double() + big + 1, 1.0) == pytest.approx(
+        kernel_distance(x.double(), x.flip(0).double() + 1, 1.0), rel=1e-6
+    )
+
+
+def test_median_distance() -> None:
+    assert median_distance(torch.tensor([[0.0], [1.0], [3.0]])) == 2.0  # of 1, 2 and 3
+    assert median_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0]])) == 5.0
+
+
+def test_wrong_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="equal width"):
+        kernel_distance(torch.zeros(3, 2), torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="at least two"):
+        kernel_distance(torch.zeros(1, 2), torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="positive bandwidth"):
+        kernel_distance(torch.rand(3, 2), torch.zeros(3, 2))

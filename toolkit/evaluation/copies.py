@@ -1,0 +1,102 @@
+"""Are samples copies of training examples? Distances to the nearest one, beside those of real examples.
+
+For sequences (n, d, T) of nonnegative cells in which 0 is silence, such as mel spectrograms in dB above a floor, and
+for signals (n, L). Everything is computed in float64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_CELLS = 1 << 24
+
+
+def nearest(a: Tensor, b: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """For each row of a (n, d), the Euclidean distance to the nearest row of b (m, d), and its number: (n,), (n,).
+
+    `own`: (n,) int64, the number in b of each row of a, which is then no neighbour of itself (leave one out).
+    Raises ValueError when there are no neighbours.
+    """
+    _check(a, b, own)
+    distance = torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    if own is not None:
+        distance[torch.arange(len(a)), own] = torch.inf
+    found = distance.min(1)
+    return found.values, found.indices
+
+
+def aligned(a: Tensor, b: Tensor, shift: int) -> Tensor:
+    """Root mean square difference between sequences a (n, d, T) and b (m, d, T) at the best shift in time: (n, m).
+
+    b is moved by up to `shift` places either way. The mean is over the places at which either of the two sounds, so
+    that a short sound is not near everything for being silent most of the time. Two silences are at distance 0.
+    Raises ValueError when the shapes differ or a cell is negative.
+    """
+    if a.shape[1:] != b.shape[1:] or a.ndim != 3 or not 0 <= shift < a.shape[2]:
+        raise ValueError(f"sequences of one shape, longer than {shift}, expected, got {a.shape} and {b.shape}")
+    if float(a.min()) < 0 or float(b.min()) < 0:
+        raise ValueError("cells below 0, which is silence")
+    x = a.double()
+    live_x = (x > 0).any(1)
+    best = torch.full((len(a), len(b)), torch.inf, dtype=torch.float64)
+    for place in range(-shift, shift + 1):
+        y = _moved(b.double(), place)
+        live_y = (y > 0).any(1)
+        both = live_x.double() @ live_y.double().T
+        union = live_x.sum(1, keepdim=True) + live_y.sum(1) - both
+        # |x|^2 + |y|^2 - 2 x y loses half the digits, which leaves eight
+        squares = x.square().sum((1, 2))[:, None] + y.square().sum((1, 2)) - 2 * x.flatten(1) @ y.flatten(1).T
+        best = torch.minimum(best, squares.clamp(min=0) / (a.shape[1] * union).clamp(min=1))
+    return best.sqrt()
+
+
+def nearest_aligned(
+    a: Tensor, b: Tensor, shift: int, count: int = 1, own: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The `count` smallest distances of `aligned` for each of a, nearest first, and whose they are: (n, count) twice.
+
+    `own`: as for `nearest`. `count` falls to what b has. Raises ValueError.
+    """
+    _check(a, b, own)
+    distance = aligned(a, b, shift)
+    if own is not None:
+        distance[torch.arange(len(a)), own] = torch.inf
+    found = distance.topk(min(count, len(b) - (own is not None)), largest=False)
+    return found.values, found.indices
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """The largest |normalised cross-correlation| over all shifts of pairs of signals a, b (n, L): (n,), in [0, 1].
+
+    1: one is the other, moved, scaled and perhaps turned upside down. Of a signal of zeros it is 0.
+    Raises ValueError when the shapes differ.
+    """
+    if a.shape != b.shape or a.ndim != 2:
+        raise ValueError(f"pairs of signals of one length expected, got {a.shape} and {b.shape}")
+    size = 1 << (2 * a.shape[1] - 1).bit_length()  # zeros in between: a shift does not wrap around
+    found = [torch.zeros(0, dtype=torch.float64)]
+    rows = max(1, _CELLS // size)
+    for x, y in zip(a.double().split(rows), b.double().split(rows)):
+        product = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(y, size).conj(), size)
+        scale = x.norm(dim=1) * y.norm(dim=1)
+        peak = product.abs().amax(1)
+        found.append(torch.where(scale > 0, peak / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0))
+    return torch.cat(found)
+
+
+def _moved(x: Tensor, place: int) -> Tensor:
+    """x (n, d, T) moved by `place` along T, with silence where nothing comes from."""
+    moved = torch.zeros_like(x)
+    if place >= 0:
+        moved[..., place:] = x[..., : x.shape[-1] - place]
+    else:
+        moved[..., :place] = x[..., -place:]
+    return moved
+
+
+def _check(a: Tensor, b: Tensor, own: Tensor | None) -> None:
+    if own is not None and own.shape != (len(a),):
+        raise ValueError(f"a number in the other set for each of {len(a)} rows expected, got {tuple(own.shape)}")
+    if len(b) - (own is not None) < 1:
+        raise ValueError("there is nothing to be near to")

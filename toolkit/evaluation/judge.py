@@ -1,0 +1,225 @@
+"""A small classifier trained on real examples: it says which label a sample shows, and gives features to compare.
+
+Trained once for each data set with a fixed seed, kept in the cache, and identified by a hash, because a distance
+means something only under one judge. A modality adds its network, the network's input, how that is varied in
+training, and the numbers of the training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import torch
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toolkit import paths
+from toolkit.diffusion.randomness import generator
+from toolkit.errors import DataError
+from toolkit.modality import Dataset, Facts, Modality
+from toolkit.training.storage import write_bytes_atomic
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Course:
+    """The numbers of a judge's training: AdamW with one cycle of the learning rate."""
+
+    steps: int
+    batch: int
+    lr: float
+    """The highest."""
+    weight_decay: float
+    smoothing: float = 0.0
+    """Of the labels (Szegedy et al. 2016)."""
+
+
+class Classifier(nn.Module):
+    """A body, whose output (B, d) are the features, and one linear layer on them."""
+
+    def __init__(self, body: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.head(self.body(x))
+        return output
+
+
+class Judge(ABC):
+    """A classifier for raw examples of the shape it was trained on; `obtain` makes a trained one."""
+
+    kind: ClassVar[str]
+    """The modality's name: the beginning of the file's name in the cache."""
+    version: ClassVar[int] = 1
+    """Raised when network, input, augmentation or course change, so that no older judge is taken from the cache."""
+    course: ClassVar[Course]
+    held: ClassVar[int] = 0
+    """Prepare so many training examples once and hold them in memory, where that costs more than a training step;
+    of larger sets as many are used, spread evenly. 0: prepare each batch anew."""
+
+    name = ""
+    """Data set and hash of the weights, e.g. "mnist-3f2a1c"."""
+    accuracy = float("nan")
+    """On the real test split."""
+    tested = 0
+    """Real test examples."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.names = facts.labels
+        self.net = self.network()
+
+    @abstractmethod
+    def network(self) -> Classifier:
+        """A new network for data with `self.facts`."""
+
+    @abstractmethod
+    def prepare(self, raw: Tensor) -> Tensor:
+        """What the network sees of raw examples: (B, ...) to (B, C, H, W) float32."""
+
+    @abstractmethod
+    def augment(self, x: Tensor, draw: torch.Generator) -> Tensor:
+        """A variation of prepared training examples, by `draw` only."""
+
+    @torch.inference_mode()
+    def features(self, raw: Tensor) -> Tensor:
+        """What the last layer sees: (B, d) float32."""
+        return torch.cat([self.net.body(self.prepare(part)) for part in raw.split(_AT_ONCE)])
+
+    @torch.inference_mode()
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Of each label: (B, K) float32, rows sum to 1."""
+        output: Tensor = self.net.head(self.features(raw)).softmax(1)
+        return output
+
+    @torch.inference_mode()
+    def labels(self, raw: Tensor) -> Tensor:
+        """The most likely label of each example: (B,) int64."""
+        output: Tensor = self.net.head(self.features(raw)).argmax(1)
+        return output
+
+    def fit(self, source: Callable[[Tensor], tuple[Tensor, Tensor]], count: int) -> None:
+        """Train the network. `source`: numbers (B,) int64 below `count` to prepared examples and labels (B,)."""
+        course, net = self.course, self.net
+        optimizer = torch.optim.AdamW(net.parameters(), course.lr, weight_decay=course.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, course.lr, course.steps)
+        net.train()
+        for step in range(course.steps):
+            draw = generator(0, "judge", step)
+            x, labels = source(torch.randint(count, (course.batch,), generator=draw))
+            loss = functional.cross_entropy(net(self.augment(x, draw)), labels, label_smoothing=course.smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        net.eval()
+
+
+_J = TypeVar("_J", bound=Judge)
+
+
+def obtain(kind: type[_J], modality: Modality, notify: Callable[[str], None] = print) -> _J:
+    """The judge for an opened data set, from the cache or trained now (a minute or two).
+
+    Raises DataError when the data has no labels or no test split.
+    """
+    source = str(getattr(modality.data, "source", modality.name))
+    if not modality.labels or not len(modality.dataset("test")):
+        raise DataError(f"a judge needs labels and a test split, and data '{source}' lacks one of them")
+    # what the judge depends on: the data (through its facts), our choices, and the library's arithmetic
+    facts = modality.facts.model_dump_json(exclude={"rejected"})
+    course = kind.course
+    key = hashlib.sha256(f"{kind.version} {course.steps} {course.batch} {source} {facts}".encode()).hexdigest()[:16]
+    path = paths.cache() / "judges" / f"{kind.kind}-{key}.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # only initialises modules and drives dropout; restored afterwards
+        judge = kind(modality.facts)
+        if path.is_file():
+            judge.net.load_state_dict(parse(path.read_bytes()))
+        else:
+            notify(f"training the judge for '{source}' (once; kept in {path})")
+            judge.fit(*_training(judge, modality.dataset("train")))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomic(path, serialise(judge.net.state_dict()))
+    judge.net.eval()
+    digest = hashlib.sha256(serialise(judge.net.state_dict())).hexdigest()[:6]
+    judge.name = f"{Path(source).name}-{digest}"
+    right = recognised(judge, modality.dataset("test"))
+    judge.accuracy, judge.tested = float(right.double().mean()), len(right)
+    return judge
+
+
+def recognised(judge: Judge, data: Dataset) -> Tensor:
+    """Whether the judge sees the right label in each example: (N,) bool."""
+    found = [torch.zeros(0, dtype=torch.bool)]
+    for part in torch.arange(len(data)).split(_AT_ONCE):
+        examples = data.take(part)
+        found.append(judge.labels(examples.raw) == examples.cond["label"])
+    return torch.cat(found)
+
+
+def cross_validate(kind: type[Judge], modality: Modality, folds: int = 5) -> Tensor:
+    """Whether each example of both splits is recognised by a judge that was trained on the other folds: (N,) bool.
+
+    For data whose test split is too small to say much. Every label is spread evenly over the folds, as far as it
+    goes. All examples are held in memory.
+    """
+    judge = kind(modality.facts)
+    x, labels = _prepared(judge, [modality.dataset("train"), modality.dataset("test")])
+    fold = folds_of(labels, folds)
+    right = torch.zeros(len(labels), dtype=torch.bool)
+    for i in range(folds):
+        rest, own = (fold != i).nonzero()[:, 0], (fold == i).nonzero()[:, 0]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            judge = kind(modality.facts)
+            judge.fit(lambda rows, rest=rest: (x[rest[rows]], labels[rest[rows]]), len(rest))  # type: ignore[misc]
+        with torch.inference_mode():
+            right[own] = judge.net(x[own]).argmax(1) == labels[own]
+    return right
+
+
+def folds_of(labels: Tensor, folds: int) -> Tensor:
+    """A fold for each of labels (N,) int64: (N,) int64; sizes differ by at most one, of every label and in total."""
+    order = torch.randperm(len(labels), generator=generator(0, "folds"))
+    order = order[labels[order].argsort(stable=True)]
+    fold = torch.empty_like(labels)
+    fold[order] = torch.arange(len(labels)) % folds
+    return fold
+
+
+def _training(judge: Judge, data: Dataset) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], int]:
+    """The source of a judge's training, and how many examples it has."""
+    if judge.held:
+        x, labels = _prepared(judge, [data], judge.held)
+        return lambda rows: (x[rows], labels[rows]), len(labels)
+
+    def source(rows: Tensor) -> tuple[Tensor, Tensor]:
+        examples = data.take(rows)
+        return judge.prepare(examples.raw), examples.cond["label"]
+
+    return source, len(data)
+
+
+def _prepared(judge: Judge, sets: Sequence[Dataset], most: int | None = None) -> tuple[Tensor, Tensor]:
+    """All examples, or `most` of each set, as the network sees them, and their labels."""
+    inputs, labels = [], []
+    for data in sets:
+        rows = torch.arange(len(data))
+        if most is not None and len(data) > most:
+            rows = torch.arange(most) * len(data) // most
+        for part in rows.split(_AT_ONCE):
+            examples = data.take(part)
+            inputs.append(judge.prepare(examples.raw))
+            labels.append(examples.cond["label"])
+    return torch.cat(inputs), torch.cat(labels)
