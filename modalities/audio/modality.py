@@ -107,8 +107,8 @@ class Audio(Modality):
         if not self.vocoder and end > LOWEST_SNR_DB:
             raise UsageError(
                 f"diffusion.schedule {schedule!r} ends at a signal-to-noise ratio of {end:.1f} dB: sampling starts "
-                f"from noise alone, which such a model never met, so all it makes sounds alike. Take a schedule that ends "
-                f"below {LOWEST_SNR_DB:.0f} dB, such as flow or cosine, or set zero_terminal_snr = true"
+                f"from noise alone, which such a model never met, so all it makes sounds alike. Take a schedule that "
+                f"ends below {LOWEST_SNR_DB:.0f} dB, such as flow or cosine, or set zero_terminal_snr = true"
             )
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Examples:

@@ -27,9 +27,9 @@ class Preset:
 
 # parameters are for mono with 10 labels; multiply-adds for one second at 8 kHz
 PRESETS = {
-    "tiny": Preset(width=24, levels=(1, 2, 4), strides=(4, 4), blocks=(1, 1, 1), stem=8, tail=8),
-    "small": Preset(width=32, levels=(1, 2, 6), strides=(4, 4), blocks=(1, 2, 2), stem=8, tail=8),
-    "base": Preset(width=64, levels=(1, 2, 6), strides=(4, 4), blocks=(2, 3, 3), stem=8, tail=16),
+    "tiny": Preset(width=16, levels=(1, 4, 6), strides=(4, 4), blocks=(1, 1, 1), stem=8, tail=8),
+    "small": Preset(width=32, levels=(1, 4, 6), strides=(4, 4), blocks=(1, 2, 1), stem=8, tail=8),
+    "base": Preset(width=64, levels=(1, 4, 6), strides=(4, 4), blocks=(2, 3, 2), stem=8, tail=16),
 }
 
 

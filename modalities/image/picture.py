@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from toolkit.data.listing import printable
 from toolkit.errors import ToolkitError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -100,11 +101,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "permission denied"
     return printable(" ".join(str(error).split()))[:160] or type(error).__name__
-
-
-def printable(text: str) -> str:
-    """`text` with what a terminal or JSON cannot show (control characters, undecodable bytes) replaced by '?'."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _orientation(opened: Image.Image) -> int:

@@ -8,17 +8,9 @@ from torch import nn
 
 from modalities.image.network import PRESETS, build
 from modalities.image.options import Model
+from tests.nn.common import randomise
 from toolkit.errors import UsageError
 from toolkit.nn import Attention, Conv, DDPMUNet, Downsample, FourierEmbedding, ResBlock, UNet, Upsample
-
-
-def randomise(net: nn.Module) -> nn.Module:
-    """Every parameter, the zero-initialised ones too, so that every path carries something."""
-    draw = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))
-    return net.eval()
 
 
 @torch.no_grad()

@@ -9,16 +9,9 @@ from torch import nn
 from modalities.audio.mel import default
 from modalities.audio.network import PRESETS, build, reach
 from modalities.audio.options import Model
+from tests.nn.common import randomise
 from toolkit.nn import ChannelNorm, Conv, DiffWave, Unfold, WaveUNet
 from toolkit.nn.blocks import LineConv
-
-
-def randomise(net: nn.Module) -> nn.Module:
-    draw = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))
-    return net.eval()
 
 
 def span(net: nn.Module, length: int) -> int:

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.nn.blocks import Conv, Unfold, join, norm, zero
+from toolkit.nn.blocks import Conv, Unfold, norm, zero
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.unet import Trunk
+
+BANDS = 15
+"""Taps of the filters that divide x into bands."""
 
 
 class Mel(nn.Module):
@@ -42,7 +45,7 @@ class WaveUNet(Conditioned):
     """(x (B, C, L), c_noise (B,), cond) -> (B, C, L); the convolutions at full rate are few and thin.
 
     stem        stride of the first convolution, whose kernel is twice that, so that its windows overlap
-    tail        channels at full rate, where sub-pixel features of the trunk meet x itself
+    tail        bands of x at full rate: the trunk says, at every sample, how much of each stays and what is new in it
     mels, hop   with mels > 0, cond["mel"] is (B, mels, L / hop)
     cond: label (B,) int64 when labels > 0; each of `numbers`, (B,) in [0, 1]. The rest: see `Trunk`.
     """
@@ -70,10 +73,11 @@ class WaveUNet(Conditioned):
         self.stem = Conv(1, channels, widths[0], 2 * stem, stride=stem)
         scales = [stem * math.prod(strides[:i]) for i in range(len(widths))]
         self.mel = Mel(mels, max(widths), widths, [hop / scale for scale in scales]) if mels else None
-        self.trunk = Trunk(1, widths, embedding, blocks, strides, attention, dilations, 3, dropout, norm)
+        # nearest neighbours would give all places within a coarse position the same features, and with them no waveform
+        self.trunk = Trunk(1, widths, embedding, blocks, strides, attention, dilations, 3, dropout, norm, Unfold)
         self.norm = norm(widths[0])
-        self.expand = Unfold(widths[0], tail, stem)
-        self.last = Conv(1, tail + channels, tail, 7)
+        self.bands = Conv(1, channels, tail, BANDS)
+        self.expand = Unfold(widths[0], 2 * tail, stem)
         self.head = zero(Conv(1, tail, channels, 7))
         self.receptive_field = _field(
             stem, strides, [blocks] * len(widths) if isinstance(blocks, int) else blocks, dilations
@@ -85,8 +89,10 @@ class WaveUNet(Conditioned):
         h = self.stem(x)
         local = self.mel(cond["mel"].to(h)) if self.mel is not None else []
         h = functional.silu(self.norm(self.trunk(h, self.embed(c_noise, cond), local)))
-        h = functional.silu(self.last(join(functional.silu(self.expand(h)), x.to(h))))
-        output: Tensor = self.head(h)
+        # most of a sound is silent in most bands, and there the noise has to go: so how much of each band of x stays is
+        # a product, which layers that add would have to imitate
+        keep, new = self.expand(h).chunk(2, dim=1)
+        output: Tensor = self.head(keep * self.bands(x) + new)
         return output
 
 
@@ -95,15 +101,15 @@ def _field(stem: int, strides: Sequence[int], blocks: Sequence[int], dilations: 
 
     Strides round it, by less than a position of the coarsest level at each end.
     """
-    field, step = 1 + 2 * 6 + (2 * stem - 1), stem  # the two full-rate layers and the stem
+    field, step = 1 + 6 + (2 * stem - 1), stem  # the head and the stem
     field += 2 * step  # sub-pixel layer
     for i, count in enumerate(blocks):
         rates = [dilations[j % len(dilations)] for j in range(2 * count)]
         field += 2 * 2 * sum(rates) * step  # down and up
         if i < len(strides):
             field += (2 * strides[i] - 1) * step  # down
-            field += 2 * step  # the convolution after going up
             step *= strides[i]
+            field += 2 * step  # up
     return field + 2 * 2 * step  # middle
 
 
