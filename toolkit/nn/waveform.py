@@ -35,6 +35,30 @@ class Mel(nn.Module):
         return [_resized(out(h), factor) for out, factor in zip(self.out, self.factors, strict=True)]
 
 
+class Position(nn.Module):
+    """Where in the sound each position is, as features for each level: length L -> one (1, width, L / step) each.
+
+    cos and sin of the sample number at periods of 256 to 2^17 samples, projected. A convolution knows where it is only
+    near an edge, and attention not at all; but a drum is loud at its beginning.
+    """
+
+    periods = [2.0**k for k in range(8, 18)]
+
+    def __init__(self, widths: Sequence[int], steps: Sequence[int]) -> None:
+        """`steps`: samples from one position of each level to the next."""
+        super().__init__()
+        self.steps = tuple(steps)
+        self.out = nn.ModuleList(nn.Linear(2 * len(self.periods), width) for width in widths)
+
+    def forward(self, length: int, like: Tensor) -> list[Tensor]:
+        features = []
+        for step, out in zip(self.steps, self.out, strict=True):
+            place = torch.arange(0, length, step, dtype=torch.float64, device="cpu")[:, None]
+            phase = 2 * math.pi * place / torch.tensor(self.periods, dtype=torch.float64)
+            features.append(out(torch.cat([phase.cos(), phase.sin()], 1).to(like)).T[None])
+        return features
+
+
 def _resized(h: Tensor, factor: float) -> Tensor:
     if factor >= 1:
         return h.repeat_interleave(int(factor), dim=-1)
@@ -73,6 +97,7 @@ class WaveUNet(Conditioned):
         self.stem = Conv(1, channels, widths[0], 2 * stem, stride=stem)
         scales = [stem * math.prod(strides[:i]) for i in range(len(widths))]
         self.mel = Mel(mels, max(widths), widths, [hop / scale for scale in scales]) if mels else None
+        self.position = Position(widths, scales)
         # nearest neighbours would give all places within a coarse position the same features, and with them no waveform
         self.trunk = Trunk(1, widths, embedding, blocks, strides, attention, dilations, 3, dropout, norm, Unfold)
         self.norm = norm(widths[0])
@@ -87,7 +112,9 @@ class WaveUNet(Conditioned):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         self.check(x)
         h = self.stem(x)
-        local = self.mel(cond["mel"].to(h)) if self.mel is not None else []
+        local = self.position(x.shape[-1], h)
+        if self.mel is not None:
+            local = [a + b for a, b in zip(local, self.mel(cond["mel"].to(h)), strict=True)]
         h = functional.silu(self.norm(self.trunk(h, self.embed(c_noise, cond), local)))
         # most of a sound is silent in most bands, and there the noise has to go: so how much of each band of x stays is
         # a product, which layers that add would have to imitate
