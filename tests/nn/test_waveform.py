@@ -110,3 +110,16 @@ def test_a_line_convolution_is_the_one_dimensional_one_in_either_layout() -> Non
 def test_channel_norm_makes_every_position_of_unit_power() -> None:
     x = torch.randn(2, 16, 8) * torch.logspace(0, 3, 8)
     assert torch.allclose(ChannelNorm(16)(x).square().mean(1), torch.ones(2, 8), atol=1e-4)
+
+
+def test_a_network_knows_where_it_is_far_from_both_ends() -> None:
+    net = randomise(WaveUNet(1, [8, 8], (4,), stem=8, tail=4, dilations=(1,), attention=(), norm=ChannelNorm))
+    field, _ = reach(net)
+    with torch.no_grad():
+        silent = net(torch.zeros(1, 1, 8192), torch.zeros(1), {})[0, 0]
+    early, late = silent[field : field + 256], silent[-field - 256 : -field]
+    assert 3 * field < 8192 and float((early - late).abs().max()) > 1e-3
+    # a longer sound has the same beginning
+    with torch.no_grad():
+        longer = net(torch.zeros(1, 1, 16384), torch.zeros(1), {})[0, 0]
+    assert torch.allclose(longer[: 8192 - field], silent[: 8192 - field], atol=1e-6)

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import typer
+
 from toolkit.errors import UsageError, unknown
 
 
-def extras(arguments: Sequence[str], known: Iterable[str], whose: str) -> dict[str, Any]:
+def own_options(context: typer.Context) -> list[str]:
+    """The options that a command declares itself."""
+    return [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+
+
+def extras(arguments: Sequence[str], known: Iterable[str], whose: str, own: Iterable[str] = ()) -> dict[str, Any]:
     """["--seconds", "2"] or ["--seconds=2"] -> {"seconds": 2}, values as TOML has them or else as text.
 
-    `known`: the names there are, `whose` they are in messages. Raises UsageError.
+    `known`: the names there are, `whose` they are in messages; `own`: the command's own options, "--steps", which a
+    misspelt one may have meant. Raises UsageError.
     """
     from toolkit.recipe import typed
 
@@ -25,8 +33,8 @@ def extras(arguments: Sequence[str], known: Iterable[str], whose: str) -> dict[s
             raise UsageError(f"'{argument}' belongs to no option; see --help")
         key = name.replace("-", "_")
         if key not in names:
-            wrong = unknown("option", f"--{name}", [f"--{n.replace('_', '-')}" for n in names])
-            raise UsageError(f"{wrong} ({whose} has {', '.join(f'--{n}' for n in names) or 'no further ones'})")
+            wrong = unknown("option", f"--{name}", [*own, *(f"--{n.replace('_', '-')}" for n in names)])
+            raise UsageError(f"{wrong} ({whose} has {', '.join(f'--{n}' for n in names) or 'no options of its own'})")
         if not equals:
             if not rest:
                 raise UsageError(f"--{name} needs a value")

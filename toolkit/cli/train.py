@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import notify, print_table
-from toolkit.cli.extras import extras
+from toolkit.cli.extras import extras, own_options
 from toolkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def train(
     --preset base. Sound: --rate 16000, --seconds 1, --channels 2, --labels "{label}_{}", --condition mel.
     """
     if modality is None and recipe is None:
+        extras(context.args, (), "no modality", own_options(context))
         raise UsageError("say what to train: --modality image, or --recipe NAME (toolkit recipes lists them)")
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps both fix the length; give one of them")
@@ -51,7 +52,7 @@ def train(
     changes = {key: value for key, value in changes.items() if value is not None}
     if minutes is not None or steps is not None:
         changes |= {"train.minutes": minutes, "train.steps": steps}
-    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args)
+    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args, own_options(context))
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
     import torch
@@ -77,11 +78,12 @@ def choose(
     changes: dict[str, Any],
     settings: dict[str, str],
     further: Sequence[str] = (),
+    own: Sequence[str] = (),
 ) -> Recipe:
     """The recipe that these options mean.
 
     `changes` are typed values at dotted keys, `settings` text from --set, `further` what is left of the command line:
-    options called like a key of the modality's [data] or [model] section.
+    options called like a key of the modality's [data] or [model] section; `own`: the command's own options.
     """
     from toolkit import recipe
     from toolkit.modality import BUILT_IN, find
@@ -103,7 +105,8 @@ def choose(
         kind = find(found.modality)
         sections = {name: f"model.{name}" for name in kind.Model.model_fields}
         sections |= {name: f"data.{name}" for name in kind.Data.model_fields if name != "source"}
-        changes |= {sections[k]: v for k, v in extras(further, sections, f"modality '{found.modality}'").items()}
+        typed = extras(further, sections, f"modality '{found.modality}'", own)
+        changes |= {sections[name]: value for name, value in typed.items()}
     found = recipe.override(recipe.replace(found, changes), settings)
     if found.name == "folder" and "source" not in found.data:
         raise UsageError("recipe 'folder' needs your data: --data FOLDER")
