@@ -130,13 +130,15 @@ def noise_like(real: Examples, n: int) -> Tensor:
     return torch.randn(raw.shape, generator=draws(0, "ceiling")) * power.sqrt() * inside
 
 
-def print_judge(critic: SoundJudge, real: Audio) -> None:
-    """How far the judge is to be trusted."""
+def print_judge(critic: SoundJudge, real: Audio, folds: int) -> None:
+    """How far the judge is to be trusted. `folds`: of the cross-validation when few clips are held out, 0 for none."""
     right = round(critic.accuracy * critic.tested)
     print(f"judge {critic.name}: right on {right} of {critic.tested} held-out clips, {critic.accuracy:.1%}")
-    if critic.tested < FEW:
-        folds = cross_validate(SoundJudge, real)
-        print(f"  five judges like it, each on the fifth of all {len(folds)} clips it was not shown: {share(folds)}")
+    if critic.tested < FEW and folds:
+        known = cross_validate(SoundJudge, real, folds)
+        print(
+            f"  {folds} judges like it, each on the part of all {len(known)} clips that it was not shown: {share(known)}"
+        )
 
 
 def print_agreement(asked: Sequence[str], seen: Sequence[str], say: Callable[[str], None] = print) -> None:
@@ -159,6 +161,7 @@ def main() -> None:
     ask.add_argument("--ema", type=float, default=None)
     ask.add_argument("--seed", type=int, default=1)
     ask.add_argument("--batch", type=int, default=64)
+    ask.add_argument("--folds", type=int, default=5, help="judges trained to tell how good one is; 0 for none")
     chosen = ask.parse_args()
 
     generator = toolkit.load(chosen.run, ema=chosen.ema)
@@ -167,7 +170,7 @@ def main() -> None:
     real.open(paths.cache())
     assert isinstance(real, Audio)
     critic = judge(real)
-    print_judge(critic, real)
+    print_judge(critic, real, chosen.folds)
     train, test = everything(real.dataset("train")), everything(real.dataset("test"))
     features = critic.features(train.raw)
     distances = Distances(features, critic.features(test.raw), chosen.n)
