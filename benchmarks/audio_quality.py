@@ -136,9 +136,7 @@ def print_judge(critic: SoundJudge, real: Audio, folds: int) -> None:
     print(f"judge {critic.name}: right on {right} of {critic.tested} held-out clips, {critic.accuracy:.1%}")
     if critic.tested < FEW and folds:
         known = cross_validate(SoundJudge, real, folds)
-        print(
-            f"  {folds} judges like it, each on the part of all {len(known)} clips that it was not shown: {share(known)}"
-        )
+        print(f"  {folds} judges like it, each on the part of all {len(known)} clips it was not shown: {share(known)}")
 
 
 def print_agreement(asked: Sequence[str], seen: Sequence[str], say: Callable[[str], None] = print) -> None:
