@@ -31,7 +31,8 @@ class SoundJudge(Judge):
     """For raw clips (B, C, L) float32, zero beyond each clip's end; what L lacks to the data's is silence."""
 
     kind = "audio"
-    course: ClassVar[Course] = Course(steps=500, batch=64, lr=3e-3, weight_decay=0.02, smoothing=0.1)
+    version = 2
+    course: ClassVar[Course] = Course(steps=400, batch=48, lr=3e-3, weight_decay=0.02, smoothing=0.1)
     held = 20_000
 
     @property
@@ -63,18 +64,19 @@ class SoundJudge(Judge):
     def augment(self, x: Tensor, draw: torch.Generator) -> Tensor:
         """Move in time and pitch, change gain and timbre, add noise, and silence a band and a moment.
 
-        Bands and moments as in SpecAugment (Park et al. 2019). What was silent stays so.
+        Bands and moments as in SpecAugment (Park et al. 2019). What was silent stays so. All is gentle: with twice as
+        much, 64 % instead of 74 % of the drums were recognised by judges that had not been trained on them.
         """
         n, _, mels, frames = x.shape
-        late = torch.randint(-1, 5, (n,), generator=draw)
-        high = torch.randint(-3, 4, (n,), generator=draw)
+        late = torch.randint(-1, 3, (n,), generator=draw)
+        high = torch.randint(-1, 2, (n,), generator=draw)
         x = moved(x, high, late)
         gain, tilt = (torch.rand((2, n, 1, 1, 1), generator=draw) * 2 - 1).unbind(0)
         ramp = torch.linspace(-1, 1, mels)[:, None]
         noise = torch.randn(x.shape, generator=draw)
-        x = torch.where(x > SILENCE, (x + 0.8 * gain + 0.8 * tilt * ramp + 0.15 * noise).clamp(min=SILENCE), SILENCE)
-        x = x.masked_fill(_stretches(n, mels, 12, draw)[:, None, :, None], SILENCE)
-        return x.masked_fill(_stretches(n, frames, frames // 5, draw)[:, None, None, :], SILENCE)
+        x = torch.where(x > SILENCE, (x + 0.5 * gain + 0.3 * tilt * ramp + 0.1 * noise).clamp(min=SILENCE), SILENCE)
+        x = x.masked_fill(_stretches(n, mels, 6, draw)[:, None, :, None], SILENCE)
+        return x.masked_fill(_stretches(n, frames, frames // 8, draw)[:, None, None, :], SILENCE)
 
 
 def judge(audio: Audio, notify: Callable[[str], None] = print) -> SoundJudge:

@@ -106,10 +106,10 @@ def test_augmentation_varies_sound_and_leaves_silence() -> None:
     assert float(first.min()) >= SILENCE and not torch.equal(first[0], first[6])
     silent = torch.full((3, 1, 64, 16), SILENCE)
     assert torch.equal(made.augment(silent, torch.Generator().manual_seed(3)), silent)
-    # on average half of a masked stretch of up to 12 bands and a fifth of the frames is gone, and some is moved out
+    # on average 3 of 64 bands and 1 of 16 frames are silenced, and about 1 in 30 cells is moved out
     loud = made.prepare(noise(-10, 400))
     kept = float((made.augment(loud, torch.Generator().manual_seed(4)) > SILENCE).double().mean())
-    assert 0.7 < kept < 0.95
+    assert 0.8 < kept < 0.9
 
 
 def test_outlines_forget_gain_sign_and_faint_noise_but_tell_sounds_apart() -> None:
