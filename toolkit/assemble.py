@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,11 +13,13 @@ from toolkit.diffusion import (
     SCHEDULES,
     TIME_LAWS,
     WEIGHTINGS,
-    RegressionDenoiser,
+    Adaptive,
+    Denoiser,
     Shift,
+    TimeLaw,
     ZeroTerminalSNR,
 )
-from toolkit.diffusion.grid import Grid
+from toolkit.diffusion.grid import Grid, learned
 from toolkit.diffusion.sampler import Sampler
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import UsageError
@@ -46,13 +49,29 @@ def sampler(spec: Named) -> Sampler:
     return made
 
 
-def grid(spec: Named) -> Grid:
-    """The times a recipe names: (schedule, n) -> times. Raises UsageError."""
-    made: Grid = build(GRIDS, spec, "grid")
+def grid(spec: Named, law: TimeLaw | None = None) -> Grid:
+    """The times a recipe names: (schedule, n) -> times; `law` is what the run learned. Raises UsageError."""
+    if (spec if isinstance(spec, str) else spec.get("name")) == "learned":
+        if not isinstance(law, Adaptive):
+            raise UsageError("the grid 'learned' needs a run that was trained with diffusion.time = \"adaptive\"")
+        return functools.partial(learned, law=law)
+    made: Grid = build({**GRIDS, "learned": learned}, spec, "grid")
     return made
 
 
-def denoiser(recipe: Recipe, modality: Modality) -> RegressionDenoiser:
+def time_law(spec: Named, modality: Modality) -> TimeLaw:
+    """The time law a recipe names, over the noise levels of the modality where it leaves them open.
+
+    Raises UsageError.
+    """
+    spec = {"name": spec} if isinstance(spec, str) else spec
+    if spec["name"] == "adaptive" and (levels := modality.noise_levels()) is not None:
+        spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
+    made: TimeLaw = build(TIME_LAWS, spec, "time law")
+    return made
+
+
+def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
     """A new, untrained denoiser; the same weights every time for one seed. Raises UsageError."""
     law = schedule(recipe.diffusion)
     modality.review(law)
@@ -61,12 +80,12 @@ def denoiser(recipe: Recipe, modality: Modality) -> RegressionDenoiser:
         torch.manual_seed(recipe.train.seed)
         net = modality.network()
     try:
-        return RegressionDenoiser(net, law, recipe.diffusion.prediction)
+        return modality.denoiser(net, law, recipe.diffusion.prediction)
     except ValueError as error:
         raise UsageError(f"diffusion.prediction: {error}") from None
 
 
-def fit_config(recipe: Recipe, steps: int, device: torch.device, channels_last: bool) -> Config:
+def fit_config(recipe: Recipe, modality: Modality, steps: int, device: torch.device, channels_last: bool) -> Config:
     """What the loop needs, from a recipe. Raises UsageError."""
     train: Train = recipe.train
     return Config(
@@ -81,7 +100,7 @@ def fit_config(recipe: Recipe, steps: int, device: torch.device, channels_last: 
         clip=train.clip,
         ema=train.ema,
         seed=train.seed,
-        time_law=build(TIME_LAWS, recipe.diffusion.time, "time law"),
+        time_law=time_law(recipe.diffusion.time, modality),
         weighting=build(WEIGHTINGS, recipe.diffusion.weighting, "weighting"),
         stratified=recipe.diffusion.stratified,
         dtype=resolve(train.precision, device),

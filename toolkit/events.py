@@ -33,6 +33,8 @@ class Preview:
     """A picture of samples was written."""
 
     path: Path
+    lines: list[str]
+    """The samples, where they can be read."""
 
 
 @dataclass(frozen=True)

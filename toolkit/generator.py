@@ -14,8 +14,9 @@ from torch import Tensor
 from toolkit import assemble
 from toolkit import recipe as recipes
 from toolkit.diffusion import (
+    Denoiser,
     NoiseStream,
-    RegressionDenoiser,
+    TimeLaw,
     autoguidance,
     classifier_free,
     clip,
@@ -42,7 +43,7 @@ class Samples:
     """What `Generator.sample` returns."""
 
     x: Tensor
-    """In model space: (n, *shape)."""
+    """As the modality encodes examples: (n, *shape)."""
     labels: tuple[str, ...]
     """Asked label of each sample; empty for an unconditional model."""
     modality: Modality
@@ -84,12 +85,16 @@ class Samples:
 class Generator:
     """A trained denoiser with all that is needed to sample from it."""
 
-    def __init__(self, recipe: Recipe, modality: Modality, denoiser: RegressionDenoiser, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, modality: Modality, denoiser: Denoiser, device: torch.device, law: TimeLaw | None = None
+    ) -> None:
+        """`law`: of the training times, with what it has learned."""
         self.recipe = recipe
         self.modality = modality
         # forward alone, convolutions are faster in this layout; which one training is faster in depends on the machine
         self.denoiser = denoiser.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device = device
+        self.law = law
         self.dtype = resolve(recipe.train.precision, device)
 
     def sample(
@@ -130,7 +135,7 @@ class Generator:
                 x = step.x
                 if progress:
                     progress(done * each + min(step.index + 1, each), len(jobs) * each)
-            parts.append((job.which, x.float().cpu()))
+            parts.append((job.which, self.denoiser.unembed(x.float()).cpu()))
         names = (*self.modality.labels, UNCONDITIONAL)
         asked_labels = tuple(names[i] for i in numbers) if numbers else ()
         return Samples(gather(parts), asked_labels, self.modality, seed, asked)
@@ -162,11 +167,11 @@ class Generator:
         schedule = self.denoiser.schedule
         method = assemble.sampler(sampler or chosen.sampler)
         try:
-            times = assemble.grid(grid or chosen.grid)(schedule, steps or chosen.steps)
+            times = assemble.grid(grid or chosen.grid, self.law)(schedule, steps or chosen.steps)
         except ValueError as error:
             raise UsageError(f"steps: {error}") from None
         request = request or Request(tuple(positions), self.modality.shape)
-        noise = NoiseStream(seed, "sample", positions, request.shape)
+        noise = NoiseStream(seed, "sample", positions, self.denoiser.space(request.shape))
         sigma = float(schedule(times[0])[1])
         denoise = self._denoise(request, labels, chosen.guidance if guidance is None else guidance, weak)
         step = None
@@ -236,7 +241,7 @@ def gather(parts: Sequence[tuple[Sequence[int], Tensor]]) -> Tensor:
     """Batches (b, *), each with the places of its examples, as one (n, *), zeros behind the shorter ones."""
     longest = max(x.shape[-1] for _, x in parts)
     first = parts[0][1]
-    whole = torch.zeros(sum(len(x) for _, x in parts), *first.shape[1:-1], longest)
+    whole = torch.zeros(sum(len(x) for _, x in parts), *first.shape[1:-1], longest, dtype=first.dtype)
     for places, x in parts:
         whole[list(places), ..., : x.shape[-1]] = x
     return whole
@@ -278,7 +283,13 @@ def load(
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     install(made, found.groups, width(recipe, ema), f"{found.folder}")
-    return Generator(recipe, opened, made, torch.device(device or default_device()))
+    law = assemble.time_law(recipe.diffusion.time, opened)
+    if law.state():
+        try:
+            law.restore(found.state["law"])
+        except (KeyError, ValueError, AttributeError) as error:
+            raise ToolkitError(f"{found.folder} holds no time law that fits the recipe ({error})") from None
+    return Generator(recipe, opened, made, torch.device(device or default_device()), law)
 
 
 def read_run(run: Path) -> tuple[Recipe, Facts]:
@@ -305,7 +316,7 @@ def width(recipe: Recipe, ema: float | None) -> float:
     return wanted
 
 
-def install(denoiser: RegressionDenoiser, groups: dict[str, dict[str, Tensor]], chosen: float, where: str) -> None:
+def install(denoiser: Denoiser, groups: dict[str, dict[str, Tensor]], chosen: float, where: str) -> None:
     """Put the EMA weights of one width into the network. Raises ToolkitError when they do not fit it."""
     prefix = f"{chosen:g}/"
     averaged = {k.removeprefix(prefix): value for k, value in groups["ema"].items() if k.startswith(prefix)}

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from toolkit.diffusion.denoiser import Denoiser
     from toolkit.diffusion.schedule import Schedule
 
-BUILT_IN = ("image", "audio")
+BUILT_IN = ("image", "audio", "text")
 MAX_NUMBERS = 1 << 26
 """In one example."""
 _MARK = "diffusion-toolkit"
@@ -183,6 +184,19 @@ class Modality(ABC):
     def network(self) -> nn.Module:
         """A new network: forward(x (B, *shape), c_noise (B,), cond dict) -> (B, *shape)."""
 
+    def denoiser(self, net: nn.Module, schedule: Schedule, prediction: str) -> Denoiser:
+        """The network as a denoiser, taught to predict what `prediction` names. Raises ValueError."""
+        from toolkit.diffusion.denoiser import RegressionDenoiser
+
+        return RegressionDenoiser(net, schedule, prediction)
+
+    def noise_levels(self) -> tuple[float, float, float] | None:
+        """(lowest, middle, highest) sigma / alpha at which there is anything to learn, for the time law "adaptive".
+
+        None: what suits data of unit variance.
+        """
+        return None
+
     def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """A random variation of training examples `raw`; the default is none."""
         return raw
@@ -233,6 +247,10 @@ class Modality(ABC):
     def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
         """A self-contained HTML page of raw examples beside real ones, or "" where a picture says it all."""
         return ""
+
+    def lines(self, raw: Tensor, labels: Sequence[str] = ()) -> list[str]:
+        """Raw examples as lines for a terminal, free of control characters; [] where there is nothing to read."""
+        return []
 
     def rate_note(self, raw: Tensor, seconds: float) -> str:
         """How fast examples `raw` were made in `seconds`, in this modality's own unit; "" for examples a second."""

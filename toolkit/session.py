@@ -17,12 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit import assemble, paths
 from toolkit import recipe as recipes
+from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.randomness import generator
 from toolkit.errors import DivergedError, Interrupted, UsageError
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.generator import Generator, default_device, install, load, read_run, width
 from toolkit.modality import Examples, Facts, Modality, find
-from toolkit.pictures import film
+from toolkit.pictures import draw_law, film
 from toolkit.recipe import Recipe
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -37,6 +38,8 @@ LOG_EVERY = 10
 """Steps between lines of metrics.jsonl."""
 PREVIEW, FINAL, FILM = 40, 100, 9
 """Samples in a preview, in the last picture, and on the way from noise to sample."""
+READ = 3
+"""Samples that are printed."""
 SHOWN, SEARCHED = 24, 2000
 """Real examples on a page, and how many are searched for some of each label."""
 ROLLBACK_AFTER = 3
@@ -98,7 +101,8 @@ class Plan:
         device = next(denoiser.net.parameters()).device
         cond = {name: value[:1].to(device) for name, value in longest.cond.items()}
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            denoiser(torch.zeros(1, *longest.shape, device=device), torch.full((), 0.5, dtype=torch.float64), cond)
+            x = torch.zeros(1, *denoiser.space(longest.shape), device=device)
+            denoiser(x, torch.full((), 0.5, dtype=torch.float64), cond)
         return f"{counter.get_total_flops() / 2e9:.3g} G for an example of shape {' x '.join(map(str, longest.shape))}"
 
     def run(self) -> Iterator[Event]:
@@ -144,7 +148,7 @@ class Plan:
                             f"The same command again goes on from there",
                         )
                     if done.step in pictures:
-                        yield Preview(self.draw(f"step-{done.step:08d}.png")[-1])
+                        yield Preview(*self.draw(f"step-{done.step:08d}.png"))
                 if state.bad >= ROLLBACK_AFTER:
                     yield self._roll_back(store)
                     first, began = state.step, time.monotonic()
@@ -179,19 +183,23 @@ class Plan:
         """What `toolkit sample` would use, from the EMA weights of now."""
         made = assemble.denoiser(self.recipe, self.modality)
         install(made, self.state.groups(), width(self.recipe, None), "the current state")
-        return Generator(self.recipe, self.modality, made, next(self.state.denoiser.net.parameters()).device)
+        device = next(self.state.denoiser.net.parameters()).device
+        return Generator(self.recipe, self.modality, made, device, self.state.law.fresh())
 
-    def draw(self, name: str, n: int = PREVIEW) -> list[Path]:
-        """A picture of n samples, by the same code as `toolkit sample`, and a page where the modality has one."""
+    def draw(self, name: str, n: int = PREVIEW) -> tuple[Path, list[str]]:
+        """A picture of n samples, by the same code as `toolkit sample`, or a page where the modality has one.
+
+        Returns the path, and the first samples as lines where they can be read.
+        """
         folder = self.out / "previews"
         folder.mkdir(exist_ok=True)
         samples = self.generator().sample(n, seed=self.recipe.train.seed)
-        raw, paths = samples.raw, [folder / name]
-        self.modality.preview(raw, samples.labels).save(paths[0])
+        raw, path = samples.raw, folder / name
+        self.modality.preview(raw, samples.labels).save(path)
         if page := self.modality.page(raw, samples.labels, self._real()):
-            paths.append(paths[0].with_suffix(".html"))
-            write_text_atomic(paths[1], page)
-        return paths
+            path = path.with_suffix(".html")
+            write_text_atomic(path, page)
+        return path, self.modality.lines(raw[:READ], samples.labels[:READ])
 
     def _real(self) -> Examples:
         """A few training examples, of all labels alike, to compare with."""
@@ -206,9 +214,14 @@ class Plan:
         return Examples(examples.raw[chosen], {name: v[chosen] for name, v in examples.cond.items()})
 
     def _finish(self) -> Iterator[Event]:
-        final = self.draw("final.png", FINAL)
+        last, lines = self.draw("final.png", FINAL)
+        if lines:
+            yield Preview(last, lines)
         others = film(self.generator(), self.out / "previews" / "noise-to-sample", FILM)
-        yield Finished(self.out, [*final, *others])
+        pictures = [last.with_suffix(".png"), *([last] if last.suffix != ".png" else []), *others]
+        if isinstance(self.state.law, Adaptive):
+            pictures.append(draw_law(self.state.law, self.out / "previews" / "time-law.png"))
+        yield Finished(self.out, pictures)
 
 
 def prepare(
@@ -234,7 +247,7 @@ def prepare(
     batches = Batches(modality, examples, recipe.train.batch, recipe.train.seed, recipe.diffusion.label_drop)
 
     def configure(steps: int, channels_last: bool) -> loop.Config:
-        return assemble.fit_config(recipe, steps, where, channels_last)
+        return assemble.fit_config(recipe, modality, steps, where, channels_last)
 
     found = CheckpointStore(out / "checkpoints").load(notify=notify) if (out / "checkpoints").is_dir() else None
     # a resumed run keeps the layout it began with: another one rounds differently

@@ -79,8 +79,9 @@ def test_accumulating_is_one_large_batch() -> None:
 
 def test_two_ranks_hold_the_batch_of_one() -> None:
     state = fresh()
-    whole = batch_loss(batches, CONFIG, state.denoiser, 3, range(8))
-    halves = [batch_loss(batches, CONFIG, state.denoiser, 3, part) for part in (range(4), range(4, 8))]
+    state.step = 3
+    whole = batch_loss(batches, CONFIG, state, range(8))[0]
+    halves = [batch_loss(batches, CONFIG, state, part)[0] for part in (range(4), range(4, 8))]
     assert float((sum(halves) / 2 - whole).detach().abs()) < 1e-6
 
 

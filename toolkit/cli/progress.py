@@ -67,6 +67,8 @@ def _tell(event: Event, say: Callable[[str], None]) -> None:
     if isinstance(event, session.Saved):
         say(f"saved step {event.step:,}: {event.path}")
     elif isinstance(event, session.Preview):
+        for line in event.lines:
+            say(line)
         say(f"preview: {event.path}")
     elif isinstance(event, session.Note):
         say(event.text)

@@ -62,6 +62,8 @@ def sample(
     except OSError as error:
         raise StorageError(f"cannot write the samples to {folder}: {error.strerror or error}") from None
     rate = f"{n} samples in {seconds:.2f} s, {n / max(seconds, 1e-9):.1f} samples/s"
+    for line in kind.lines(samples.raw, samples.labels):
+        print(line)
     print("; ".join(part for part in (rate, kind.rate_note(samples.raw, seconds)) if part))
     for path in overviews:
         print(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")

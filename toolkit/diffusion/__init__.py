@@ -1,11 +1,11 @@
 """The core: schedule, denoiser, loss, sampler, guidance. It knows tensors of any rank and nothing of what they mean."""
 
+from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.chain import Chain, CosineChain, LinearChain, ScaledLinearChain, respace
 from toolkit.diffusion.denoiser import PREDICTIONS, Cond, Denoiser, RegressionDenoiser
 from toolkit.diffusion.grid import GRIDS
 from toolkit.diffusion.guidance import autoguidance, classifier_free, clip, conditional, interval
 from toolkit.diffusion.loss import (
-    TIME_LAWS,
     WEIGHTINGS,
     LogitNormal,
     LogNormal,
@@ -44,6 +44,13 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "cosine-beta": CosineChain,
 }
 
+TIME_LAWS: dict[str, type[TimeLaw]] = {
+    "uniform": Uniform,
+    "logit-normal": LogitNormal,
+    "log-normal": LogNormal,
+    "adaptive": Adaptive,
+}
+
 SAMPLERS: dict[str, type[Sampler]] = {
     "ddim": DDIM,
     "euler": Euler,
@@ -75,6 +82,7 @@ __all__ = [
     "VE",
     "VP",
     "WEIGHTINGS",
+    "Adaptive",
     "Chain",
     "Cond",
     "Cosine",

@@ -8,7 +8,7 @@ What the network predicts is a choice of coefficients, and nothing outside this 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,7 +30,27 @@ LOG_SNR_CLIP = 20.0
 class Denoiser(nn.Module, ABC):
     """The posterior mean of the data, and the loss that teaches it."""
 
+    net: nn.Module
+    """All that is trained, averaged and saved."""
     schedule: Schedule
+    recalls = False
+    """Whether cond["estimate"], shape of x_t, may be its own last x_hat (Chen et al. 2023, self-conditioning)."""
+
+    def space(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of x for one example, given that of the encoded data."""
+        return tuple(shape)
+
+    def embed(self, data: Tensor) -> Tensor:
+        """Encoded data (B, ...) as x (B, *), to which noise is added; the same unless the space is learned."""
+        return data
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """The inverse of `embed`, for x without noise."""
+        return x
+
+    def unknown(self, loss: Tensor, t: Tensor) -> Tensor:
+        """What is not known of the data at noise t, from the loss there; grows with the noise. (B,) each."""
+        return loss
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
@@ -38,7 +58,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
-        """One loss for each example, (B,), for data x (B, *), times t (B,) and noise eps (B, *)."""
+        """One loss for each example, (B,), for encoded data x, times t (B,) and noise eps (B, *)."""
 
 
 class Coefficients(NamedTuple):
@@ -132,6 +152,10 @@ class RegressionDenoiser(Denoiser):
             return error.flatten(1).mean(1)
         counted = cond["mask"].expand_as(error).flatten(1)
         return (error.flatten(1) * counted).sum(1) / counted.sum(1).clamp(min=1)
+
+    def unknown(self, loss: Tensor, t: Tensor) -> Tensor:
+        """The mean square of x - x_hat."""
+        return loss * self.coefficients(t).c_out.to(loss) ** 2
 
 
 def _masked(x: Tensor, cond: Cond | None) -> Tensor:

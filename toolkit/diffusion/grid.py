@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.schedule import Schedule
 
 Grid = Callable[..., Tensor]
@@ -59,6 +60,13 @@ def linspace(schedule: Schedule, n: int) -> Tensor:
     """On a chain: n steps from T to 1, both included, rounded (Nichol and Dhariwal 2021, section 4)."""
     T = _chain_length(schedule, n)
     return _on_chain(torch.round(torch.linspace(T, 1, n, dtype=torch.float64)).long(), T)
+
+
+def learned(schedule: Schedule, n: int, *, law: Adaptive) -> Tensor:
+    """n levels between which an adaptive time law finds equally much to decide, then 0 (Dieleman et al. 2022)."""
+    _check(n)
+    times = law.time(torch.linspace(1, 0, n, dtype=torch.float64), schedule)
+    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
 
 
 GRIDS: dict[str, Grid] = {

@@ -7,6 +7,8 @@ All of it is affine in x_hat with weights that sum to one, so guiding x_hat, eps
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,22 @@ def from_paper(w: float) -> float:
 
 def conditional(denoiser: Denoiser, cond: Cond | None) -> Denoise:
     """The denoiser under a condition (None or null labels: unconditional)."""
-    return lambda x_t, t: denoiser(x_t, t, cond)
+    call = recalling(denoiser)
+    return lambda x_t, t: call(x_t, t, cond)
+
+
+def recalling(denoiser: Denoiser) -> Callable[[Tensor, Tensor, Cond | None], Tensor]:
+    """The denoiser; one that recalls is told its own x_hat of the call before, none at first."""
+    if not denoiser.recalls:
+        return denoiser
+    last: list[Tensor] = []
+
+    def call(x_t: Tensor, t: Tensor, cond: Cond | None) -> Tensor:
+        estimate = {"estimate": last[0]} if last else {}
+        last[:] = [denoiser(x_t, t, {**(cond or {}), **estimate})]
+        return last[0]
+
+    return call
 
 
 def classifier_free(denoiser: Denoiser, cond: Cond, null: Cond, w: float, rescale: float = 0.0) -> Denoise:
@@ -36,9 +53,10 @@ def classifier_free(denoiser: Denoiser, cond: Cond, null: Cond, w: float, rescal
     if w == 0:
         return conditional(denoiser, null)
     both = {name: torch.cat([cond[name], null[name]]) for name in cond}
+    call = recalling(denoiser)
 
     def guided(x_t: Tensor, t: Tensor) -> Tensor:
-        with_cond, without = denoiser(torch.cat([x_t, x_t]), t, both).chunk(2)
+        with_cond, without = call(torch.cat([x_t, x_t]), t, both).chunk(2)
         return _rescale(without + w * (with_cond - without), with_cond, rescale)
 
     return guided

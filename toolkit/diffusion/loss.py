@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.denoiser import Cond, RegressionDenoiser
+from toolkit.diffusion.denoiser import Cond, Denoiser, RegressionDenoiser
 from toolkit.diffusion.schedule import Schedule, wide
 
 
@@ -27,6 +28,20 @@ class TimeLaw(ABC):
     @abstractmethod
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Probability density at t, for importance weights."""
+
+    def fresh(self) -> TimeLaw:
+        """The law a training starts with: a copy where it learns, itself where it does not."""
+        return self
+
+    def observe(self, t: Tensor, unknown: Tensor, schedule: Schedule) -> None:  # noqa: B027, most laws are fixed
+        """Take note of a step's times and `Denoiser.unknown` there, both (B,)."""
+
+    def state(self) -> dict[str, object]:
+        """What was learned, as JSON has it."""
+        return {}
+
+    def restore(self, state: Mapping[str, object]) -> None:  # noqa: B027
+        """Take over what `state` gave. Raises ValueError when it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +90,7 @@ class LogNormal(TimeLaw):
 
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
         z = (-schedule.log_snr(t) / 2 - self.mean) / self.std
-        return _normal_density(z) / self.std * _slope(schedule, t) / 2
-
-
-TIME_LAWS: dict[str, type[TimeLaw]] = {"uniform": Uniform, "logit-normal": LogitNormal, "log-normal": LogNormal}
+        return _normal_density(z) / self.std * slope(schedule, t) / 2
 
 
 class Weighting(ABC):
@@ -158,7 +170,7 @@ class VLB(Weighting):
     def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
         snr = schedule.log_snr(t).exp()
         if not schedule.T:
-            return snr * _slope(schedule, t) / 2
+            return snr * slope(schedule, t) / 2
         before = schedule.log_snr((wide(t) - 1 / schedule.T).clamp(min=0)).exp()
         return torch.where(before.isinf(), 0.0, schedule.T * (before - snr) / 2)
 
@@ -177,10 +189,19 @@ def weighted_loss(
     denoiser: RegressionDenoiser, weighting: Weighting, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None
 ) -> Tensor:
     """denoiser.loss times the weight of its noise level: (B,)."""
-    return denoiser.loss(x, t, eps, cond) * weighting.on_target(t, denoiser).to(x)
+    return weighted(denoiser.loss(x, t, eps, cond), denoiser, weighting, t)
 
 
-def _slope(schedule: Schedule, t: Tensor) -> Tensor:
+def weighted(loss: Tensor, denoiser: Denoiser, weighting: Weighting, t: Tensor) -> Tensor:
+    """Losses (B,) times the weight of their noise levels. Only `Plain` suits a denoiser that is no regression."""
+    if isinstance(weighting, Plain):
+        return loss
+    if not isinstance(denoiser, RegressionDenoiser):
+        raise TypeError(f"{type(weighting).__name__} weighs squared errors, and {type(denoiser).__name__} has none")
+    return loss * weighting.on_target(t, denoiser).to(loss)
+
+
+def slope(schedule: Schedule, t: Tensor) -> Tensor:
     """-d lambda / dt, by automatic differentiation of the schedule itself."""
     with torch.enable_grad():
         t = wide(t).detach().requires_grad_(True)

@@ -4,6 +4,7 @@ from toolkit.nn.blocks import Attention, ChannelNorm, Conv, Downsample, ResBlock
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.ddpm import DDPMUNet
 from toolkit.nn.embedding import FourierEmbedding, LabelEmbedding, NoiseEmbedding
+from toolkit.nn.transformer import Stack, Transformer
 from toolkit.nn.unet import Trunk, UNet
 from toolkit.nn.waveform import DiffWave, WaveUNet
 
@@ -19,6 +20,8 @@ __all__ = [
     "LabelEmbedding",
     "NoiseEmbedding",
     "ResBlock",
+    "Stack",
+    "Transformer",
     "Trunk",
     "UNet",
     "Unfold",

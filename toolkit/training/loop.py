@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolkit.diffusion.denoiser import RegressionDenoiser
-from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted_loss
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
 from toolkit.diffusion.randomness import normal, stratified, uniform
 from toolkit.training.ema import PowerEMA
 from toolkit.training.precision import autocast
@@ -60,9 +60,11 @@ class Config:
 class State:
     """All that changes in training; its dicts of tensors are what a checkpoint holds."""
 
-    denoiser: RegressionDenoiser
+    denoiser: Denoiser
     optimizer: torch.optim.Optimizer
     ema: PowerEMA
+    law: TimeLaw
+    """Of the training times, with what it has learned."""
     step: int = 0
     """Optimiser steps tried."""
     updates: int = 0
@@ -83,7 +85,9 @@ class State:
 
     def facts(self) -> dict[str, Any]:
         """Numbers by name: the checkpoint's state.json."""
-        return {"step": self.step, "updates": self.updates, "bad": self.bad, "lr_factor": self.lr_factor}
+        numbers = {"step": self.step, "updates": self.updates, "bad": self.bad, "lr_factor": self.lr_factor}
+        law = self.law.state()
+        return {**numbers, "law": law} if law else numbers
 
     def restore(self, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
         """Take over a checkpoint's tensors and numbers."""
@@ -101,6 +105,8 @@ class State:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
         self.step, self.updates = int(facts["step"]), int(facts["updates"])
         self.bad, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
+        if self.law.state():
+            self.law.restore(facts["law"])
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Progress:
     """False when the loss or the gradient was not finite, and nothing was changed."""
 
 
-def start(denoiser: RegressionDenoiser, config: Config) -> State:
+def start(denoiser: Denoiser, config: Config) -> State:
     """A fresh optimiser and EMA for a denoiser; decay only on matrices, not on biases, norms and embeddings."""
     if config.channels_last:
         # before the optimiser sees the parameters: its moments take over their layout
@@ -143,7 +149,8 @@ def start(denoiser: RegressionDenoiser, config: Config) -> State:
         betas=config.betas,
         fused=True,
     )
-    return State(denoiser, optimizer, PowerEMA(dict(denoiser.net.named_parameters()), config.ema))
+    average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
+    return State(denoiser, optimizer, average, config.time_law.fresh())
 
 
 def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress]:
@@ -160,11 +167,13 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
         began = time.perf_counter()
         net.train()
         loss = 0.0
+        seen: list[tuple[Tensor, Tensor]] = []
         for part in range(config.accumulate):
             positions = range(config.batch)[part :: config.accumulate]
-            value = batch_loss(batches, config, state.denoiser, state.step, positions) / config.accumulate
-            value.backward()
-            loss += float(value.detach())
+            value, *levels = batch_loss(batches, config, state, positions)
+            (value / config.accumulate).backward()
+            loss += float(value.detach()) / config.accumulate
+            seen.append((levels[0], levels[1]))
         norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
         lr = config.lr_at(state.step) * state.lr_factor
         taken = math.isfinite(loss) and math.isfinite(norm)
@@ -174,6 +183,8 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
             state.optimizer.step()
             state.updates += 1
             state.ema.update(state.updates, named)
+            times, unknown = (torch.cat(parts) for parts in zip(*seen, strict=True))
+            state.law.observe(times, unknown, state.denoiser.schedule)
         state.optimizer.zero_grad()
         state.step += 1
         state.bad = 0 if taken else state.bad + 1
@@ -181,20 +192,23 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
 
 
 def batch_loss(
-    batches: BatchSource, config: Config, denoiser: RegressionDenoiser, step: int, positions: Sequence[int]
-) -> Tensor:
-    """Mean weighted loss of the examples at `positions` of the global batch of step `step` (0-based)."""
-    x, cond = batches(step, positions)
+    batches: BatchSource, config: Config, state: State, positions: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean weighted loss of the examples at `positions` of the global batch of the next step, their times (B,), and
+    what is not known of each at its time (B,)."""
+    denoiser, step = state.denoiser, state.step
+    data, cond = batches(step, positions)
     if config.stratified:
         u = stratified(config.seed, "time", positions, config.batch, step)
     else:
         u = uniform(config.seed, "time", positions, step)
-    t = config.time_law.time(u, denoiser.schedule)
-    eps = normal(config.seed, "noise", positions, x.shape[1:], step)
+    t = state.law.time(u, denoiser.schedule)
+    eps = normal(config.seed, "noise", positions, denoiser.space(data.shape[1:]), step)
     device = next(denoiser.net.parameters()).device
-    x, t, eps = x.to(device), t.to(device), eps.to(device)
+    data, t, eps = data.to(device), t.to(device), eps.to(device)
     cond = {name: value.to(device) for name, value in cond.items()}
-    if config.channels_last and x.ndim == 4:
-        x, eps = (a.contiguous(memory_format=torch.channels_last) for a in (x, eps))
+    if config.channels_last and data.ndim == 4:
+        data, eps = (a.contiguous(memory_format=torch.channels_last) for a in (data, eps))
     with autocast(device, config.dtype):
-        return weighted_loss(denoiser, config.weighting, x, t, eps, cond).mean()
+        loss = denoiser.loss(data, t, eps, cond)
+        return weighted(loss, denoiser, config.weighting, t).mean(), t, denoiser.unknown(loss.detach(), t)

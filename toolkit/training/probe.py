@@ -11,7 +11,7 @@ from statistics import mean, median
 
 import torch
 
-from toolkit.diffusion.denoiser import RegressionDenoiser
+from toolkit.diffusion.denoiser import Denoiser
 from toolkit.training.loop import BatchSource, Config, fit, start
 
 _WARM, _COUNTED = 2, 5
@@ -36,7 +36,7 @@ class Probe:
 
 
 def probe(
-    denoiser: RegressionDenoiser,
+    denoiser: Denoiser,
     batches: BatchSource,
     configure: Callable[[int, bool], Config],
     notify: Callable[[str], None],
@@ -59,9 +59,7 @@ def probe(
     return Probe(rates[best], best, configure(1, best).dtype, peak_memory())
 
 
-def _rate(
-    denoiser: RegressionDenoiser, batches: BatchSource, config: Config, average: Callable[[list[float]], float]
-) -> float:
+def _rate(denoiser: Denoiser, batches: BatchSource, config: Config, average: Callable[[list[float]], float]) -> float:
     """Steps a second, an average of a few."""
     state = start(copy.deepcopy(denoiser), replace(config, warmup=0))
     seconds = []

@@ -21,7 +21,7 @@ from toolkit.diffusion import (
     respace,
     trajectory,
 )
-from toolkit.diffusion.loss import _slope
+from toolkit.diffusion.loss import slope
 from toolkit.diffusion.sampler import DDIM, at
 from toolkit.diffusion.schedule import Straight, VarianceExploding, VariancePreserving
 from toolkit.diffusion.stochastic import posterior
@@ -58,7 +58,7 @@ def paths() -> Iterator[Check]:
         # between the knots of a chain, which is linear in log(abar) from one to the next
         middle, step = t + 0.0005, 1e-6
         numeric = (schedule.log_snr(middle - step) - schedule.log_snr(middle + step)) / (2 * step)
-        yield below(f"A1 {name}: slope, relative", _worst(_slope(schedule, middle) / numeric - 1), 1e-5)
+        yield below(f"A1 {name}: slope, relative", _worst(slope(schedule, middle) / numeric - 1), 1e-5)
 
 
 def constants() -> Iterator[Check]:

@@ -1,0 +1,136 @@
+"""The denoiser of tokens: a posterior over the vocabulary at each place, whose mean is x_hat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from modalities.text.network import TokenNet
+from toolkit.diffusion.denoiser import LOG_SNR_CLIP, Cond, Denoiser
+from toolkit.diffusion.schedule import Schedule, expand
+
+SWIFT = 100.0
+"""What the gate is multiplied by, so that it opens within some hundred steps of the optimiser."""
+FAINTEST = -30.0
+"""log of the smallest likelihood of a token, relative to the likeliest, that the noise alone can give it."""
+
+
+class TokenDenoiser(Denoiser):
+    """x = E[tokens], (B, d, L): rows of a learned table, all of norm sqrt(d) (Dieleman et al. 2022, section 3).
+
+    logits = net + gate z.E alpha / sigma^2, x_hat = softmax(logits) E, and the loss is the cross-entropy of the
+    tokens, so that embeddings cannot fall together. z.E alpha / sigma^2 is what the noise says of each place by
+    itself (Gulrajani and Hashimoto 2023, "Plaid", output prior); the gate is learned and, like the network's head,
+    starts at 0, so the first loss is log V.
+
+    Data: (B, L) int64, 0 where there is padding. cond, all but the first optional:
+    mask      (B, 1, L) float, 0 at padding: x_hat is 0 there, and nothing counts
+    given     (B, 1, L) float, 1 where the token is told: x_hat is exactly its embedding there, and nothing counts
+    tokens    (B, 1, L) int64: what is given; in training that is the data itself
+    estimate  (B, d, L): an x_hat of before (Chen et al. 2023, "Analog Bits", self-conditioning)
+    temperature (B,): of the posterior, 1 in training
+    """
+
+    net: TokenNet
+    recalls = True
+
+    def __init__(self, net: TokenNet, schedule: Schedule, recall: float = 0.25) -> None:
+        """`recall`: the share of a batch that is shown an own estimate in training; 0: none ever is."""
+        super().__init__()
+        if not 0 <= recall <= 1:
+            raise ValueError(f"recall is a share in [0, 1], got {recall}")
+        self.net, self.schedule, self.recall = net, schedule, recall
+        self.recalls = recall > 0
+
+    @property
+    def table(self) -> Tensor:
+        """The embeddings, (V, d), each of norm sqrt(d), so that x has unit variance."""
+        return functional.normalize(self.net.embedding.weight.float(), dim=1) * math.sqrt(self.net.dims)
+
+    def space(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return (self.net.dims, shape[-1])
+
+    def embed(self, data: Tensor) -> Tensor:
+        return functional.embedding(data, self.table).transpose(1, 2) * (data != 0)[:, None]
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """The token whose embedding is nearest; 0, padding, where x is exactly 0."""
+        scores = x.transpose(1, 2) @ self.table[1:].T
+        return (scores.argmax(-1) + 1) * (x != 0).any(1)
+
+    def logits(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        """Log of the posterior over the vocabulary, up to a constant: (B, L, V) float32."""
+        cond = cond or {}
+        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        table = self.table
+        x_t, given = self._with_given(x_t, t, cond, table)
+        alpha, sigma = self.schedule(t)
+        z = x_t.transpose(1, 2)
+        heard = (z.float() @ table.T) * (alpha / sigma**2).to(z)[:, None, None]
+        heard = (heard - heard.amax(-1, keepdim=True)).clamp(min=FAINTEST)
+        estimate = cond.get("estimate")
+        features = torch.cat(
+            [
+                expand((alpha**2 + sigma**2).rsqrt(), x_t) * x_t,
+                (heard.softmax(-1) @ table).transpose(1, 2),
+                torch.zeros_like(x_t) if estimate is None else estimate.to(x_t),
+                given,
+            ],
+            dim=1,
+        )
+        if "mask" in cond:
+            features = features * cond["mask"]
+        c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
+        logits = self.net(features, c_noise.to(x_t), cond).float() + SWIFT * self.net.gate * heard
+        if "temperature" in cond:
+            logits = logits / cond["temperature"].to(logits)[:, None, None]
+        # padding is no word
+        return logits.index_fill(-1, torch.zeros(1, dtype=torch.int64, device=logits.device), -1e4)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        cond = cond or {}
+        table = self.table
+        x_hat = (self.logits(x_t, t, cond).softmax(-1) @ table).transpose(1, 2)
+        if "given" in cond:
+            x_hat = torch.where(
+                cond["given"] > 0, functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2), x_hat
+            )
+        return x_hat * cond["mask"] if "mask" in cond else x_hat
+
+    def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
+        """The mean cross-entropy in nats of the tokens x (B, L) that are neither padding nor given: (B,)."""
+        cond = {**(cond or {}), "tokens": x[:, None]}
+        embedded = self.embed(x)
+        alpha, sigma = self.schedule(t)
+        x_t = expand(alpha, embedded) * embedded + expand(sigma, embedded) * eps
+        if self.recalls and self.training:
+            cond["estimate"] = self._estimates(x_t.detach(), t, cond)
+        lost = functional.cross_entropy(self.logits(x_t, t, cond).transpose(1, 2), x, reduction="none")
+        counted = self.counted(x, cond)
+        return (lost * counted).sum(1) / counted.sum(1).clamp(min=1)
+
+    def counted(self, tokens: Tensor, cond: Cond) -> Tensor:
+        """1 where a token is to be predicted, else 0: (B, L) float32."""
+        counted = (tokens != 0).float()
+        return counted * (1 - cond["given"].flatten(1).float()) if "given" in cond else counted
+
+    def _estimates(self, x_t: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        """Own estimates for every so many-th example, 0 for the others; times are spread evenly over a batch."""
+        every = max(1, round(1 / self.recall))
+        part = {name: value[::every] for name, value in cond.items()}
+        whole = torch.zeros_like(x_t)
+        with torch.no_grad():
+            whole[::every] = self(x_t[::every], t[::every], part).to(whole)
+        return whole
+
+    def _with_given(self, x_t: Tensor, t: Tensor, cond: Cond, table: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t with what is given in its place, free of noise, and where that is: (B, d, L) and (B, 1, L)."""
+        if "given" not in cond:
+            return x_t, torch.zeros_like(x_t[:, :1])
+        known = functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2)
+        scale = expand(self.schedule(t)[0], x_t)
+        return torch.where(cond["given"] > 0, scale * known, x_t), cond["given"].to(x_t)

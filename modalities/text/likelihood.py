@@ -1,0 +1,120 @@
+"""How many bits a character costs: the variational bound of a text under a trained model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from modalities.text.denoiser import TokenDenoiser
+from toolkit.diffusion.bound import Continuous, Terms, bound
+from toolkit.diffusion.denoiser import Cond
+from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.sampler import Denoise
+
+DRAWS = 8
+"""Noise levels for each text."""
+
+
+class Bits(NamedTuple):
+    """A bound in bits per character, its three terms, and its standard error over texts."""
+
+    total: float
+    prior: float
+    diffusion: float
+    reconstruction: float
+    error: float
+    texts: int
+    nats_per_token: float
+
+
+def twice(denoiser: TokenDenoiser, cond: Cond) -> Denoise:
+    """x_hat from a pass that was shown the x_hat of a first pass at the same x_t.
+
+    So the model is a function of x_t alone, and its bound is one; the x_hat of a sampler's step before would not do
+    (Gulrajani and Hashimoto 2023, appendix).
+    """
+    if not denoiser.recalls:
+        return lambda x_t, t: denoiser(x_t, t, cond)
+    return lambda x_t, t: denoiser(x_t, t, {**cond, "estimate": denoiser(x_t, t, cond)})
+
+
+@torch.no_grad()
+def terms(
+    denoiser: TokenDenoiser,
+    levels: Continuous,
+    tokens: Tensor,
+    cond: Cond,
+    seed: int,
+    positions: range,
+    draws: int = DRAWS,
+) -> Terms:
+    """The bound on -log P in nats for each row of tokens (B, L), 0 where there is padding; (B,) each.
+
+    cond: as for the denoiser; of a text that is partly given, the bound is on the rest given that part.
+    """
+    cond = {**cond, "tokens": tokens[:, None]}
+    x = denoiser.embed(tokens)
+    counted = denoiser.counted(tokens, cond)
+
+    def reconstruct(x_t: Tensor, t: Tensor) -> Tensor:
+        told = dict(cond)
+        if denoiser.recalls:
+            told["estimate"] = denoiser(x_t, t, cond)
+        lost = functional.cross_entropy(denoiser.logits(x_t, t, told).transpose(1, 2), tokens, reduction="none")
+        return (lost * counted).double().sum(1)
+
+    return bound(
+        twice(denoiser, cond), x, levels, reconstruct, seed, positions, draws, mask=counted[:, None].expand_as(x)
+    )
+
+
+def bits(
+    denoiser: TokenDenoiser,
+    law: TimeLaw | None,
+    ends: tuple[float, float],
+    tokens: Tensor,
+    characters: Callable[[Tensor], Tensor],
+    condition: Callable[[Tensor], dict[str, Tensor]],
+    seed: int = 0,
+    draws: int = DRAWS,
+    batch: int = 64,
+) -> Bits:
+    """The bound over texts, rows of tokens (N, L).
+
+    ends: the least and the most noise, sigma / alpha. law: what noise levels are drawn by, at best the one that was
+    learned. characters: how many each row (B, L) stands for, (B,); condition: the conditions of rows.
+    """
+    levels = Continuous(denoiser.schedule, *ends, law)
+    found: list[Terms] = []
+    counts: list[Tensor] = []
+    sizes: list[Tensor] = []
+    for start in range(0, len(tokens), batch):
+        rows = tokens[start : start + batch]
+        cond = condition(rows)
+        found.append(terms(denoiser, levels, rows, cond, seed, range(start, start + len(rows)), draws))
+        counts.append(characters(rows))
+        sizes.append(denoiser.counted(rows, cond).sum(1))
+    per = torch.cat(counts).double()
+    whole = float(per.sum())
+    nats = {
+        name: torch.cat([getattr(part, name) for part in found]) for name in ("prior", "diffusion", "reconstruction")
+    }
+    all_ = sum(nats.values(), torch.zeros(len(per), dtype=torch.float64))
+    value = float(all_.sum()) / whole
+    # of a ratio of sums over texts
+    error = float(((all_ - value * per) ** 2).sum().sqrt()) / whole
+    shares = {name: float(part.sum()) / whole / math.log(2) for name, part in nats.items()}
+    return Bits(
+        value / math.log(2),
+        shares["prior"],
+        shares["diffusion"],
+        shares["reconstruction"],
+        error / math.log(2),
+        len(per),
+        float(all_.sum()) / float(torch.cat(sizes).sum()),
+    )

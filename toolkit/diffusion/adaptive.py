@@ -1,0 +1,154 @@
+"""A time law that learns, while a network trains, at which noise levels there is most to learn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.loss import TimeLaw, slope
+from toolkit.diffusion.schedule import Schedule
+
+SHARPEST = 30.0
+"""A bin has at most so many times the mean density."""
+
+
+class Adaptive(TimeLaw):
+    """log(sigma / alpha) with a density in proportion to the slope of the loss over it (Dieleman et al. 2022, CDCD).
+
+    Where the loss rises, going from one noise level to the next decides something; where it is flat, nothing is left
+    to learn or nothing can be known. What is averaged is `Denoiser.unknown`, which grows with the noise: the
+    cross-entropy of tokens, the squared error of x_hat. `bins` equal bins between `low` and `high` hold a running mean
+    each, of about the last `horizon` steps; the means are made to rise (isotonic regression) and their slopes
+    smoothed. A share `mix` of the density stays with the law that it begins with: log-normal, median `middle`.
+    """
+
+    def __init__(
+        self,
+        low: float = 0.01,
+        high: float = 100.0,
+        middle: float = 0.6,
+        std: float = 1.2,
+        bins: int = 64,
+        mix: float = 0.1,
+        warmup: int = 200,
+        horizon: int = 300,
+    ) -> None:
+        """`low`, `middle`, `high`: levels sigma / alpha; `warmup`: steps that are only watched."""
+        if not 0 < low < middle < high < math.inf:
+            raise ValueError(f"0 < low < middle < high expected, got {low}, {middle} and {high}")
+        if bins < 4 or not 0 < mix <= 1 or std <= 0 or horizon < 1:
+            raise ValueError("bins >= 4, 0 < mix <= 1, std > 0 and horizon >= 1 expected")
+        self.low, self.high, self.bins, self.mix = low, high, bins, mix
+        self.warmup, self.horizon = warmup, horizon
+        self.edges = torch.linspace(math.log(low), math.log(high), bins + 1, dtype=torch.float64)
+        below = torch.special.ndtr((self.edges - math.log(middle)) / std)
+        self.initial = below.diff() / (below[-1] - below[0])
+        self.total = torch.zeros(bins, dtype=torch.float64)
+        self.count = torch.zeros(bins, dtype=torch.float64)
+        self.steps = 0
+
+    def fresh(self) -> Adaptive:
+        made = Adaptive.__new__(Adaptive)
+        made.__dict__.update(self.__dict__)
+        made.total, made.count, made.steps = self.total.clone(), self.count.clone(), self.steps
+        return made
+
+    def observe(self, t: Tensor, unknown: Tensor, schedule: Schedule) -> None:
+        keep = 1 - 1 / self.horizon
+        place = self._bin(-schedule.log_snr(t.cpu()) / 2)
+        value = unknown.detach().double().cpu()
+        fine = value.isfinite()
+        self.total = self.total * keep + torch.zeros(self.bins, dtype=torch.float64).index_add_(
+            0, place[fine], value[fine]
+        )
+        self.count = self.count * keep + torch.bincount(place[fine], minlength=self.bins)
+        self.steps += 1
+
+    def state(self) -> dict[str, object]:
+        return {"total": self.total.tolist(), "count": self.count.tolist(), "steps": self.steps}
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        total, count, steps = state.get("total"), state.get("count"), state.get("steps")
+        if not (_numbers(total, self.bins) and _numbers(count, self.bins) and isinstance(steps, int)):
+            raise ValueError(f"what is kept of an adaptive time law does not fit one of {self.bins} bins")
+        self.total = torch.tensor(total, dtype=torch.float64)
+        self.count = torch.tensor(count, dtype=torch.float64).clamp(min=0)
+        self.steps = steps
+
+    def shares(self) -> Tensor:
+        """The probability of each bin: (bins,), sums to 1."""
+        if self.steps < self.warmup or int((self.count > 0).sum()) < 3:
+            return self.initial
+        means = self.means()
+        rise = rises(means)
+        if float(rise.sum()) <= 0:
+            return self.initial
+        share = rise / rise.sum()
+        share = share.clamp(max=SHARPEST / self.bins)
+        return (1 - self.mix) * share / share.sum() + self.mix * self.initial
+
+    def means(self) -> Tensor:
+        """The mean of `unknown` in each bin, made to rise: (bins,)."""
+        known = self.count > 1e-3
+        places = known.nonzero()[:, 0]
+        values = isotonic(self.total[known] / self.count[known], self.count[known])
+        # bins that were never met get what lies between their neighbours
+        at = torch.arange(self.bins)
+        right = torch.searchsorted(places, at).clamp(max=len(places) - 1)
+        left = (torch.searchsorted(places, at, right=True) - 1).clamp(min=0)
+        span = (places[right] - places[left]).clamp(min=1)
+        part = ((at - places[left]) / span).clamp(0, 1).double()
+        return values[left] + part * (values[right] - values[left])
+
+    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+        reached = torch.cat([torch.zeros(1, dtype=torch.float64), self.shares().cumsum(0)])
+        reached = reached / reached[-1]
+        u = u.double().cpu()
+        place = (torch.searchsorted(reached, u.contiguous(), right=True) - 1).clamp(0, self.bins - 1)
+        part = (u - reached[place]) / (reached[place + 1] - reached[place]).clamp(min=1e-300)
+        level = self.edges[place] + part.clamp(0, 1) * (self.edges[1] - self.edges[0])
+        return schedule.time(-2 * level)
+
+    def density(self, t: Tensor, schedule: Schedule) -> Tensor:
+        level = -schedule.log_snr(t) / 2
+        inside = (level >= self.edges[0] - 1e-9) & (level <= self.edges[-1] + 1e-9)
+        per_level = self.shares()[self._bin(level.cpu())].to(level) / float(self.edges[1] - self.edges[0])
+        return torch.where(inside, per_level, 0.0) * slope(schedule, t) / 2
+
+    def _bin(self, level: Tensor) -> Tensor:
+        width = float(self.edges[1] - self.edges[0])
+        return ((level.double() - self.edges[0]) / width).floor().long().clamp(0, self.bins - 1)
+
+
+def rises(values: Tensor) -> Tensor:
+    """Central differences, smoothed twice by 1 2 1: (n,) -> (n,), not negative where `values` rise."""
+    padded = torch.cat([values[:1], values, values[-1:]])
+    rise = (padded[2:] - padded[:-2]) / 2
+    for _ in range(2):
+        wide = torch.cat([rise[:1], rise, rise[-1:]])
+        rise = (wide[:-2] + 2 * wide[1:-1] + wide[2:]) / 4
+    return rise.clamp(min=0)
+
+
+def isotonic(values: Tensor, weights: Tensor) -> Tensor:
+    """The rising sequence nearest to `values` (n,) in weighted squares, by pooling neighbours (Ayer et al. 1955)."""
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        size = 1
+        while pools and pools[-1][0] >= value:
+            before, heavy, count = pools.pop()
+            value = (before * heavy + value * weight) / (heavy + weight)
+            weight, size = heavy + weight, size + count
+        pools.append((value, weight, size))
+    return torch.cat([torch.full((size,), value, dtype=torch.float64) for value, _, size in pools])
+
+
+def _numbers(value: object, count: int) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and len(value) == count
+        and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+    )
