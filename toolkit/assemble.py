@@ -97,6 +97,7 @@ def fit_config(recipe: Recipe, modality: Modality, steps: int, device: torch.dev
         decay=train.decay,
         weight_decay=train.weight_decay,
         betas=train.betas,
+        optimizer=train.optimizer,
         clip=train.clip,
         ema=train.ema,
         seed=train.seed,

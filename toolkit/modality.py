@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from toolkit.diffusion.denoiser import Denoiser
+    from toolkit.diffusion.loss import TimeLaw
     from toolkit.diffusion.schedule import Schedule
+    from toolkit.evaluation.figures import Assessment, Figure, Wishes
 
 BUILT_IN = ("image", "audio", "text")
 MAX_NUMBERS = 1 << 26
@@ -247,6 +249,22 @@ class Modality(ABC):
     def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
         """A self-contained HTML page of raw examples beside real ones, or "" where a picture says it all."""
         return ""
+
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+        """How good made examples are, beside real ones; cond["label"] is what was asked for. The data is open.
+
+        Raises DataError, UsageError.
+        """
+        raise UsageError(f"modality '{self.name}' cannot be evaluated: it has no method assess")
+
+    def likelihood(
+        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+    ) -> list[Figure]:
+        """What `count` held-out examples cost in bits, in this modality's own unit. The data is open.
+
+        `law`: of the noise levels the denoiser was trained on. Raises DataError, UsageError.
+        """
+        raise UsageError(f"modality '{self.name}' has no likelihood")
 
     def lines(self, raw: Tensor, labels: Sequence[str] = ()) -> list[str]:
         """Raw examples as lines for a terminal, free of control characters; [] where there is nothing to read."""

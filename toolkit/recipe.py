@@ -89,6 +89,8 @@ class Train(Section):
     weight_decay: float = Field(default=0.01, ge=0)
     betas: Pair = (0.9, 0.99)
     """Decay of AdamW's two moments."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: matrices and kernels move by orthogonal updates, the rest by AdamW, at one learning rate."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
     ema: Pair = (0.05, 0.10)

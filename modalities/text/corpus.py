@@ -2,7 +2,7 @@
 
     CACHE/text/<key>/train.npy  train-spans.npy  test.npy  test-spans.npy  about.json
 
-A source is read three times in blocks of a megabyte: to see how much there is, to learn the vocabulary from its
+A source is read three times in small blocks: to see how much there is, to learn the vocabulary from its
 training text, and to write its tokens. EOS follows every document, and every end where one is cut into train and test.
 Neither the length of examples nor how they are cut is part of it.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterator
-from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -20,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from modalities.text.documents import Document, Source, documents
+from modalities.text.spool import GATHERED, Spool
 from modalities.text.text_files import Problems
-from modalities.text.tokens import CODE_POINTS, EOS, PAD, SEP, Vocabulary, learn, parse
+from modalities.text.tokens import SEP, Vocabulary, learn, parse
 from toolkit.data import listing as files
 from toolkit.data import store
 from toolkit.data.source import Pace
@@ -32,8 +32,6 @@ MIN_SPEECHES = 20
 """Speakers with fewer are labelled OTHER together."""
 OTHER = "other"
 _NOUN = "tokens"
-_GATHERED = 1 << 18
-"""Characters."""
 _POSITIONAL = -1.0
 """In place of a hash: the end of the text is held out."""
 
@@ -186,7 +184,7 @@ def _name(
     number = np.zeros(max(1, len(found)), np.int64)
     if labels == "none" or len(names) < 2 or (None in found and labels != "speaker"):
         if labels != "none":
-            problems.mended("labels", f"found for data.labels '{labels}', so there are none", len(names) or 1)
+            problems.note(f"no labels: data.labels '{labels}' does not tell all texts apart")
         return (), number
     place = {name: i for i, name in enumerate(names)}
     for name, i in found.items():
@@ -216,10 +214,11 @@ def _learn(source: Source, tokens: str, plan: _Plan) -> Vocabulary:
                     yield block[:left]
                 left -= len(block)
 
-    counts = np.zeros(CODE_POINTS, np.int64)
+    counts = np.zeros(128, np.int64)
     if parse(tokens)[0] == "char":
         for text in _gathered(training()):
             found = np.bincount(np.frombuffer(text.encode("utf-32-le"), "<u4"))
+            counts = np.pad(counts, (0, max(0, len(found) - len(counts))))
             counts[: len(found)] += found
     return learn(tokens, counts, training())
 
@@ -231,66 +230,14 @@ def _gathered(texts: Iterator[str]) -> Iterator[str]:
     for text in texts:
         held.append(text)
         total += len(text)
-        if total >= _GATHERED:
+        if total >= GATHERED:
             yield "".join(held)
             held, total = [], 0
     yield "".join(held)
 
 
-class _Spool:
-    """One split while it is written. Texts are gathered: to encode them one by one would take most of the time."""
-
-    def __init__(self, folder: Path, split: str, vocabulary: Vocabulary) -> None:
-        self._spans_path = folder / f"{split}-spans.npy"
-        self._file = (folder / f"{split}.npy").open("wb")
-        self._type = "<i2" if vocabulary.dtype is np.int16 else "<i4"
-        self._vocabulary = vocabulary
-        self._spans = array("q")
-        self._texts: list[str] = []
-        self._then: list[int] = []
-        self._labels: deque[int] = deque()
-        self._held = self._total = self._open = self._given = 0
-        store.header(self._file, (0,), self._type)
-
-    def text(self, text: str, then: int = PAD) -> None:
-        """Add text, and after it SEP or EOS, which ends the document; PAD: nothing."""
-        self._texts.append(text)
-        self._then.append(then)
-        self._held += len(text) + 1
-        if self._held >= _GATHERED:
-            self._flush()
-
-    def end(self, label: int) -> None:
-        self._labels.append(label)
-        self.text("", EOS)
-
-    def _flush(self) -> None:
-        ids, ends = self._vocabulary.encode_all(self._texts)
-        then = np.array(self._then, np.int64)
-        ids = np.insert(ids, ends[then != PAD], then[then != PAD]).astype(self._type)
-        self._file.write(ids.data)
-        self._total += len(ids)
-        sizes = np.diff(ends, prepend=0) + (then != PAD)
-        for size, mark in zip(sizes.tolist(), self._then):
-            self._open += size
-            if mark == SEP:
-                self._given = self._open
-            elif mark == EOS:
-                self._spans.extend((self._open, self._given, self._labels.popleft()))
-                self._open = self._given = 0
-        self._texts, self._then, self._held = [], [], 0
-
-    def close(self) -> None:
-        self._flush()
-        self._file.seek(0)
-        store.header(self._file, (self._total,), self._type)
-        store.sync(self._file)
-        self._file.close()
-        store.save_array(self._spans_path, np.array(self._spans, np.int64).reshape(-1, 3))
-
-
 def _write(source: Source, vocabulary: Vocabulary, plan: _Plan, staging: Path, notify: Callable[[str], None]) -> None:
-    train, test = (_Spool(staging, split, vocabulary) for split in files.SPLITS)
+    train, test = (Spool(staging, split, vocabulary) for split in files.SPLITS)
     pace = Pace()
     for number, (document, cut, label) in enumerate(_replay(source, plan), start=1):
         if document.given is not None:

@@ -53,8 +53,10 @@ class Texts(Dataset):
         begins = np.cumsum(split.spans[:, 0]) - split.spans[:, 0]
         if packed:
             begins = np.cumsum(counts + 1) - (counts + 1)
-        self.skipped = int((counts > length).sum()) if whole else 0
-        starts, sizes, which = _pieces(begins, counts, length, packed, whole, self.width)
+        uncut = (given > 0) | whole
+        self.skipped = int((uncut & (counts > length)).sum())
+        pieces = _stretches(counts, length, self.width) if packed else _pieces(counts, uncut, length)
+        starts, sizes, which = _laid_out(begins, counts, pieces, length, self.width)
         self._starts, self._sizes = torch.from_numpy(starts), torch.from_numpy(sizes)
         self.lengths = None if packed else self._sizes
         self.labels = torch.from_numpy(label[which]) if labelled else None
@@ -62,6 +64,11 @@ class Texts(Dataset):
 
     def __len__(self) -> int:
         return len(self._starts)
+
+    @property
+    def stream(self) -> Tensor:
+        """All tokens of the split one after another, EOS at the end of each text: (N,) int64."""
+        return torch.from_numpy(self._tokens.astype(np.int64))
 
     @property
     def sizes(self) -> Tensor:
@@ -195,19 +202,24 @@ def _streams(spans: np.ndarray) -> np.ndarray:
     return np.stack([counts, np.zeros_like(counts), spans[first, 2]])
 
 
-def _pieces(
-    begins: np.ndarray, counts: np.ndarray, length: int, packed: bool, whole: bool, width: int
+def _stretches(counts: np.ndarray, length: int, width: int) -> np.ndarray:
+    """How many examples of `width` (L or 2 L) tokens each running text makes, a new one every L."""
+    return np.maximum(1, -(-(counts - (width - length)) // length))
+
+
+def _pieces(counts: np.ndarray, uncut: np.ndarray, length: int) -> np.ndarray:
+    """How many examples each item makes; none when it must not be cut but is longer than L."""
+    pieces = -(-counts // length) - ((counts % length == 1) & (counts > 1))
+    return np.where(uncut, (counts <= length).astype(np.int64), pieces)
+
+
+def _laid_out(
+    begins: np.ndarray, counts: np.ndarray, pieces: np.ndarray, length: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First token, tokens and text of each example, each (N,) int64."""
-    if whole:
-        pieces = (counts <= length).astype(np.int64)
-    elif packed:  # rows of 2 L begin every L, so that the last one is met by one row fewer
-        pieces = np.maximum(1, -(-(counts - (width - length)) // length))
-    else:
-        pieces = -(-counts // length) - ((counts % length == 1) & (counts > 1))
     which = np.repeat(np.arange(len(counts)), pieces)
     place = (np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * length
-    if packed and width > length:
+    if width > length:  # the last one ends with the text
         place = np.minimum(place, np.maximum(counts[which] - width, 0))
     return begins[which] + place, np.minimum(counts[which] - place, width), which
 

@@ -49,22 +49,20 @@ class Source:
     packed: bool
     """Running text; otherwise each document is an item."""
     whole: bool = False
-    """Items that do not fit into an example are left out rather than cut."""
+    """Items that do not fit into an example are left out rather than cut, as pairs always are."""
     test: float = 0.05
 
 
 def source_of(path: Path, listing: Listing, options: Data, test: float | None = None) -> Source:
     """The texts that were found in `listing`, read as `options` ask. test: share held out, in place of theirs."""
-    named = _columns(options)
     endings = {Path(entry.name).suffix.lower() for entry in listing.entries}
     packed = options.items == "none" or (options.items == "auto" and (".txt" in endings or not endings))
-    paired = len(named) == 2 or (not named and bool(endings & TABLES.keys()))
-    packed = packed and not (paired and endings.isdisjoint({".txt"})) and options.labels != "speaker"
+    packed = packed and options.labels != "speaker"
 
     def read(entry: Entry, problems: Problems) -> Iterator[Document]:
         return _read(entry, options, packed, problems)
 
-    return Source(path, listing, read, packed, paired, options.test if test is None else test)
+    return Source(path, listing, read, packed, test=options.test if test is None else test)
 
 
 def single(path: Path) -> Listing:
@@ -98,7 +96,9 @@ def table(
 
     Wants of a file that cannot be met are reported to `problems`, and it has no rows.
     """
-    reader = csv.reader((row + "\n" for row in text_files.rows(parts, name, problems)), delimiter=comma)
+    quoting = csv.QUOTE_NONE if comma == "\t" else csv.QUOTE_MINIMAL
+    found = (row + "\n" for row in text_files.rows(parts, name, problems))
+    reader = csv.reader(found, delimiter=comma, quoting=quoting)
     header: list[str] | None = None
     picked: list[int] = []
     while True:
@@ -122,7 +122,7 @@ def table(
         elif len(row) != len(header):
             problems.lost(name, text_files.BAD_TABLE.format(columns=len(header)))
         else:
-            yield [row[i].replace("\r", "\n") for i in picked]
+            yield [row[i] for i in picked]
 
 
 def _columns(options: Data) -> tuple[str, ...]:

@@ -17,8 +17,10 @@ from modalities.text.data import read as read_corpus
 from modalities.text.masks import draw_given
 from modalities.text.tokens import EOS, PAD, SEP, Vocabulary
 from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import TimeLaw
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, StorageError, UsageError
+from toolkit.evaluation.figures import Assessment, Figure, Wishes
 from toolkit.modality import Examples, Facts, Inspection, Modality, Options, Request
 
 MIDDLE = 0.45
@@ -205,6 +207,20 @@ class Text(Modality):
     def rate_note(self, raw: Tensor, seconds: float) -> str:
         made = int(self.vocabulary.characters(raw.numpy()).sum())
         return f"{made:,} characters, {made / max(seconds, 1e-9):,.0f} a second"
+
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+        """Words, n-grams, two judges and copies, each beside held-out text."""
+        from modalities.text.assess import assess
+
+        return assess(self, made, notify)
+
+    def likelihood(
+        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+    ) -> list[Figure]:
+        """The variational bound of held-out texts in bits per character, its terms, and n-gram models beside it."""
+        from modalities.text.assess import likelihood_figures
+
+        return likelihood_figures(self, denoiser, law, count, notify)
 
     @classmethod
     def inspect(cls, path: Path, notify: Callable[[str], None]) -> Inspection:

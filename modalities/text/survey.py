@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,8 @@ class Survey:
     """Lines."""
     copies: int
     """Lines or rows that are not the first of their kind."""
+    paired: bool
+    """Whether there is a source and a target."""
     speakers: Counter[str] = field(default_factory=Counter)
     """Speeches of each, as in a play."""
     spoken: int = 0
@@ -92,7 +94,7 @@ class Survey:
         if self.items == "auto" and self.source.packed:
             return 128
         each = _bytes(self.counts) / self.characters if self.tokens == "byte" else 1.0
-        needed = math.ceil(self.usual * each) + 1 + self.source.whole
+        needed = math.ceil(self.usual * each) + 1 + self.paired
         return next((length for length in _LENGTHS if length >= needed), _LENGTHS[-1])
 
     @property
@@ -125,7 +127,7 @@ def survey(path: Path, notify: Callable[[str], None]) -> Survey:
     problems, pace = Problems(), Pace()
     counts = np.zeros(CODE_POINTS, np.int64)
     sizes, seen = array("q"), array("q")
-    empty = 0
+    empty, paired = 0, False
     for document in documents(source, problems):
         counted = _counted(document.blocks, counts)
         texts = (line for line, _ in text_files.lines(counted, text_files.LONGEST_PIECE))
@@ -135,15 +137,16 @@ def survey(path: Path, notify: Callable[[str], None]) -> Survey:
                 seen.append(hash(text))
             else:
                 empty += 1
-        for _ in _counted([document.given or ""], counts):
-            pass
+        if document.given:
+            paired = True
+            deque(_counted([document.given], counts), maxlen=0)
         if pace.due():
             notify(f"counted {int(counts.sum()):,} characters")
     if not len(sizes):
         rejected = sorted([*source.listing.rejected, *problems.rejected])
         raise DataError(f"no readable text in {path}: {rejected[0] if rejected else 'all of it is empty'}")
     copies = len(seen) - len(np.unique(np.frombuffer(seen, np.int64)))
-    found = Survey(path, source, problems, counts, np.array(sizes), empty, copies)
+    found = Survey(path, source, problems, counts, np.array(sizes), empty, copies, paired)
     for entry in source.listing.entries if source.packed else ():
         for speaker, text in speeches(text_files.blocks(entry.path, entry.name, Problems())):
             found.speakers[speaker] += 1
@@ -210,7 +213,7 @@ def _what_to_do(of: Survey) -> list[tuple[str, str]]:
     if of.items == "line":
         items = "each line is an item"
     elif not of.source.packed:
-        items = "each row is an item" + (", the first column is given" if of.source.whole else "")
+        items = "each row is an item" + (", the first column is given" if of.paired else "")
     else:
         items = "none: running text"
     return [

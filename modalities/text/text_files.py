@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.data.listing import printable
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 17
 LONGEST_PIECE = 1 << 20
 """Characters of a line that are held at once."""
 LONGEST_ROW = 1 << 24
@@ -35,6 +35,7 @@ class Problems:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lost: Counter[tuple[str, str]] = Counter()
         self._files: dict[str, str] = {}
+        self._said: list[str] = []
 
     def mended(self, name: str, kind: str, count: int = 1) -> None:
         if count:
@@ -44,13 +45,17 @@ class Problems:
         if count:
             self._lost[name, kind] += count
 
+    def note(self, line: str) -> None:
+        self._said.append(line)
+
     def reject(self, name: str, why: str) -> None:
         """A whole file is left out."""
         self._files[name] = why
 
     @property
     def notes(self) -> list[str]:
-        return [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._counts.items())]
+        mended = [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._counts.items())]
+        return self._said + mended
 
     @property
     def rejected(self) -> list[str]:
@@ -64,11 +69,11 @@ def odd(path: Path) -> str:
         head = file.read(_SNIFFED)
     text = head.decode(_encoding(head), "replace")
     share = (text.count("\0") + text.count("\ufffd")) / max(len(text), 1)
-    return f"not text: {share:.0%} of its characters are not UTF-8, or NUL" if share > _MOST_ODD else ""
+    return f"not text: {share:.0%} of it is NUL or not UTF-8; save it as UTF-8" if share > _MOST_ODD else ""
 
 
 def blocks(path: Path, name: str, problems: Problems) -> Iterator[str]:
-    """The text of `path` in blocks of about a million characters, without a byte order mark and with LF line ends.
+    """The text of `path` in blocks of up to BLOCK_BYTES characters, without a byte order mark and with LF line ends.
 
     UTF-8, or UTF-16 where a byte order mark says so; other bytes are U+FFFD. Raises OSError.
     """

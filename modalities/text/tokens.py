@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ MANY_CHARACTERS, RARE = 1_000, 3
 """In text with more distinct characters than this, those seen fewer than RARE times are written as escapes."""
 CODE_POINTS = 0x110000
 _UNKNOWN = "\ufffd"
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _LONGEST_TEXT = 1 << 26
 
 
@@ -106,7 +106,7 @@ class Vocabulary:
         try:
             if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
                 raise ValueError("it is no text, or too long")
-            return cls(**_checked(json.loads(text)))
+            return _parsed(text)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(
                 f"the vocabulary is damaged ({str(error)[:100]}); train again, or take another run"
@@ -177,7 +177,7 @@ class Vocabulary:
 def learn(tokens: str, counts: np.ndarray, blocks: Iterable[str]) -> Vocabulary:
     """The vocabulary that `tokens` (char, byte, bpe:N) asks for, of the training text.
 
-    counts: (CODE_POINTS,) how often each character occurs, for char. blocks: the text, for bpe; not read otherwise.
+    counts: how often each code point occurs, for char. blocks: the text, for bpe; not read otherwise.
     """
     kind, size = parse(tokens)
     if kind == "byte":
@@ -213,6 +213,12 @@ def _with_escapes(ids: np.ndarray, points: np.ndarray) -> np.ndarray:
         more = digits > k
         out[starts[more] + 1 + k] = DIGITS + (points[more] >> 4 * (digits[more] - 1 - k) & 15)
     return out
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Vocabulary:
+    """Kept, because its tables take a while to make."""
+    return Vocabulary(**_checked(json.loads(text)))
 
 
 def _checked(about: Any) -> dict[str, Any]:

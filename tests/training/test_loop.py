@@ -52,18 +52,21 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 11])
-def test_resuming_gives_the_same_bits(cut: int) -> None:
-    whole = fresh()
-    losses = [done.loss.hex() for done in fit(batches, CONFIG, whole)]
-    first = fresh()
-    steps = fit(batches, CONFIG, first)
+@pytest.mark.parametrize(("optimizer", "slot"), [("adamw", "exp_avg_sq"), ("muon", "momentum")])
+def test_resuming_gives_the_same_bits(cut: int, optimizer: str, slot: str) -> None:
+    config = replace(CONFIG, optimizer=optimizer)
+    whole = fresh(config)
+    losses = [done.loss.hex() for done in fit(batches, config, whole)]
+    first = fresh(config)
+    steps = fit(batches, config, first)
     half = [next(steps).loss.hex() for _ in range(cut)]
-    second = fresh()
+    second = fresh(config)
     second.restore({k: {n: t.clone() for n, t in g.items()} for k, g in first.groups().items()}, first.facts())
-    half += [done.loss.hex() for done in fit(batches, CONFIG, second)]
+    half += [done.loss.hex() for done in fit(batches, config, second)]
     assert half == losses
     assert same(tensors(whole), tensors(second))
-    assert "optimizer/inner.weight/exp_avg_sq" in tensors(whole)
+    assert f"optimizer/inner.weight/{slot}" in tensors(whole)
+    assert "optimizer/label.weight/exp_avg_sq" in tensors(whole)
 
 
 def test_accumulating_is_one_large_batch() -> None:

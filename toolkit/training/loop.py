@@ -15,7 +15,11 @@ from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
 from toolkit.diffusion.randomness import normal, stratified, uniform
 from toolkit.training.ema import PowerEMA
+from toolkit.training.muon import Muon
 from toolkit.training.precision import autocast
+
+MOMENTUM = 0.95
+"""Of Muon (Jordan et al. 2024)."""
 
 BatchSource = Callable[[int, Sequence[int]], tuple[Tensor, dict[str, Tensor]]]
 """(step, positions in the global batch) -> x (B, *) in model space, conditions."""
@@ -35,6 +39,8 @@ class Config:
     decay: str = "cosine"
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
+    optimizer: str = "adamw"
+    """adamw, or muon for the matrices inside a network."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema: tuple[float, ...] = (0.05, 0.10)
@@ -135,20 +141,18 @@ def start(denoiser: Denoiser, config: Config) -> State:
     embeddings = {id(m.weight) for m in denoiser.net.modules() if isinstance(m, nn.Embedding)}
     for name, parameter in denoiser.net.named_parameters():
         groups[parameter.ndim > 1 and id(parameter) not in embeddings].append((name, parameter))
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": [parameter for _, parameter in members],
-                "names": [name for name, _ in members],
-                "weight_decay": config.weight_decay if decayed else 0.0,
-            }
-            for decayed, members in groups.items()
-            if members
-        ],
-        lr=config.lr,
-        betas=config.betas,
-        fused=True,
-    )
+    made = [
+        {
+            "params": [parameter for _, parameter in members],
+            "names": [name for name, _ in members],
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            **({"muon": decayed, "momentum": MOMENTUM} if config.optimizer == "muon" else {}),
+        }
+        for decayed, members in groups.items()
+        if members
+    ]
+    kind = Muon if config.optimizer == "muon" else torch.optim.AdamW
+    optimizer = kind(made, lr=config.lr, betas=config.betas, fused=True)
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
     return State(denoiser, optimizer, average, config.time_law.fresh())
 

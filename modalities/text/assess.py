@@ -1,0 +1,143 @@
+"""How good generated texts are, and what held-out ones cost: the figures of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from modalities.text import copying, judge, likelihood, measure
+from modalities.text.denoiser import TokenDenoiser
+from modalities.text.modality import Text
+from modalities.text.ngram import NGram, ladder
+from modalities.text.tokens import EOS, PAD
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import TimeLaw
+from toolkit.errors import DataError
+from toolkit.evaluation.figures import Assessment, Figure
+from toolkit.evaluation.interval import bootstrap
+from toolkit.modality import Examples
+
+ORDER = 5
+"""Of the n-gram judge: at our sizes longer grams are too rare to help."""
+_SHARES = ("valid words", "texts with", "4-grams of words", "distinct", "rep-", "diversity")
+
+
+def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) -> Assessment:
+    """Figures of generated tokens (B, L) beside held-out real text. Raises DataError."""
+    train, held = real(text)
+    texts = text.texts(made.raw)
+    if not any(texts):
+        raise DataError("every generated text is empty, so there is nothing to judge")
+    size = len(texts)
+    rows = [*measure.describe(texts, train, held), *copying.describe(texts, train, held)]
+    figures = [*_judges(text, texts, train, held, notify), *(_figure(row, size) for row in rows)]
+    return Assessment(figures)
+
+
+def bits_of_held_out(
+    text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, seed: int = 0, draws: int = likelihood.DRAWS
+) -> likelihood.Bits:
+    """The bound on `count` held-out examples, spread evenly over the split. Raises DataError when there are none."""
+    assert isinstance(denoiser, TokenDenoiser)
+    data = text.dataset("test")
+    if not len(data):
+        raise DataError("no text was held out, so no likelihood can be told; set data.test")
+    whole = data.take(torch.arange(len(data)))
+    full = (whole.cond["length"] == whole.raw.shape[-1]).nonzero()[:, 0] if not text.items else torch.arange(len(data))
+    chosen = full[torch.linspace(0, len(full) - 1, min(count, len(full))).round().long()]
+    rows = whole.raw[chosen]
+    vocabulary = text.vocabulary
+    given = whole.cond["given"][chosen] if "given" in whole.cond else None
+    place = torch.arange(rows.shape[1])
+    told = {tuple(row.tolist()): g for row, g in zip(rows, given, strict=True)} if given is not None else {}
+
+    def condition(part: Tensor) -> dict[str, Tensor]:
+        cond = {}
+        if bool((part == PAD).any()):
+            cond["mask"] = (part != PAD).float()[:, None]
+        if told:
+            sizes = torch.tensor([int(told[tuple(row.tolist())]) for row in part])
+            cond["given"] = (place < sizes[:, None]).float()[:, None]
+        return cond
+
+    def characters(part: Tensor) -> Tensor:
+        made = torch.from_numpy(vocabulary.characters(part.numpy())).double() + (part == EOS).double()
+        counted = denoiser.counted(part, condition(part))
+        return (made * counted).sum(1)
+
+    ends = text.noise_levels()
+    return likelihood.bits(denoiser, law, (ends[0], ends[2]), rows, characters, condition, seed, draws)
+
+
+def likelihood_figures(
+    text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+) -> list[Figure]:
+    """The bound, its terms, and what n-gram models of the training text say of the same held-out text."""
+    found = bits_of_held_out(text, denoiser, law, count)
+    notify(
+        f"bound {found.total:.3f} +- {found.error:.3f} bits per character = prior {found.prior:.4f} "
+        f"+ diffusion {found.diffusion:.3f} + reconstruction {found.reconstruction:.4f}, over {found.texts} texts"
+    )
+    unit, low, high = "bits/character", found.total - 1.96 * found.error, found.total + 1.96 * found.error
+    rows = [Figure("bits/character", found.total, low, high, found.texts, unit=unit, note="an upper bound")]
+    rows.append(Figure("nats/token", found.nats_per_token, n=found.texts, unit="nats"))
+    for name in ("prior", "diffusion", "reconstruction"):
+        rows.append(Figure(f"bits/character: {name}", getattr(found, name), n=found.texts, unit=unit))
+    train, held = (part if isinstance(part, str) else "\n".join(part) for part in real(text))
+    rows += [Figure(f"{n}-gram model", value, n=1, unit=unit) for n, value in ladder(train, held)]
+    return rows
+
+
+def real(text: Text) -> tuple[measure.Real, measure.Real]:
+    """The training text and the held-out text: as one each where it is running text. Raises DataError."""
+    train, test = text.dataset("train"), text.dataset("test")
+    if not len(test):
+        raise DataError("no text was held out, so there is nothing to compare with; set data.test")
+    if not text.items:
+        return text.vocabulary.decode(train.stream.tolist()), text.vocabulary.decode(test.stream.tolist())
+    every = [data.take(torch.arange(len(data))) for data in (train, test)]
+    return text.texts(every[0].raw), text.texts(every[1].raw)
+
+
+def _judges(
+    text: Text, texts: Sequence[str], train: measure.Real, held: measure.Real, notify: Callable[[str], None]
+) -> list[Figure]:
+    """Bits per character under an n-gram model and under a small autoregressive network of the training text."""
+    control = measure.like(texts, held)
+    body = train if isinstance(train, str) else "\n".join(train)
+    model = NGram(body, ORDER, held if isinstance(held, str) else "".join(held))
+    made, floor = ([float(model.bits(t).sum()) for t in group] for group in (texts, control))
+    rows = [_bits(f"bits under {ORDER}-grams", made, texts, floor, control, "")]
+    data = text.dataset("train"), text.dataset("test")
+    critic = judge.obtain(data[0].stream, data[1].stream, text.vocabulary.size, notify)
+
+    def cost(group: Sequence[str]) -> list[float]:
+        ids = [torch.from_numpy(text.vocabulary.encode(t)).long() for t in group]
+        rows = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in ids], batch_first=True)
+        costs: list[float] = critic.bits(rows, mask).double().sum(1).tolist()
+        return costs
+
+    return [*rows, _bits("bits under the network", cost(texts), texts, cost(control), control, critic.name)]
+
+
+def _bits(
+    what: str, made: list[float], texts: Sequence[str], floor: list[float], control: Sequence[str], judged: str
+) -> Figure:
+    top, bottom = torch.tensor(made, dtype=torch.float64), torch.tensor([len(t) for t in texts], dtype=torch.float64)
+    low, high = bootstrap(torch.arange(len(top)), lambda drawn: top[drawn].sum(-1) / bottom[drawn].sum(-1).clamp(min=1))
+    reference = sum(floor) / max(1, sum(len(t) for t in control))
+    value = float(top.sum() / bottom.sum().clamp(min=1))
+    return Figure(what, value, low, high, len(made), reference, better="floor", judge=judged, unit="bits/character")
+
+
+def _figure(row: measure.Row, n: int) -> Figure:
+    better = "lower" if row.name.startswith("distance") else "floor"
+    unit = "share" if row.name.startswith(_SHARES) else ""
+    value, low, high, reference = (None if math.isnan(v) else v for v in row[1:])
+    if value is None:
+        return Figure(row.name, None, note="there is nothing to count in these texts")
+    return Figure(row.name, value, low, high, n, reference, better=better, unit=unit)  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from toolkit.training.muon import SCALE, Muon, orthogonal
+
+
+def test_singular_values_come_near_one_and_directions_stay() -> None:
+    draw = torch.Generator().manual_seed(0)
+    for shape in ((6, 40), (40, 6), (24, 24)):
+        matrix = torch.randn(shape, generator=draw)
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        found = orthogonal(matrix)
+        values = torch.linalg.svdvals(found)
+        assert float(values.min()) > 0.3 and float(values.max()) < 1.3
+        # the same singular vectors: U^T X V is diagonal
+        inner = u.T @ found @ v.T
+        assert float((inner - torch.diag(inner.diagonal())).abs().max()) < 1e-4
+        assert torch.allclose(orthogonal(7 * matrix), found, atol=1e-4)
+
+
+def test_one_step_is_the_formula() -> None:
+    weight = nn.Parameter(torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]]))
+    before = weight.detach().clone()
+    optimizer = Muon([{"params": [weight], "muon": True, "momentum": 0.9, "weight_decay": 0.5}], lr=0.1)
+    weight.grad = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, 2.0]])
+    gradient = weight.grad.clone()
+    optimizer.step()
+    moved = before * (1 - 0.1 * 0.5) - 0.1 * SCALE * 3**0.5 * orthogonal(gradient * 1.9)
+    assert torch.allclose(weight.detach(), moved, atol=1e-6)
+
+
+def test_other_groups_are_adamws_and_kernels_are_matrices() -> None:
+    draw = torch.Generator().manual_seed(1)
+    start = torch.randn(4, 3, 1, 5, generator=draw)
+    bias = [nn.Parameter(torch.ones(4)) for _ in range(2)]
+    kernel = nn.Parameter(start.clone())
+    groups = [{"params": [kernel], "muon": True, "momentum": 0.95}, {"params": [bias[0]], "muon": False}]
+    ours = Muon(groups, lr=0.01, betas=(0.9, 0.99), weight_decay=0.0)
+    adam = torch.optim.AdamW([bias[1]], lr=0.01, betas=(0.9, 0.99), weight_decay=0.0)
+    for _ in range(3):
+        for b in bias:
+            b.grad = torch.arange(4.0)
+        kernel.grad = torch.randn(start.shape, generator=draw)
+        ours.step()
+        adam.step()
+    assert torch.equal(bias[0], bias[1])
+    change = (kernel.detach() - start).flatten(1)
+    assert float(torch.linalg.svdvals(change).min()) > 0.1 * float(torch.linalg.svdvals(change).max())
+    assert len(ours.param_groups) == 2
