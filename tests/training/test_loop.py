@@ -17,6 +17,8 @@ from toolkit.training.loop import Config, State, batch_loss, fit, start
 class Net(nn.Module):
     """A small network with every kind of parameter the loop treats in its own way."""
 
+    hidden_layers = ("inner",)
+
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Linear(3, 16)

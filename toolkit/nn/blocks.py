@@ -97,6 +97,9 @@ class ResBlock(nn.Module):
     (2021). The second convolution starts at zero, so a new block is its skip. `dilations`: of the two convolutions.
     """
 
+    hidden_layers = ("conv1", "conv2")
+    """Layers from hidden features to hidden features, whose weights Muon may move (toolkit/training/muon.py)."""
+
     def __init__(
         self,
         dims: int,
@@ -129,6 +132,8 @@ class ResBlock(nn.Module):
 
 class Attention(nn.Module):
     """x + self-attention over all positions (Vaswani et al. 2017): (B, C, *) -> (B, C, *)."""
+
+    hidden_layers = ("qkv", "out")
 
     def __init__(
         self, dims: int, channels: int, heads: int | None = None, norm: Callable[[int], nn.Module] = norm

@@ -72,6 +72,8 @@ class Layer(nn.Module):
     layer is its skip; without, normalisation is all there is.
     """
 
+    hidden_layers = ("qkv", "out", "wide", "back")
+
     def __init__(self, width: int, heads: int, causal: bool, modulated: bool) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal

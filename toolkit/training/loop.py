@@ -15,7 +15,7 @@ from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
 from toolkit.diffusion.randomness import normal, stratified, uniform
 from toolkit.training.ema import PowerEMA
-from toolkit.training.muon import Muon
+from toolkit.training.muon import Muon, hidden_weights
 from toolkit.training.precision import autocast
 
 MOMENTUM = 0.95
@@ -137,19 +137,21 @@ def start(denoiser: Denoiser, config: Config) -> State:
         denoiser.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile:
         denoiser.net.compile()
-    groups: dict[bool, list[tuple[str, nn.Parameter]]] = {True: [], False: []}
-    embeddings = {id(m.weight) for m in denoiser.net.modules() if isinstance(m, nn.Embedding)}
-    for name, parameter in denoiser.net.named_parameters():
-        groups[parameter.ndim > 1 and id(parameter) not in embeddings].append((name, parameter))
+    net = denoiser.net
+    embeddings = {id(m.weight) for m in net.modules() if isinstance(m, nn.Embedding)}
+    hidden = hidden_weights(net) if config.optimizer == "muon" else set()
+    groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in net.named_parameters():
+        decayed = parameter.ndim > 1 and id(parameter) not in embeddings
+        groups.setdefault((decayed, id(parameter) in hidden), []).append((name, parameter))
     made = [
         {
             "params": [parameter for _, parameter in members],
             "names": [name for name, _ in members],
             "weight_decay": config.weight_decay if decayed else 0.0,
-            **({"muon": decayed, "momentum": MOMENTUM} if config.optimizer == "muon" else {}),
+            **({"muon": True, "momentum": MOMENTUM} if turned else {}),
         }
-        for decayed, members in groups.items()
-        if members
+        for (decayed, turned), members in groups.items()
     ]
     kind = Muon if config.optimizer == "muon" else torch.optim.AdamW
     optimizer = kind(made, lr=config.lr, betas=config.betas, fused=True)

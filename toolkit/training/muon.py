@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic whose iteration brings singular values from (0, 1] to about 1 fast (Jordan et al. 2024)."""
@@ -49,6 +49,15 @@ class Muon(torch.optim.AdamW):
         rate = group["lr"] * SCALE * max(update.shape) ** 0.5
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         parameter.add_(orthogonal(update).reshape(parameter.shape), alpha=-rate)
+
+
+def hidden_weights(net: nn.Module) -> set[int]:
+    """ids of the weights that Muon may move: of layers that their modules list as `hidden_layers`.
+
+    Not first and last layers, embeddings and what makes modulations, for which orthogonal updates were no help: with
+    them too, a text network stood at 2.5 nats after 50 steps, and at 2.2 without.
+    """
+    return {id(getattr(module, name).weight) for module in net.modules() for name in getattr(module, "hidden_layers", ())}
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
