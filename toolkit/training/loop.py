@@ -153,8 +153,10 @@ def start(denoiser: Denoiser, config: Config) -> State:
         }
         for (decayed, turned), members in groups.items()
     ]
-    kind = Muon if config.optimizer == "muon" else torch.optim.AdamW
-    optimizer = kind(made, lr=config.lr, betas=config.betas, fused=True)
+    if config.optimizer == "muon":
+        optimizer: torch.optim.AdamW = Muon(made, lr=config.lr, betas=config.betas, fused=True, compute=config.dtype)
+    else:
+        optimizer = torch.optim.AdamW(made, lr=config.lr, betas=config.betas, fused=True)
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
     return State(denoiser, optimizer, average, config.time_law.fresh())
 
