@@ -15,8 +15,11 @@ from modalities.audio.cache import Corpus
 from modalities.audio.data import Clips
 from modalities.audio.data import read as read_corpus
 from modalities.audio.emphasis import emphasise, undo
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import TimeLaw
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, UsageError
+from toolkit.evaluation.figures import Assessment, Figure, Wishes
 from toolkit.modality import Examples, Facts, Inspection, Modality, Options, Request
 
 LOWEST_SNR_DB = -30.0
@@ -199,6 +202,20 @@ class Audio(Modality):
         """The real-time factor: seconds of sound for each second of computing."""
         made = float(files.ends(raw).sum()) / self.rate
         return f"{made:.1f} s of sound in {seconds:.1f} s: {made / max(seconds, 1e-9):.1f} times real time"
+
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+        """Distances, diversity, agreement with the labels and copies, under the judge of sounds."""
+        from modalities.audio.assess import assess
+
+        return assess(self, made, notify, wishes)
+
+    def likelihood(
+        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+    ) -> list[Figure]:
+        """Bits a sample of held-out sounds: the variational bound and its terms."""
+        from modalities.audio.likelihood import likelihood
+
+        return likelihood(self, denoiser, law, count, notify)
 
     @classmethod
     def inspect(cls, path: Path, notify: Callable[[str], None]) -> Inspection:

@@ -15,8 +15,11 @@ from modalities.image import augment, options, picture, preview
 from modalities.image.cache import Corpus
 from modalities.image.data import Pictures
 from modalities.image.data import read as read_corpus
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import TimeLaw
 from toolkit.errors import DataError, UsageError
-from toolkit.modality import Facts, Modality, Options
+from toolkit.evaluation.figures import Assessment, Figure, Wishes
+from toolkit.modality import Examples, Facts, Modality, Options
 
 _LISTED = 1_000
 
@@ -106,3 +109,17 @@ class Image(Modality):
     def strip(self, moments: Tensor) -> PIL.Image.Image:
         """A row for each picture, from noise to picture: (T, B, C, H, W) uint8."""
         return preview.strip(moments)
+
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+        """Distances, diversity, agreement with the labels and copies, under the judge of pictures."""
+        from modalities.image.assess import assess
+
+        return assess(self, made, notify, wishes)
+
+    def likelihood(
+        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+    ) -> list[Figure]:
+        """Bits per dimension of held-out pictures: the variational bound, its terms, and by the flow."""
+        from modalities.image.likelihood import likelihood
+
+        return likelihood(self, denoiser, law, count, notify)

@@ -76,7 +76,7 @@ def load(folder: Path) -> Stored | None:
         vocabulary = Vocabulary.from_text(about["vocabulary"])
         names, rejected, notes = (tuple(map(str, about[name])) for name in ("names", "rejected", "notes"))
         splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in files.SPLITS]
-    except (OSError, ValueError, KeyError, TypeError, DataError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, DataError):
         return None
     return Stored(vocabulary, names, rejected, notes, *splits)
 

@@ -25,7 +25,7 @@ class TokenDenoiser(Denoiser):
     logits = net + gate z.E alpha / sigma^2, x_hat = softmax(logits) E, and the loss is the cross-entropy of the
     tokens, so that embeddings cannot fall together. z.E alpha / sigma^2 is what the noise says of each place by
     itself (Gulrajani and Hashimoto 2023, "Plaid", output prior); the gate is learned and, like the network's head,
-    starts at 0, so the first loss is log V.
+    starts at 0, so the first loss is log(V - 1): padding is no word.
 
     Data: (B, L) int64, 0 where there is padding. cond, all but the first optional:
     mask      (B, 1, L) float, 0 at padding: x_hat is 0 there, and nothing counts
@@ -86,15 +86,14 @@ class TokenDenoiser(Denoiser):
             features = features * cond["mask"]
         c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
         logits = self.net(features, c_noise.to(x_t), cond).float() + SWIFT * self.net.gate * heard
-        if "temperature" in cond:
-            logits = logits / cond["temperature"].to(logits)[:, None, None]
-        # padding is no word
-        return logits.index_fill(-1, torch.zeros(1, dtype=torch.int64, device=logits.device), -1e4)
+        # padding is no word, not at any temperature
+        logits = logits.index_fill(-1, torch.zeros(1, dtype=torch.int64, device=logits.device), -1e4)
+        return logits / cond["temperature"].to(logits)[:, None, None] if "temperature" in cond else logits
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         cond = cond or {}
         table = self.table
-        x_hat = (self.logits(x_t, t, cond).softmax(-1) @ table).transpose(1, 2)
+        x_hat = (self.logits(x_t, t, cond).softmax(-1) @ table).transpose(1, 2).to(x_t)
         if "given" in cond:
             x_hat = torch.where(
                 cond["given"] > 0, functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2), x_hat
@@ -120,11 +119,11 @@ class TokenDenoiser(Denoiser):
 
     def _estimates(self, x_t: Tensor, t: Tensor, cond: Cond) -> Tensor:
         """Own estimates for every so many-th example, 0 for the others; times are spread evenly over a batch."""
-        every = max(1, round(1 / self.recall))
-        part = {name: value[::every] for name, value in cond.items()}
+        some = [i for i in range(len(x_t)) if math.floor(i * self.recall) > math.floor((i - 1) * self.recall)]
+        part = {name: value[some] for name, value in cond.items()}
         whole = torch.zeros_like(x_t)
         with torch.no_grad():
-            whole[::every] = self(x_t[::every], t[::every], part).to(whole)
+            whole[some] = self(x_t[some], t[some], part).to(whole)
         return whole
 
     def _with_given(self, x_t: Tensor, t: Tensor, cond: Cond, table: Tensor) -> tuple[Tensor, Tensor]:

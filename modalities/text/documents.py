@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from modalities.text import text_files
 from modalities.text.options import Data
@@ -96,7 +97,7 @@ def table(
 
     Wants of a file that cannot be met are reported to `problems`, and it has no rows.
     """
-    quoting = csv.QUOTE_NONE if comma == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if comma == "\t" else csv.QUOTE_MINIMAL
     found = (row + "\n" for row in text_files.rows(parts, name, problems))
     reader = csv.reader(found, delimiter=comma, quoting=quoting)
     header: list[str] | None = None

@@ -65,8 +65,11 @@ class TokenNet(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, ids: Tensor) -> Tensor:
+        length = ids.shape[1]
+        if self.stack.causal and length < 2:  # the trunk looks two places back, and needs two
+            ids = functional.pad(ids, (0, 1), value=self.size)
         output: Tensor = self.head(self.stack(self.embed(ids)))
-        return output
+        return output[:, :length]
 
 
 def next_nats(net: TokenNet, ids: Tensor) -> Tensor:

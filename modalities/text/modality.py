@@ -123,9 +123,9 @@ class Text(Modality):
 
     def texts(self, raw: Tensor) -> list[str]:
         """What tokens (B, L) say, up to the end of an item; of a pair, what was written."""
-        known, found = self.vocabulary, []
+        known, found, paired = self.vocabulary, [], bool(self.facts.extra["paired"])
         for row in raw.tolist():
-            start = row.index(SEP) + 1 if SEP in row else 0
+            start = row.index(SEP) + 1 if paired and SEP in row else 0
             stop = row.index(EOS, start) if self.items and EOS in row[start:] else len(row)
             found.append(known.decode(row[start:stop]))
         return found

@@ -32,7 +32,7 @@ def find(options: Data) -> Source:
     if options.source == "e2e":
         return _e2e(options)
     if options.source == "abc":
-        return _abc()
+        return _abc(options)
     plays = paths.shipped("assets") / "shakespeare"
     listing = _listing(plays, {"train.txt": "train", "validation.txt": "test"}, "reinstall diffusion-toolkit")
     return source_of(plays, listing, options) if options.source == "shakespeare" else _names(plays, listing)
@@ -106,7 +106,7 @@ def _names(plays: Path, listing: Listing) -> Source:
     return Source(plays, replace(listing, entries=entries[:1]), read, packed=False)
 
 
-def _abc() -> Source:
+def _abc(options: Data) -> Source:
     spec = importlib.util.find_spec("music21")
     places = spec.submodule_search_locations if spec else None
     if not places:
@@ -120,6 +120,7 @@ def _abc() -> Source:
 
     def read(entry: Entry, problems: Problems) -> Iterator[Document]:
         parts = text_files.blocks(entry.path, entry.name, problems)
-        yield from (Document(entry.name, (tune,), tune, None, entry.label) for tune in tunes(parts))
+        label = {"file": entry.name, "folder": entry.label}.get(options.labels)
+        yield from (Document(entry.name, (tune,), tune, None, label) for tune in tunes(parts))
 
     return Source(path, listing, read, packed=False, whole=True)

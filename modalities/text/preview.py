@@ -37,7 +37,7 @@ def lines(texts: Sequence[str], labels: Sequence[str] = ()) -> list[str]:
     """What a terminal shows: one text after another, control characters made visible, none wrapped."""
     shown = []
     for i, text in enumerate(texts):
-        label = f"[{labels[i]}] " if labels else ""
+        label = f"[{visible(labels[i])}] " if labels else ""
         shown += [label + visible(line) for line in text.split("\n")]
         if any("\n" in other for other in texts) or len(text) > 2 * SHORT:
             shown.append("")
@@ -51,15 +51,15 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" or "\u2400" <= c <= "\u2421" else "\ufffd" for c in safe)
 
 
-def preview(texts: Sequence[str], labels: Sequence[str] = ()) -> PIL.Image.Image:
-    """Texts beside and below each other, at most 24, in fixed-width letters; each line at most 46 characters."""
+def preview(texts: Sequence[str], labels: Sequence[str] = (), across: int = _COLUMNS) -> PIL.Image.Image:
+    """Texts beside (`across`) and below each other, at most 24, in fixed-width letters, lines of 46 at most."""
     shown = list(texts[:_MOST])
     blocks = []
     for i, text in enumerate(shown):
         wrapped = [part for line in text.split("\n") for part in textwrap.wrap(
             visible(line), _WIDE, drop_whitespace=False, replace_whitespace=False) or [""]]  # fmt: skip
-        blocks.append(([f"[{labels[i]}]"] if labels else []) + wrapped)
-    columns = min(_COLUMNS, len(shown))
+        blocks.append(([f"[{visible(labels[i])[: _WIDE - 2]}]"] if labels else []) + wrapped)
+    columns = min(across, len(shown))
     rows = math.ceil(len(shown) / columns)
     font = _font()
     wide = round(_WIDE * font.getlength("M")) + _GAP
@@ -81,7 +81,7 @@ def strip(moments: Sequence[Sequence[str]], titles: Sequence[str] = ()) -> PIL.I
     """How the first two texts came to be: one row for each moment."""
     shown = [text for moment in moments for text in moment[:2]]
     labels = [title for title in titles for _ in range(min(2, len(moments[0])))] if titles else []
-    return preview(shown[:_MOST], labels[:_MOST])
+    return preview(shown[:_MOST], labels[:_MOST], across=min(2, len(moments[0])))
 
 
 def page(texts: Sequence[str], labels: Sequence[str], real: Sequence[str] = (), names: Sequence[str] = ()) -> str:
@@ -99,10 +99,11 @@ def page(texts: Sequence[str], labels: Sequence[str], real: Sequence[str] = (), 
 
 def _cards(texts: Sequence[str], labels: Sequence[str]) -> str:
     if max(map(len, texts), default=0) <= SHORT and not labels:
-        return f"<pre>{html.escape(chr(10).join(texts))}</pre>"
+        return f"<pre>\n{html.escape(chr(10).join(texts))}</pre>"
     cards = []
     for i, text in enumerate(texts):
-        label = f"<small>{html.escape(labels[i])}</small>" if labels else ""
+        # a browser drops one line break after <pre>, which must not be the text's own
+        label = f"<small>{html.escape(labels[i])}</small>" if labels else "\n"
         cards.append(f"<pre>{label}{html.escape(text)}</pre>")
     return f'<div class="texts">{"".join(cards)}</div>'
 

@@ -16,7 +16,7 @@ GATHERED = 1 << 17
 
 
 class Spool:
-    """Writes folder/SPLIT.npy and folder/SPLIT-spans.npy. Texts are gathered: one by one, encoding takes all the time."""
+    """Writes SPLIT.npy and SPLIT-spans.npy. Texts are gathered: one by one, encoding them takes all the time."""
 
     def __init__(self, folder: Path, split: str, vocabulary: Vocabulary) -> None:
         self._spans_path = folder / f"{split}-spans.npy"

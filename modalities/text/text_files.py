@@ -10,7 +10,7 @@ from pathlib import Path
 from toolkit.data.listing import printable
 
 BLOCK_BYTES = 1 << 17
-LONGEST_PIECE = 1 << 20
+LONGEST_PIECE = 1 << 16
 """Characters of a line that are held at once."""
 LONGEST_ROW = 1 << 24
 """Characters of a row of JSON or of a table; longer ones are left out."""

@@ -94,17 +94,30 @@ class Layer(nn.Module):
         output: Tensor = self.out(attention(q, k, qkv[2], bias).transpose(1, 2).flatten(2))
         return output
 
-    def forward(self, h: Tensor, modulation: Tensor | None, cos: Tensor, sin: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        modulation: Tensor | None,
+        cos: Tensor,
+        sin: Tensor,
+        bias: Tensor | None,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        """`real`: (B, L, 1), 0 where there is padding, which neighbours see as what is beyond the end: 0."""
+
+        def told(inner: Tensor) -> Tensor:
+            return shifted(inner if real is None else inner * real, self.causal)
+
         size = h.shape[-1:]
         if modulation is None or self.own is None:
-            h = h + self.attend(shifted(functional.layer_norm(h, size), self.causal), cos, sin, bias)
-            branch = self.wide(shifted(functional.layer_norm(h, size), self.causal))
+            h = h + self.attend(told(functional.layer_norm(h, size)), cos, sin, bias)
+            branch = self.wide(told(functional.layer_norm(h, size)))
             return h + self.back(functional.relu(branch).square())
         move1, scale1, gate1, move2, scale2, gate2 = (modulation + self.own).to(h).unsqueeze(2).unbind(1)
         inner = torch.addcmul(move1, functional.layer_norm(h, size), 1 + scale1)
-        h = torch.addcmul(h, gate1, self.attend(shifted(inner, self.causal), cos, sin, bias))
+        h = torch.addcmul(h, gate1, self.attend(told(inner), cos, sin, bias))
         inner = torch.addcmul(move2, functional.layer_norm(h, size), 1 + scale2)
-        return torch.addcmul(h, gate2, self.back(functional.relu(self.wide(shifted(inner, self.causal))).square()))
+        return torch.addcmul(h, gate2, self.back(functional.relu(self.wide(told(inner))).square()))
 
 
 class Stack(nn.Module):
@@ -130,17 +143,18 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, causal, bool(embedding)) for _ in range(depth))
 
     def forward(self, h: Tensor, emb: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """`mask`: (B, L), 0 where there is padding, which nobody attends to."""
+        """`mask`: (B, L), 0 where there is padding, of which nobody is told."""
         cos, sin = self.rotary.angles(h.shape[1], h)
         modulation = self.modulate(emb).unflatten(-1, (6, -1)) if self.modulate is not None else None
-        bias = None
+        bias = real = None
         if mask is not None:
+            real = mask[..., None].to(h)
             bias = torch.zeros(mask.shape, dtype=h.dtype, device=h.device).masked_fill(mask == 0, -1e4)[:, None, None]
         if self.causal:
             after = torch.full((h.shape[1], h.shape[1]), -1e4, dtype=h.dtype, device=h.device).triu(1)
             bias = after if bias is None else bias + after
         for layer in self.layers:
-            h = layer(h, modulation, cos, sin, bias)
+            h = layer(h, modulation, cos, sin, bias, real)
         return functional.layer_norm(h, h.shape[-1:])
 
 
