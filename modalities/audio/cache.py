@@ -73,7 +73,7 @@ def load(folder: Path) -> Corpus | None:
         rest: dict[str, Any] = {name: tuple(about[name]) for name in ("names", "rejected", "notes")}
         rest |= {name: about[name] for name in ("rate", "length", "files", "std")}
         return Corpus(audio, clips, labels, test, **rest)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -56,7 +56,7 @@ def load(folder: Path) -> Corpus | None:
         return Corpus(
             pixels, labels, test, tuple(about["names"]), tuple(about["rejected"]), about["mean"], about["std"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -20,16 +20,20 @@ def _group() -> None:
 
 @app.command()
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="Of files to learn from.")],
-    modality: Annotated[str, typer.Option(metavar="NAME|FILE.py", help="What the files are.")] = "audio",
+    folder: Annotated[Path, typer.Argument(help="A folder of files to learn from, or a file of text.")],
+    modality: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.py", help="What the files are; default: as their endings say.")
+    ] = None,
     estimate: Annotated[bool, typer.Option(help="Time a few training steps to say how long it will take.")] = True,
 ) -> None:
     """What is in a folder, what is wrong with it, and which command trains on it."""
+    from toolkit.evaluation.folders import guess
     from toolkit.modality import find
 
     folder = folder.expanduser()
-    if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}")
+    if not folder.exists():
+        raise DataError(f"no such folder or file: {folder}")
+    modality = modality or (guess(folder) if folder.is_dir() else "text")
     kind = find(modality)
     found = kind.inspect(folder, notify)
     print_table(found.rows)

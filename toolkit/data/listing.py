@@ -65,7 +65,9 @@ def scan(root: Path, extensions: Collection[str], noun: str) -> Listing:
     _walk(root, root, extensions, listing, set())
     listing.entries.sort(key=lambda entry: entry.name)
     listing.signature.sort()
-    tops = {entry.name.split("/")[0] for entry in listing.entries if "/" in entry.name}
+    # empty files too: a train/ that holds nothing else is still a split, and test/ must not be trained on
+    names = (line.split("\t")[0] for line in listing.signature)
+    tops = {name.split("/")[0] for name in names if "/" in name}
     if tops.issuperset(SPLITS):
         inside = [entry for entry in listing.entries if entry.name.startswith(("train/", "test/"))]
         if len(inside) < len(listing.entries):
