@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,6 +14,8 @@ from toolkit.diffusion.schedule import Schedule
 
 SHARPEST = 30.0
 """A bin has at most so many times the mean density."""
+FAINT = 1e-3
+"""Examples of which, after fading, a bin must still know more to count as met."""
 
 
 class Adaptive(TimeLaw):
@@ -71,28 +74,28 @@ class Adaptive(TimeLaw):
         return {"total": self.total.tolist(), "count": self.count.tolist(), "steps": self.steps}
 
     def restore(self, state: Mapping[str, object]) -> None:
-        total, count, steps = state.get("total"), state.get("count"), state.get("steps")
-        if not (_numbers(total, self.bins) and _numbers(count, self.bins) and isinstance(steps, int)):
+        total, count = (_numbers(state.get(name), self.bins) for name in ("total", "count"))
+        steps = state.get("steps")
+        if total is None or count is None or not isinstance(steps, int):
             raise ValueError(f"what is kept of an adaptive time law does not fit one of {self.bins} bins")
-        self.total = torch.tensor(total, dtype=torch.float64)
-        self.count = torch.tensor(count, dtype=torch.float64).clamp(min=0)
+        self.total, self.count = total, count.clamp(min=0)
         self.steps = steps
 
     def shares(self) -> Tensor:
         """The probability of each bin: (bins,), sums to 1."""
-        if self.steps < self.warmup or int((self.count > 0).sum()) < 3:
+        if self.steps < self.warmup or int((self.count > FAINT).sum()) < 3:
             return self.initial
         means = self.means()
         rise = rises(means)
         if float(rise.sum()) <= 0:
             return self.initial
         share = rise / rise.sum()
-        share = share.clamp(max=SHARPEST / self.bins)
-        return (1 - self.mix) * share / share.sum() + self.mix * self.initial
+        share = (1 - self.mix) * share.clamp(max=SHARPEST / self.bins)
+        return share + (1 - share.sum()) * self.initial
 
     def means(self) -> Tensor:
         """The mean of `unknown` in each bin, made to rise: (bins,)."""
-        known = self.count > 1e-3
+        known = self.count > FAINT
         places = known.nonzero()[:, 0]
         values = isotonic(self.total[known] / self.count[known], self.count[known])
         # bins that were never met get what lies between their neighbours
@@ -146,9 +149,10 @@ def isotonic(values: Tensor, weights: Tensor) -> Tensor:
     return torch.cat([torch.full((size,), value, dtype=torch.float64) for value, _, size in pools])
 
 
-def _numbers(value: object, count: int) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and len(value) == count
-        and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
-    )
+def _numbers(value: object, count: int) -> Tensor | None:
+    """`value` as (count,) float64, or None where it is no sequence of so many finite numbers."""
+    if not isinstance(value, Sequence) or len(value) != count:
+        return None
+    if not all(isinstance(v, int | float) and abs(v) <= sys.float_info.max for v in value):
+        return None
+    return torch.tensor([float(v) for v in value], dtype=torch.float64)

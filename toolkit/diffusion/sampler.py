@@ -18,7 +18,7 @@ from torch import Tensor
 from toolkit.diffusion.schedule import Schedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(x_t (B, *), t ()) -> E[x | x_t] (B, *)."""
+"""(x_t (B, *), t () or, for likelihoods, (B,)) -> E[x | x_t] (B, *)."""
 
 Noise = Callable[[], Tensor]
 """A fresh standard normal tensor of the shape of x_t at each call."""

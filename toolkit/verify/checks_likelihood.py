@@ -1,16 +1,74 @@
-"""D2-D3: the exact weights of the variational bound."""
+"""D1-D3: log-density by the ODE, and the exact weights of the variational bound."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from toolkit.diffusion import VP, WEIGHTINGS, Cosine, LinearChain, RectifiedFlow, Schedule
+from toolkit.diffusion import VP, WEIGHTINGS, Cosine, LinearChain, LogNormal, RectifiedFlow, Schedule
+from toolkit.diffusion.bound import Continuous, Steps
+from toolkit.diffusion.flow_likelihood import Hutchinson, log_density
+from toolkit.diffusion.likelihood import Bins
 from toolkit.verify.check import Check, below, close
+from toolkit.verify.measure import order
 from toolkit.verify.oracle import DTYPE, GaussianDenoiser
+
+
+def flow() -> Iterator[Check]:
+    """log p by the probability-flow ODE is log N for Gaussian data, when its prior is the marginal; orders 2 and 4."""
+    std, low, high = 0.5, 0.05, 50.0
+    x = torch.tensor([[0.3, -0.2], [1.1, 0.0]], dtype=DTYPE)
+    v = std**2 + low**2
+    exact = -(x.square() / v + math.log(2 * math.pi * v)).sum(1) / 2
+    schedules: dict[str, Schedule] = {"cosine": Cosine(), "flow": RectifiedFlow()}
+    for name, schedule in schedules.items():
+        oracle = GaussianDenoiser(schedule, 0.0, std)
+        found = log_density(oracle, x, schedule, low, high, 100, prior_variance=std**2).nats
+        yield below(f"D1 ode, {name}: error of log p, nats", float((found - exact).abs().max()), 1e-6)
+    # between levels where the slopes are not flat: where they are, both methods look better than they are
+    counts, low, high = (8, 16, 32), 0.3, 1.0
+    v = std**2 + low**2
+    exact = -(x.square() / v + math.log(2 * math.pi * v)).sum(1) / 2
+    methods: dict[Literal["heun", "rk4"], int] = {"heun": 2, "rk4": 4}
+    for method, expected in methods.items():
+        errors = []
+        for n in counts:
+            found = log_density(oracle, x, schedule, low, high, n, method=method, prior_variance=std**2).nats
+            errors.append(float((found - exact).abs().max()))
+        yield close(f"D1 ode, {method}: order", order(errors, counts), expected, 0.2)
+    probes = Hutchinson(0, range(2), (2,), 4)
+    spread = log_density(oracle, x, schedule, low, high, 12, probes, prior_variance=std**2).error
+    yield below("D1 ode: error of +-1 probes, diagonal Jacobian", float(spread.max()), 1e-12)
+
+
+def prior_mismatch() -> Iterator[Check]:
+    """The prior N(0, sigma_max^2) costs (d (r - log(1 + r)) + |m|^2 / sigma_max^2) / 2, r = std^2 / sigma_max^2.
+
+    The mean over Gaussian data of a quadratic in x is exact in three Gauss-Hermite nodes.
+    """
+    mean, std, low, high = 0.6, 0.5, 0.05, 2.0
+    schedule = RectifiedFlow()
+    spread = math.sqrt(std**2 + low**2)
+    x = mean + spread * torch.tensor([[-math.sqrt(3.0)], [0.0], [math.sqrt(3.0)]], dtype=DTYPE)
+    share = torch.tensor([1.0, 4.0, 1.0], dtype=DTYPE) / 6
+    found = log_density(GaussianDenoiser(schedule, mean, std), x, schedule, low, high, 100).nats
+    exact = -((x[:, 0] - mean).square() / spread**2 + math.log(2 * math.pi * spread**2)) / 2
+    r = (std / high) ** 2
+    expected = -(r - math.log1p(r) + (mean / high) ** 2) / 2
+    yield close("D1 prior mismatch: mean log p over data, nats", float((share * (found - exact)).sum()), expected, 1e-7)
+
+
+def bins() -> Iterator[Check]:
+    """All bins of a discretised Gaussian have mass 1 together, also when it lies far outside them."""
+    pixels = Bins(256, -1.0, 1 / 127.5)
+    means = torch.tensor([-9.0, -1.0, 0.1234, 3.0], dtype=DTYPE)[:, None, None]
+    stds = torch.tensor([1e-4, 0.02, 1.0, 100.0], dtype=DTYPE)[:, None]
+    mass = torch.logsumexp(pixels.log_mass(torch.arange(256, dtype=DTYPE), means, stds), -1)
+    yield below("D2 bins: |log of the sum over 256 bins|", float(mass.abs().max()), 1e-11)
 
 
 def chain_terms() -> Iterator[Check]:
@@ -53,6 +111,23 @@ def information() -> Iterator[Check]:
         yield close(f"D3 {name}: bound in nats a number", total, exact, 1e-10)
 
 
+def levels() -> Iterator[Check]:
+    """What `bound` draws integrates to the same number, for any schedule and law; many steps come close from above."""
+    s, low, high, n = 0.5, 0.05, 20.0, 4000
+    exact = 0.5 * (math.log1p((s / low) ** 2) - math.log1p((s / high) ** 2))
+    u = (torch.arange(n, dtype=DTYPE) + 0.5) / n
+    schedules: dict[str, Schedule] = {"vp": VP(), "cosine": Cosine(), "flow": RectifiedFlow()}
+    for name, schedule in schedules.items():
+        for law in (None, LogNormal()):
+            t, weight = Continuous(schedule, low, high, law).draw(u)
+            total = float((weight * s**2 / (1 + s**2 * schedule.log_snr(t).exp())).mean())
+            yield close(f"D3 levels, {name}, {'log-normal' if law else 'uniform'}: nats a number", total, exact, 1e-5)
+        times = schedule.time(-2 * torch.linspace(math.log(high), math.log(low), n + 1, dtype=DTYPE))
+        t, weight = Steps(schedule, times).draw(u)
+        total = float((weight * s**2 / (1 + s**2 * schedule.log_snr(t).exp())).mean())
+        yield close(f"D3 levels, {name}, {n} steps: over the integral", total / exact, 1.001, 1e-3)
+
+
 def _panels(low: float, high: float, panels: int = 400) -> tuple[Tensor, Tensor]:
     """Nodes and weights of a three-point Gauss rule on panels equal in log(t): noise falls fast near t = 0."""
     edges = torch.linspace(math.log(low), math.log(high), panels + 1, dtype=DTYPE)
@@ -64,6 +139,10 @@ def _panels(low: float, high: float, panels: int = 400) -> tuple[Tensor, Tensor]
 
 
 CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
+    "D1 ode": flow,
+    "D1 prior mismatch": prior_mismatch,
+    "D2 bins": bins,
     "D2 chain": chain_terms,
     "D3 I-MMSE": information,
+    "D3 levels": levels,
 }
