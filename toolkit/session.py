@@ -30,6 +30,7 @@ from toolkit.training.batches import Batches
 from toolkit.training.checkpoint import CheckpointStore
 from toolkit.training.lock import RunLock
 from toolkit.training.metrics import Metrics
+from toolkit.training.precision import machine
 from toolkit.training.probe import Probe, probe
 from toolkit.training.signals import Signals
 from toolkit.training.storage import write_json_atomic, write_text_atomic
@@ -113,6 +114,8 @@ class Plan:
             store.preflight(CheckpointStore.size(self.state.groups()))
             write_text_atomic(self.out / "recipe.toml", recipes.dump(self.recipe))
             write_json_atomic(self.out / "facts.json", self.modality.facts.model_dump(mode="json"))
+            device = next(self.state.denoiser.net.parameters()).device
+            write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
             yield from self._train(store, signals)
 
     def _train(self, store: CheckpointStore, signals: Signals) -> Iterator[Event]:

@@ -83,8 +83,8 @@ for (const audio of document.querySelectorAll("audio")) {
   audio.addEventListener("ended", () => { if (audio === current) next(); show(audio, false); });
   audio.closest("figure").querySelector("img").addEventListener("click", () => { queue = []; start(audio); });
 }
+for (const element of document.querySelectorAll("[hidden]")) element.hidden = false;
 for (const button of buttons) {
-  button.hidden = false;
   button.addEventListener("click", () => {
     const group = button.closest(".group");
     if (group.contains(current)) current.pause();
@@ -154,7 +154,7 @@ def page(
 <h1>{html.escape(title)}</h1>
 <p>{count} sounds, {rate:,} samples a second, {channels}. Each picture is {longest / rate:.2f}&nbsp;s wide: the
 waveform above, and the mel spectrogram below, from 0 to {rate / 2000:g}&nbsp;kHz and from {-QUIETEST:g}&nbsp;dB below
-full scale (black) to full scale. Click a picture to hear it.</p>
+full scale (black) to full scale. <span hidden>Click a picture to hear it.</span></p>
 {body}
 <script>{_SCRIPT}</script>
 </body>

@@ -36,7 +36,7 @@ def test_help_and_lists_load_nothing_heavy(arguments: list[str], tmp_path: Path)
 def test_help_names_every_command(toolkit_command: Command) -> None:
     done = toolkit_command("-h")
     assert done.returncode == 0
-    for command in ("train", "sample", "recipes", "verify", "doctor"):
+    for command in ("train", "sample", "evaluate", "reproduce", "report", "data", "recipes", "verify", "doctor"):
         assert f" {command} " in done.stdout
     bare = toolkit_command()
     assert (bare.returncode, bare.stdout.strip(), bare.stderr) == (2, done.stdout.strip(), "")

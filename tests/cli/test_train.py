@@ -89,7 +89,7 @@ def events(folder: Path) -> list[session.Event]:
         session.Note("bf16"),
         *steps[:20],
         session.Saved(20, folder / "checkpoints" / "step-00000020"),
-        session.Preview(folder / "previews" / "step-00000020.png"),
+        session.Preview(folder / "previews" / "step-00000020.png", ["Enter GHOST.", "", "␛ a line"]),
         *steps[20:],
         session.Finished(folder, [folder / "final.png"]),
     ]
@@ -104,7 +104,8 @@ def test_a_run_in_a_file_is_a_few_plain_lines(capsys: pytest.CaptureFixture[str]
     shown = [int(line.split()[1].split("/")[0]) for line in lines if line.startswith("step ")]
     assert shown[0] == 1 and shown[-1] == 40 and 3 <= len(shown) <= 8
     assert "saved step 20: runs/x/checkpoints/step-00000020" in lines
-    assert "preview: runs/x/previews/step-00000020.png" in lines
+    shown = lines.index("preview: runs/x/previews/step-00000020.png")
+    assert lines[shown - 3 : shown] == ["Enter GHOST.", "", "␛ a line"]
     assert lines[-2:] == ["picture: runs/x/final.png", "next: toolkit sample runs/x -n 64"]
     assert "\x1b" not in "".join(lines)
 

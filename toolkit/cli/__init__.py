@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import toolkit
-from toolkit.cli import data, doctor, recipes, sample, train, verify
+from toolkit.cli import data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
 from toolkit.cli.console import one_line
 from toolkit.errors import Interrupted, ToolkitError
 
@@ -27,8 +27,12 @@ app = typer.Typer(
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(context_settings=FURTHER)(train.train)
 app.command(context_settings=FURTHER)(sample.sample)
+app.command(context_settings=FURTHER)(evaluate.evaluate)
+app.command(context_settings=FURTHER)(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
+app.command()(report.report)
+app.command()(results.results)
 app.command()(verify.verify)
 app.command()(doctor.doctor)
 

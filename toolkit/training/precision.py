@@ -42,6 +42,12 @@ def fast_bf16(device: torch.device | str) -> bool:
     return _has("amx_tile") or _has("avx512_bf16")
 
 
+def machine(device: torch.device, dtype: torch.dtype | None) -> dict[str, str | int | bool]:
+    """What a run is trained with, for its report: `features`, and what is used of them."""
+    used = {"device": str(device), "precision": "float32" if dtype is None else str(dtype).removeprefix("torch.")}
+    return {**features(), "python": platform.python_version(), **used}
+
+
 def features() -> dict[str, str | int | bool]:
     """What `toolkit doctor` prints about this machine; values are text, counts or yes and no."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,109 @@
+"""README.md of a run: a model card with the front matter that model hubs read, from the same facts as the page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+from toolkit import recipe as recipes
+from toolkit.errors import UsageError
+from toolkit.evaluation.figures import Figure
+from toolkit.expected import Band
+from toolkit.report.facts import RunFacts
+from toolkit.report.figures import Judged
+from toolkit.report.tags import clean
+from toolkit.report.words import commands, exactness, summary, unfinished
+
+LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+_MARK = re.compile(r"\n<!-- toolkit report ([0-9a-f]{64}) -->\n$")
+
+
+def card(facts: RunFacts, license: str = "unknown") -> str:
+    """Front matter and text. `license`: an identifier such as mit or cc-by-4.0. Raises UsageError for other text."""
+    if not LICENSE.fullmatch(license):
+        raise UsageError(f"--license takes an identifier such as mit, apache-2.0 or cc-by-4.0, not '{license}'")
+    own = next((one for one in facts.judged if not one.name), None)
+    told = own.told if own is not None else []
+    parts = [front(facts, license.lower(), told), f"# {md(facts.title)}", md(summary(facts))]
+    if said := unfinished(facts):
+        parts.append(f"**{md(said)}**")
+    if facts.recipe.description:
+        parts.append(md(facts.recipe.description))
+    names = {name for name, _ in facts.files}
+    pictures = [("Samples", "previews/final.png"), ("From noise to sample", "previews/noise-to-sample.png")]
+    parts += [f"![{said}]({name})" for said, name in pictures if name in names]
+    if own is not None and told:
+        parts += ["## Measured", _table(own, facts.recipe.expected.figures), *(f"- {md(note)}" for note in own.notes)]
+    if facts.data.labels:
+        parts += [
+            "## Labels",
+            md(", ".join(facts.data.labels[:100])) + (" ..." if len(facts.data.labels) > 100 else ""),
+        ]
+    parts += [
+        "## Use",
+        _fence("\n".join(f"# {what}\n{line}" for what, line in commands(facts)), "bash"),
+        exactness(facts),
+    ]
+    parts += ["## Recipe", _fence(recipes.dump(facts.recipe).strip(), "toml")]
+    trained = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.machine.items())
+    if trained:
+        parts += ["## Trained on", md(trained)]
+    text = clean("\n\n".join(parts)) + "\n"
+    return f"{text}\n<!-- toolkit report {_digest(text)} -->\n"
+
+
+def ours(text: str) -> bool:
+    """Whether a README.md is a card as this module wrote it, and nobody has changed it since."""
+    mark = _MARK.search(text)
+    return mark is not None and mark[1] == _digest(text[: mark.start()])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def front(facts: RunFacts, license: str, told: list[Figure]) -> str:
+    """The YAML between the two lines of dashes. All text is in double quotes, where YAML reads JSON's escapes."""
+    diffusion = facts.recipe.diffusion
+    schedule = diffusion.schedule if isinstance(diffusion.schedule, str) else diffusion.schedule["name"]
+    tags = dict.fromkeys([facts.kind, "diffusion", "diffusion-toolkit", schedule, f"{diffusion.prediction}-prediction"])
+    lines = ["---", f"license: {_quoted(license)}", 'library_name: "diffusion-toolkit"', "tags:"]
+    lines += [f"- {_quoted(word)}" for word in tags]
+    names = list(dict.fromkeys(figure.what for figure in told)) or ["loss"]
+    lines += ["metrics:", *(f"- {_quoted(name)}" for name in names)]
+    if told:
+        data = facts.source or facts.kind
+        lines += ["model-index:", f"- name: {_quoted(facts.title)}", "  results:", "  - task:"]
+        lines += [f"      type: {_quoted(f'{facts.kind}-generation')}", "    dataset:"]
+        lines += [f"      name: {_quoted(data)}", f"      type: {_quoted(data)}", "    metrics:"]
+        for figure in told:
+            lines += [f"    - type: {_quoted(figure.what)}", f"      name: {_quoted(figure.name)}"]
+            lines += [f"      value: {json.dumps(figure.value)}"]
+    return "\n".join([*lines, "---"])
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(clean(text), ensure_ascii=False)
+
+
+def _table(one: Judged, expected: Mapping[str, Band]) -> str:
+    headings, cells = one.cells(expected)
+    rows = [[md(cell) for cell in row] for row in (headings, *cells)]
+    rows.insert(1, ["---"] * len(headings))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def md(text: str) -> str:
+    """`text` as Markdown that says the same: nothing in it is markup or HTML, and it stays on one line."""
+    plain = " ".join(clean(text).split())
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", plain)
+
+
+def _fence(text: str, language: str) -> str:
+    """A block of code, in more backticks than any row of them in it."""
+    longest = max((len(row) for row in re.findall(r"`+", text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return f"{ticks}{language}\n{text}\n{ticks}"

@@ -1,0 +1,111 @@
+"""All that a report says, gathered once from the run folder; the page and the card both speak from it."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from toolkit import imports
+from toolkit.generator import read_run
+from toolkit.modality import BUILT_IN, Facts
+from toolkit.recipe import Recipe
+from toolkit.report import reading
+from toolkit.report.figures import Judged, judged
+from toolkit.training.precision import features
+
+PAGE, CARD = "report.html", "README.md"
+PACKAGES = ("diffusion-toolkit", "torchvision", "torchaudio", "numpy", "safetensors")
+
+Status = Literal["finished", "training", "stopped"]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One run, as its folder shows it now."""
+
+    run: Path
+    """As the user wrote it: commands repeat it."""
+    recipe: Recipe
+    """Resolved."""
+    data: Facts
+    status: Status
+    lines: tuple[reading.Line, ...]
+    step: int
+    """The last one that metrics or a checkpoint know of."""
+    steps: int
+    """That it was to take; 0 when not known."""
+    seconds: float | None
+    """In optimiser steps."""
+    parameters: int | None
+    machine: Mapping[str, str]
+    """Where it was trained, as far as the run says."""
+    here: Mapping[str, str]
+    """Where the report was made."""
+    judged: tuple[Judged, ...]
+    files: tuple[tuple[str, int], ...]
+    """(name, bytes)"""
+    made: str
+    """The report, local time."""
+
+    @property
+    def title(self) -> str:
+        """The run folder's name, or the recipe's where it has none."""
+        return self.run.name or self.recipe.name
+
+    @property
+    def kind(self) -> str:
+        """The modality, without the folder its file is in."""
+        return self.recipe.modality if self.recipe.modality in BUILT_IN else Path(self.recipe.modality).stem
+
+    @property
+    def source(self) -> str:
+        """What it was trained on, without the folder that is in; "" when the recipe names nothing."""
+        said = self.recipe.data.get("source", "")
+        return Path(said).name if isinstance(said, str) else ""
+
+
+def gather(run: Path) -> RunFacts:
+    """Read a run folder. Raises UsageError when it is none, ToolkitError when its recipe or facts are damaged."""
+    run = Path(run).expanduser()
+    recipe, data = read_run(run)
+    lines = reading.metrics(run)
+    saved = reading.newest_checkpoint(run)
+    step = max(lines[-1].step if lines else 0, saved[1].step if saved else 0)
+    steps = recipe.train.steps or 0
+    whole = step >= steps > 0 and (run / "previews" / "final.png").is_file()
+    said = reading.json_of(run, run / "machine.json")
+    machine = {str(key): _plain(value) for key, value in said.items()} if isinstance(said, dict) else {}
+    if saved is not None:
+        machine = {"torch": saved[1].torch, "threads": str(saved[1].threads), **machine}
+    return RunFacts(
+        run, recipe, data,
+        "finished" if whole else "training" if reading.in_use(run) else "stopped",
+        tuple(lines), step, steps, reading.training_seconds(lines),
+        reading.parameter_count(saved[0], recipe.train.ema[-1]) if saved else None,
+        machine, _here(), tuple(judged(run)),
+        tuple(reading.files(run, (PAGE, CARD, "lock"))),
+        f"{datetime.now():%Y-%m-%d %H:%M}",
+    )  # fmt: skip
+
+
+def _here() -> dict[str, str]:
+    said = features()
+    absent = () if said["gpu"] else ("cuda", "gpu", "gpu_fast_bf16")
+    found = {key: _plain(value) for key, value in said.items() if key not in absent and value != ""}
+    packages = {name: version for name, version in imports.versions(PACKAGES).items() if version}
+    return {**found, "system": platform.system(), "python": platform.python_version(), **packages}
+
+
+def _plain(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def passes(facts: RunFacts) -> float | None:
+    """How often training has seen the whole data."""
+    found = facts.step * facts.recipe.train.batch / facts.data.count if facts.data.count else None
+    return found if found is not None and math.isfinite(found) else None

@@ -1,0 +1,141 @@
+"""The report as one HTML page: no script, no request, and a policy that forbids both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from toolkit import recipe as recipes
+from toolkit.report import pieces
+from toolkit.report.facts import RunFacts, passes
+from toolkit.report.media import Album
+from toolkit.report.style import STYLE
+from toolkit.report.tags import Markup, join, table, tag
+from toolkit.report.words import commands, duration, exactness, size, summary, unfinished
+
+POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
+
+Piece = Callable[[RunFacts, Album], "Markup | None"]
+
+
+def page(facts: RunFacts) -> str:
+    """The whole document. What the run does not have is left out."""
+    album = Album(facts.run)
+    # what matters most takes its pictures first, should there not be room for all
+    made = {
+        "Samples": pieces.samples(facts, album),
+        "From noise to sample": pieces.film(facts, album),
+        "Measured": pieces.measured(facts, album),
+        "Training": pieces.training(facts),
+        "How it came to be": pieces.history(facts, album),
+        "Recipe": recipe(facts),
+        "Do it again": again(facts),
+        "Machine": machine(facts),
+        "Files": files(facts),
+    }
+    sections = {title: body for title, body in made.items() if body}
+    anchors = [(title, title.lower().replace(" ", "-")) for title in sections]
+    links = [tag("li", tag("a", title, href=f"#{anchor}")) for title, anchor in anchors]
+    body = [
+        tag(
+            "section",
+            tag("h2", title, id=f"{anchor}-title"),
+            sections[title],
+            id=anchor,
+            aria_labelledby=f"{anchor}-title",
+        )
+        for title, anchor in anchors
+    ]
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="diffusion-toolkit">
+{tag("title", facts.title, ": a diffusion model")}
+<style>{STYLE}</style>
+</head>
+<body>
+{header(facts, join(links))}
+{tag("main", *body)}
+{footer(facts, album)}
+</body>
+</html>
+"""
+
+
+def header(facts: RunFacts, links: Markup) -> Markup:
+    """Title, summary, and the four numbers to take away."""
+    of = f" of {facts.steps:,}" if facts.steps and facts.step < facts.steps else ""
+    often = passes(facts)
+    tiles = [
+        ("parameters", f"{facts.parameters:,}" if facts.parameters else ""),
+        ("steps", f"{facts.step:,}{of}"),
+        ("passes over the data", f"{often:,.3g}" if often is not None else ""),
+        ("training time", duration(facts.seconds) if facts.seconds is not None else ""),
+    ]
+    warning = unfinished(facts)
+    return tag(
+        "header",
+        tag("h1", facts.title),
+        tag("p", f"{facts.kind} · recipe {facts.recipe.name}", class_="kind"),
+        tag("p", warning.replace("`", ""), class_="warn", role="status") if warning else None,
+        tag("p", summary(facts), class_="lead"),
+        tag("p", facts.recipe.description, class_="soft") if facts.recipe.description else None,
+        tag("dl", *(tag("div", tag("dt", what), tag("dd", much)) for what, much in tiles if much), class_="tiles"),
+        tag("nav", tag("ul", links), aria_label="Sections"),
+    )
+
+
+def recipe(facts: RunFacts) -> Markup:
+    """The resolved recipe, folded, with the choices that matter most in front."""
+    diffusion, sample = facts.recipe.diffusion, facts.recipe.sample
+    chosen = [
+        ("schedule", diffusion.schedule), ("the network predicts", diffusion.prediction),
+        ("sampler", f"{_named(sample.sampler)}, {sample.steps} steps on grid {_named(sample.grid)}"),
+        ("guidance", f"{sample.guidance:g}" + (" (off)" if sample.guidance == 1 else "")),
+    ]  # fmt: skip
+    rows = [(what, _named(value)) for what, value in chosen]
+    toml = tag("details", tag("summary", "recipe.toml, all of it"), tag("pre", recipes.dump(facts.recipe)))
+    return join([table(rows), toml])
+
+
+def _named(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    options = ", ".join(f"{key} = {option}" for key, option in value.items() if key != "name")
+    return f"{value.get('name')} ({options})" if options else str(value.get("name"))
+
+
+def again(facts: RunFacts) -> Markup:
+    """Commands."""
+    lines = "\n\n".join(f"# {what}\n{command}" for what, command in commands(facts))
+    return join([tag("pre", lines), tag("p", exactness(facts), class_="soft")])
+
+
+def machine(facts: RunFacts) -> Markup:
+    """Where it was trained, as far as the run says, beside where the report was made."""
+    keys = list(dict.fromkeys([*facts.machine, *facts.here]))
+    precision = f"train.precision = {facts.recipe.train.precision}"
+    said = "The processor of the training is not stored in this run. " if "processor" not in facts.machine else ""
+    note = tag("p", said, f"Precision asked for: {precision}, in layout {facts.recipe.train.layout}.", class_="soft")
+    rows = [(key.replace("_", " "), facts.machine.get(key, ""), facts.here.get(key, "")) for key in keys]
+    return join([note, table(rows, ("", "while training", f"report, {facts.made}"))])
+
+
+def files(facts: RunFacts) -> Markup | None:
+    """Names and sizes."""
+    if not facts.files:
+        return None
+    rows = [(name, size(count)) for name, count in facts.files]
+    whole = sum(count for _, count in facts.files)
+    head = tag("summary", f"{len(rows):,} entries, {size(whole)}")
+    return tag("details", head, tag("div", table(rows, ("file", "size")), class_="files"))
+
+
+def footer(facts: RunFacts, album: Album) -> Markup:
+    """When it was made, and what there was no room for."""
+    left = f" Left out to keep the page small: {', '.join(album.omitted)}." if album.omitted else ""
+    return tag("footer", tag("p", f"Made by `toolkit report` on {facts.made}.".replace("`", ""), left))
