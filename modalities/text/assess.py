@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
 from toolkit.errors import DataError
 from toolkit.evaluation.figures import Assessment, Figure
-from toolkit.evaluation.interval import bootstrap
 from toolkit.modality import Examples
 
 ORDER = 5
@@ -127,11 +127,10 @@ def _judges(
 def _bits(
     what: str, made: list[float], texts: Sequence[str], floor: list[float], control: Sequence[str], judged: str
 ) -> Figure:
-    top, bottom = torch.tensor(made, dtype=torch.float64), torch.tensor([len(t) for t in texts], dtype=torch.float64)
-    low, high = bootstrap(torch.arange(len(top)), lambda drawn: top[drawn].sum(-1) / bottom[drawn].sum(-1).clamp(min=1))
     reference = sum(floor) / max(1, sum(len(t) for t in control))
-    value = float(top.sum() / bottom.sum().clamp(min=1))
-    return Figure(what, value, low, high, len(made), reference, better="floor", judge=judged, unit="bits/character")
+    row = measure.averaged(what, np.array(made), np.array([len(t) for t in texts]), reference)
+    low, high = (None if math.isnan(v) else v for v in (row.low, row.high))
+    return Figure(what, row.value, low, high, len(made), reference, better="floor", judge=judged, unit="bits/character")
 
 
 def _figure(row: measure.Row, n: int) -> Figure:

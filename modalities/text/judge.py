@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load as parse
@@ -23,6 +24,7 @@ from toolkit import paths
 from toolkit.diffusion.randomness import generator
 from toolkit.errors import DataError
 from toolkit.nn.transformer import Stack, heads_of
+from toolkit.training.loop import Config, start
 from toolkit.training.precision import autocast, resolve
 from toolkit.training.storage import write_bytes_atomic
 
@@ -34,7 +36,7 @@ _AT_ONCE = 1 << 14
 
 @dataclass(frozen=True)
 class Course:
-    """A training: AdamW on random crops, with warm-up and a cosine to 0 over `steps`, or over `minutes` if given."""
+    """A training on random crops, with warm-up and a cosine to 0 over `steps`, or over `minutes` if given."""
 
     steps: int = 1200
     minutes: float | None = None
@@ -45,6 +47,8 @@ class Course:
     warmup: float = 0.05
     """Share of the training."""
     weight_decay: float = 0.1
+    optimizer: str = "adamw"
+    """Or "muon", as in a recipe."""
     seed: int = 0
 
 
@@ -79,20 +83,17 @@ def next_nats(net: TokenNet, ids: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float().transpose(1, 2), ids, reduction="none")
 
 
-def train(
-    net: TokenNet, ids: Tensor, loss: Callable[[Tensor, torch.Generator], Tensor], course: Course, threads: int = 0
-) -> int:
+def train(net: TokenNet, ids: Tensor, loss: Callable[[Tensor, torch.Generator], Tensor], course: Course) -> int:
     """Train `net` in place on crops of ids (N,), and return the steps that were taken.
 
-    `loss`: a batch of crops (B, length) and a generator for what else is random, to a scalar. `threads`: of torch, as
-    they are by default. Raises DataError when there are not more than `length` tokens.
+    `loss`: a batch of crops (B, length) and a generator for what else is random, to a scalar. Raises DataError when
+    there are not more than `length` tokens.
     """
     if len(ids) <= course.length:
         raise DataError(f"{len(ids)} training tokens are too few for crops of {course.length}")
-    if threads:
-        torch.set_num_threads(threads)
     dtype = resolve("auto", ids.device)
-    optimizer = torch.optim.AdamW(net.parameters(), betas=(0.9, 0.99), weight_decay=course.weight_decay, fused=True)
+    config = Config(1, weight_decay=course.weight_decay, optimizer=course.optimizer, ema=(), dtype=dtype)
+    optimizer = start(SimpleNamespace(net=net), config).optimizer  # type: ignore[arg-type]  # it only asks for the net
     began, step, done = time.perf_counter(), 0, 0.0
     place = torch.arange(course.length)
     net.train()

@@ -45,7 +45,7 @@ def shifted(h: Tensor, causal: bool) -> Tensor:
     n = h.shape[-1] // 4
     before = functional.pad(h[:, :-1, :n], (0, 0, 1, 0))
     if causal:
-        other = functional.pad(h[:, :-2, n : 2 * n], (0, 0, 2, 0))
+        other = functional.pad(h[..., n : 2 * n], (0, 0, 2, 0))[:, :-2]
     else:
         other = functional.pad(h[:, 1:, n : 2 * n], (0, 0, 0, 1))
     return torch.cat([before, other, h[:, :, 2 * n :]], dim=-1)

@@ -73,7 +73,7 @@ def test_padding_costs_nothing_and_changes_nothing() -> None:
 def test_it_learns_a_sequence_by_heart_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path))
     text = ids(40, seed=3).repeat(8)
-    course = Course(steps=120, batch=8, length=32, lr=5e-3)
+    course = Course(steps=100, batch=8, length=32, lr=5e-3)
     said: list[str] = []
     first = obtain(text, text[:80], 8, said.append, course)
     again = obtain(text, text[:80], 8, said.append, course)
