@@ -48,6 +48,7 @@ def test_the_documented_defaults(small: Recipe) -> None:
         "steps": None,
         "batch": 128,
         "accumulate": 1,
+        "optimizer": "adamw",
         "lr": 1e-3,
         "warmup": 200,
         "decay": "cosine",
@@ -68,6 +69,7 @@ def test_the_documented_defaults(small: Recipe) -> None:
 SHIPPED = {
     "image": {"digits", "mnist", "mnist-ddpm", "mnist-ddpm-cosine", "cifar10", "folder"},
     "audio": {"drums", "fsdd", "vocoder", "folder"},
+    "text": {"shakespeare", "tinyshakespeare", "names", "e2e", "abc", "folder"},
 }
 
 
@@ -89,16 +91,16 @@ def test_every_shipped_recipe_is_complete(full: str) -> None:
 
 @pytest.mark.parametrize("name", recipe.list_recipes())
 def test_every_shipped_recipe_fits_the_core_and_its_modality(name: str) -> None:
-    from toolkit import diffusion
+    from toolkit import assemble, diffusion
     from toolkit.modality import find
 
     found = recipe.load(name)
     recipe.validate_for(found, find(found.modality))
     recipe.build(diffusion.SCHEDULES, found.diffusion.schedule, "schedule")
-    recipe.build(diffusion.TIME_LAWS, found.diffusion.time, "time law")
+    law = recipe.build(diffusion.TIME_LAWS, found.diffusion.time, "time law")
     recipe.build(diffusion.WEIGHTINGS, found.diffusion.weighting, "weighting")
     recipe.build(diffusion.SAMPLERS, found.sample.sampler, "sampler")
-    recipe.build(diffusion.GRIDS, found.sample.grid, "grid")
+    assemble.grid(found.sample.grid, law)
 
 
 def test_the_two_ddpm_recipes_differ_in_the_betas_alone() -> None:

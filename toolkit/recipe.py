@@ -10,15 +10,16 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, PlainValidator, Strict, model_validator
+from pydantic import Field, PlainValidator, Strict, model_validator
 
 from toolkit import paths
 from toolkit.errors import UsageError, unknown
+from toolkit.expected import Expected, Section, Smoke, leaves
 from toolkit.modality import Options
 from toolkit.options import build as build
 from toolkit.options import checked, keys
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from toolkit.modality import Modality
 
 MAX_BYTES = 1_000_000
+MEASURED = ("expected", "smoke")
+"""Sections that touch no run."""
 MAX_WIDTH = 0.28
 """A power-function average is at most this wide: sqrt(1/12) when it weighs all of training alike."""
 
@@ -48,12 +51,6 @@ Named = Annotated[str | dict[str, Any], PlainValidator(_named)]
 """A name from one of the core's tables, or a table with that name and options for it."""
 Pair = Annotated[tuple[float, float], Strict(False)]
 """Two numbers; a list in TOML."""
-
-
-class Section(Options):
-    """What TOML wrote is what is meant: no text or true where a number belongs, no nan."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Diffusion(Section):
@@ -142,8 +139,10 @@ class Recipe(Section):
     diffusion: Diffusion = Diffusion()
     train: Train = Train()
     sample: Sample = Sample()
-    expected: dict[str, Any] = {}
-    """Figures that were measured, for the reader."""
+    expected: Expected = Expected()
+    """Figures that were measured: what `toolkit reproduce` compares with."""
+    smoke: Smoke = Smoke()
+    """The same in about a minute."""
 
     @model_validator(mode="after")
     def _ema_exists(self) -> Recipe:
@@ -244,8 +243,11 @@ def dump(recipe: Recipe) -> str:
 
 
 def difference(a: Recipe, b: Recipe) -> list[str]:
-    """The dotted keys in which two recipes differ, sorted."""
-    left, right = dict(_leaves(_tree(a))), dict(_leaves(_tree(b)))
+    """The dotted keys in which two recipes differ, sorted; what was measured by one of them makes it no other."""
+    left, right = (
+        {key: list(value) if isinstance(value, tuple) else value for key, value in leaves(_trained(recipe))}
+        for recipe in (a, b)
+    )
     return sorted(k for k in left.keys() | right.keys() if k not in left or k not in right or left[k] != right[k])
 
 
@@ -257,15 +259,13 @@ def validate_for(recipe: Recipe, modality: type[Modality]) -> tuple[Options, Opt
 
 
 def _tree(recipe: Recipe) -> dict[str, Any]:
-    return copy.deepcopy(recipe.model_dump(exclude_none=True))
+    tree = copy.deepcopy(recipe.model_dump(exclude_none=True))
+    empty = [name for name in MEASURED if not tree[name]["figures"]]
+    return {name: value for name, value in tree.items() if name not in empty}
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, list(value) if isinstance(value, tuple) else value
+def _trained(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in _tree(recipe).items() if name not in MEASURED}
 
 
 def typed(text: str) -> Any:

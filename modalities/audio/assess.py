@@ -61,8 +61,8 @@ class Originals:
         """Distance in dB between mel spectrograms, at the best shift in time, and the number of the training clip."""
         mine = None if own is None else torch.searchsorted(self.numbers, own)
         lines = torch.cat([outline(part, self.rate) for part in raw.split(_AT_ONCE)])
-        far, which = copies.nearest_aligned(lines, self.outlines, self.shift, 1, mine)
-        return far[:, 0], self.numbers[which[:, 0]]
+        far, which = copies.nearest_aligned_of_many(lines, self.outlines, self.shift, mine)
+        return far, self.numbers[which]
 
 
 def varied(raw: Tensor, draw: torch.Generator) -> Tensor:

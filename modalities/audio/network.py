@@ -1,4 +1,4 @@
-"""Networks for sounds: presets of the strided UNet, and DiffWave."""
+"""Networks for sounds: presets of the UNet over time and frequency, and DiffWave."""
 
 from __future__ import annotations
 
@@ -15,21 +15,18 @@ NUMBERS = ("seconds",)
 
 @dataclass(frozen=True)
 class Preset:
-    """Multiples of `width` for each level, and where the strides are."""
+    """Multiples of `width` for each level, strides between them in time and frequency, residual blocks of each."""
 
     width: int
     levels: tuple[int, ...]
     strides: tuple[int, ...]
     blocks: tuple[int, ...]
-    stem: int
-    tail: int
 
 
-# parameters are for mono with 10 labels; multiply-adds for one second at 8 kHz
 PRESETS = {
-    "tiny": Preset(width=16, levels=(1, 4, 6), strides=(4, 4), blocks=(1, 1, 1), stem=8, tail=8),
-    "small": Preset(width=32, levels=(1, 4, 6), strides=(4, 4), blocks=(1, 2, 1), stem=8, tail=8),
-    "base": Preset(width=64, levels=(1, 4, 6), strides=(4, 4), blocks=(2, 3, 2), stem=8, tail=16),
+    "tiny": Preset(width=32, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
+    "small": Preset(width=64, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
+    "base": Preset(width=96, levels=(1, 2, 3), strides=(2, 2), blocks=(2, 2, 2)),
 }
 
 
@@ -45,11 +42,9 @@ def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None) 
         [width * level for level in preset.levels],
         preset.strides,
         preset.blocks,
-        preset.stem,
-        preset.tail,
         labels=labels,
         mels=bands,
-        hop=hop,
+        mel_hop=hop,
         dropout=model.dropout,
         numbers=NUMBERS,
     )

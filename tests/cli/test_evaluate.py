@@ -19,7 +19,7 @@ from tests.conftest import ROOT, run_python
 from toolkit.cli import main
 from toolkit.cli.evaluate import split
 from toolkit.errors import UsageError
-from toolkit.evaluation.evaluate import assessor
+from toolkit.evaluation.evaluate import can_judge
 from toolkit.evaluation.figures import Table
 from toolkit.modality import find
 
@@ -109,9 +109,10 @@ def test_a_run(place: Path) -> None:
 
 
 def test_two_runs_as_json(place: Path, evaluate: Evaluate) -> None:
-    done = evaluate(place, "runs/real", "runs/real", "-n", "16", "--steps", "1", "--json")
+    done = evaluate(place, "runs/real", "runs/real", "-n", "16", "--steps", "1", "--json", "--likelihood")
     assert done.returncode == 0, done.stderr
     tables = json.loads(done.stdout)["tables"]
+    assert any(figure["unit"] == "bits/dim" and figure["value"] > 1 for figure in tables[0]["figures"])
     assert len(tables) == 2 and tables[0]["figures"] == tables[1]["figures"]
     written = place / "runs" / "real" / "evaluation" / "n-16_steps-1_seed-0" / "metrics.json"
     assert json.loads(written.read_text("utf-8"))["figures"] == tables[0]["figures"]
@@ -183,9 +184,8 @@ def test_runs_and_options_of_a_modality() -> None:
 
 
 def test_a_modality_that_cannot() -> None:
-    points = find(POINTS)
     with pytest.raises(UsageError, match="'points' cannot be evaluated: it has no method assess"):
-        assessor(points(points.Data(), points.Model()))
+        can_judge(find(POINTS))
 
 
 def clicks(folder: Path, n: int, rate: int, seed: int) -> Path:

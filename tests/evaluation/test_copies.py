@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from toolkit.evaluation.copies import aligned, correlation, nearest, nearest_aligned
+from toolkit.evaluation.copies import (
+    aligned,
+    correlation,
+    nearest,
+    nearest_aligned,
+    nearest_aligned_of_many,
+    nearest_of_many,
+)
 
 
 def test_nearest_by_hand() -> None:
@@ -100,3 +107,30 @@ def test_correlation_does_not_wrap_around() -> None:
     assert float(correlation(noisy, noisy + other)) == pytest.approx(math.sqrt(0.5), abs=0.03)
     with pytest.raises(ValueError, match="one length"):
         correlation(noisy, noisy[:, :5])
+
+
+def test_the_nearest_of_many_is_the_nearest() -> None:
+    draw = torch.Generator().manual_seed(7)
+    b = torch.randn(300, 12, generator=draw)
+    a = torch.cat([torch.randn(40, 12, generator=draw), b[:20] + 0.01 * torch.randn(20, 12, generator=draw)])
+    for x, own in ((a, None), (b[:50], torch.arange(50))):
+        far, which = nearest(x, b, own)
+        quick, same = nearest_of_many(x, b, own)
+        assert torch.equal(which, same)
+        torch.testing.assert_close(quick, far, rtol=1e-6, atol=1e-6)
+
+
+def test_the_nearest_aligned_of_many_is_the_nearest() -> None:
+    draw = torch.Generator().manual_seed(8)
+    smooth = torch.nn.functional.avg_pool2d(torch.randn(80, 1, 16, 46, generator=draw), 5, 1, 2)[:, 0]
+    b = (10 * smooth).clamp(min=0)
+    a = torch.cat([torch.roll(b[:12], 3, 2), b[40:52] + 0.01])
+    a[:12, :, :3] = 0
+    far, which = nearest_aligned(a, b, 5)
+    quick, same = nearest_aligned_of_many(a, b, 5)
+    assert torch.equal(same, which[:, 0]) and same.tolist() == [*range(12), *range(40, 52)]
+    torch.testing.assert_close(quick, far[:, 0])
+    far, which = nearest_aligned(b[:20], b, 5, own=torch.arange(20))
+    quick, same = nearest_aligned_of_many(b[:20], b, 5, own=torch.arange(20), candidates=40)
+    assert torch.equal(same, which[:, 0]) and not (same == torch.arange(20)).any()
+    torch.testing.assert_close(quick, far[:, 0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from toolkit.evaluation.frechet import frechet, moments
+from toolkit.evaluation.frechet import frechet, frechet_infinity, moments
 
 
 def with_moments(mean: torch.Tensor, covariance: torch.Tensor, n: int = 200) -> torch.Tensor:
@@ -58,3 +58,31 @@ def test_moments_are_unbiased_and_wrong_input_is_refused() -> None:
         frechet(torch.zeros(5, 2), torch.zeros(5, 3))
     with pytest.raises(ValueError, match="two sets"):
         frechet(torch.zeros(1, 2), torch.zeros(5, 2))
+
+
+def test_infinitely_many() -> None:
+    draw = torch.Generator().manual_seed(4)
+    d, n = 8, 300
+    x, y = torch.randn(n, d, generator=draw).double(), torch.randn(n, d, generator=draw).double()
+    z = 0.5 + torch.randn(n, d, generator=draw).double()
+    # |0.5|^2 in 8 dimensions is 2; at n = 300 the estimate is too high by about 0.25
+    assert frechet(z, y) - 2 > 0.15 and frechet(x, y) > 0.15
+    assert frechet_infinity(z, y) == pytest.approx(2, abs=0.35)
+    assert abs(frechet_infinity(x, y)) < frechet(x, y) / 2
+    assert frechet_infinity(x, y) == frechet_infinity(x, y)
+
+
+def test_infinitely_many_is_unbiased_and_needs_enough() -> None:
+    draw = torch.Generator().manual_seed(5)
+    found = torch.tensor(
+        [
+            frechet_infinity(torch.randn(60, 3, generator=draw), torch.randn(90, 3, generator=draw), draws=2)
+            for _ in range(60)
+        ]
+    )
+    plain = torch.tensor(
+        [frechet(torch.randn(60, 3, generator=draw), torch.randn(90, 3, generator=draw)) for _ in range(60)]
+    )
+    assert abs(float(found.mean())) < float(plain.mean()) / 4
+    with pytest.raises(ValueError, match="3 times as many"):
+        frechet_infinity(torch.zeros(11, 3), torch.zeros(90, 3))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from toolkit.evaluation.kernel import SCALE, kernel_distance, median_distance
+from toolkit.evaluation.kernel import SCALE, kernel_distance, kid, median_distance
 
 
 def test_by_hand() -> None:
@@ -70,3 +70,23 @@ def test_wrong_input_is_refused() -> None:
         kernel_distance(torch.zeros(1, 2), torch.zeros(3, 2))
     with pytest.raises(ValueError, match="positive bandwidth"):
         kernel_distance(torch.rand(3, 2), torch.zeros(3, 2))
+
+
+def test_kid_by_hand_and_unbiased() -> None:
+    x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]])
+    # (a b + 1)^3: 0 1 -> 1; 2 3 -> 343; across 0 2 -> 1, 0 3 -> 1, 1 2 -> 27, 1 3 -> 64
+    assert kid(x, y) == pytest.approx(1 + 343 - 2 * (1 + 1 + 27 + 64) / 4, rel=1e-12)
+    # E (a b / d + 1)^3 of normal a, b with means m, n: moments of s = a b / d; here d = 1, unit variances
+    draw = torch.Generator().manual_seed(0)
+
+    def mean(m: float, n: float) -> float:  # E s = m n, E s^2 = (m^2 + 1)(n^2 + 1), E s^3 = (m^3 + 3 m)(n^3 + 3 n)
+        return (m**3 + 3 * m) * (n**3 + 3 * n) + 3 * (m * m + 1) * (n * n + 1) + 3 * m * n + 1
+
+    wanted = mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)
+    found = torch.tensor(
+        [kid(torch.randn(5, 1, generator=draw), torch.randn(9, 1, generator=draw) + 1) for _ in range(3000)]
+    ).double()
+    error = float(found.std()) / math.sqrt(3000)
+    assert float(found.mean()) == pytest.approx(wanted, abs=4 * error) and error < wanted / 8
+    with pytest.raises(ValueError, match="equal width"):
+        kid(x, torch.zeros(3, 2))

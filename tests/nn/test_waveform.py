@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -10,8 +12,12 @@ from modalities.audio.mel import default
 from modalities.audio.network import PRESETS, build, reach
 from modalities.audio.options import Model
 from tests.nn.common import randomise
+from toolkit.diffusion.denoiser import edm
+from toolkit.diffusion.schedule import RectifiedFlow
 from toolkit.nn import ChannelNorm, Conv, DiffWave, Unfold, WaveUNet
 from toolkit.nn.blocks import LineConv
+from toolkit.nn.cells import Cells
+from toolkit.nn.waveform import wiener
 
 
 def span(net: nn.Module, length: int) -> int:
@@ -35,13 +41,11 @@ def test_the_receptive_field_of_diffwave_is_measured() -> None:
 
 def test_the_receptive_field_of_the_unet_is_measured() -> None:
     """Without attention and with norms that look at one position, what is printed is what is seen."""
-    net = randomise(
-        WaveUNet(1, [8, 8], (4,), blocks=(1, 2), stem=8, tail=4, dilations=(1, 2), attention=(), norm=ChannelNorm)
-    )
+    net = randomise(WaveUNet(1, [8, 8], (2,), blocks=(1, 2), hop=8, patch=(4, 4), attention=(), norm=ChannelNorm))
     field, everywhere = reach(net)
     seen = span(net, 4096)
-    # strides make what is seen depend on where one looks: by less than a position of the coarsest level at each end
-    assert not everywhere and abs(seen - field) < 2 * 32
+    # strides make what is seen depend on where one looks: by less than a place of the coarsest level at each end
+    assert not everywhere and abs(seen - field) < 2 * 64
 
 
 def test_diffwave_multiplies_as_often_as_its_formula_says() -> None:
@@ -113,7 +117,7 @@ def test_channel_norm_makes_every_position_of_unit_power() -> None:
 
 
 def test_a_network_knows_where_it_is_far_from_both_ends() -> None:
-    net = randomise(WaveUNet(1, [8, 8], (4,), stem=8, tail=4, dilations=(1,), attention=(), norm=ChannelNorm))
+    net = randomise(WaveUNet(1, [8, 8], (2,), hop=8, attention=(), norm=ChannelNorm))
     field, _ = reach(net)
     with torch.no_grad():
         silent = net(torch.zeros(1, 1, 8192), torch.zeros(1), {})[0, 0]
@@ -123,3 +127,66 @@ def test_a_network_knows_where_it_is_far_from_both_ends() -> None:
     with torch.no_grad():
         longer = net(torch.zeros(1, 1, 16384), torch.zeros(1), {})[0, 0]
     assert torch.allclose(longer[: 8192 - field], silent[: 8192 - field], atol=1e-6)
+
+
+@pytest.mark.parametrize(("hop", "length"), [(8, 8), (8, 24), (16, 256), (128, 512)])
+def test_cells_keep_lengths_and_are_undone(hop: int, length: int) -> None:
+    x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
+    cells = Cells(hop)(x)
+    assert cells.shape == (2, 6, length // hop, hop)
+    assert torch.allclose(cells.square().sum((1, 2, 3)), x.square().sum((1, 2)), rtol=1e-5)
+    assert torch.allclose(Cells(hop).inverse(cells), x, atol=1e-5)
+    assert float(Cells(hop)(torch.zeros_like(x)).abs().max()) == 0
+
+
+def test_cells_are_the_transform_of_their_definition() -> None:
+    """One frame far from the ends, summed by hand; and a tone is where its frequency is."""
+    hop, t, k = 8, 3, 5
+    x = torch.randn(1, 1, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    start = t * hop - hop // 2
+    wanted = [0.0, 0.0]
+    for n in range(2 * hop):
+        window = math.sin(math.pi * (n + 0.5) / (2 * hop))
+        phase = math.pi / hop * (k + 0.5) * (n + 0.5 - hop)
+        for part, wave in enumerate((math.cos(phase), math.sin(phase))):
+            wanted[part] += float(x[0, 0, start + n]) * window * wave / math.sqrt(hop)
+    assert torch.allclose(Cells(hop)(x.float())[0, :, t, k].double(), torch.tensor(wanted).double(), atol=1e-6)
+    tone = torch.cos(math.pi / hop * (k + 0.5) * torch.arange(64.0))[None, None]
+    assert Cells(hop)(tone).square().sum((0, 1, 2)).argmax() == k
+
+
+@pytest.mark.parametrize("log_sigma", [-3.0, 0.0, 2.0])
+def test_the_gain_is_the_posterior_mean_of_a_gaussian_of_that_power(log_sigma: float) -> None:
+    schedule = RectifiedFlow()
+    t = schedule.time(torch.tensor([-2 * log_sigma], dtype=torch.float64))
+    alpha, sigma = (float(value) for value in schedule(t))
+    c = edm(*schedule(t), 1.0)
+    log_power = torch.tensor([[-9.0, -2.0, 0.0, 3.0]], dtype=torch.float64)
+    gain = wiener(log_power, torch.tensor([log_sigma / 4], dtype=torch.float64))
+    v = log_power.exp()
+    wanted = alpha * v / (alpha**2 * v + sigma**2)
+    assert torch.allclose(c.c_skip + c.c_out * gain / math.hypot(alpha, sigma), wanted, rtol=1e-6)
+    assert float(gain[0, 2]) == 0  # of the power that the data have on average, EDM's own filter is right
+
+
+@torch.no_grad()
+def test_patches_are_gathered_and_scattered_without_loss() -> None:
+    net = WaveUNet(2, [8, 16], (2,), hop=16, patch=(2, 4))
+    cells = torch.randn(1, 4, 6, 16)
+    gathered = net._gather(cells)
+    assert gathered.shape == (1, 4 * 8, 3, 4) and torch.equal(net._scatter(gathered), cells)
+    # channel (p, q, c) of place (i, j) is the cell of frame 2 i + p and band 4 j + q
+    assert gathered[0, (1 * 4 + 3) * 4 + 2, 2, 1] == cells[0, 2, 2 * 2 + 1, 4 * 1 + 3]
+
+
+@torch.no_grad()
+def test_any_multiple_of_the_hop_will_do_and_silence_after_a_sound_changes_nothing_far_from_it() -> None:
+    net = randomise(WaveUNet(1, [8, 8], (2,), hop=8, attention=(), norm=ChannelNorm))
+    field, _ = reach(net)
+    x = torch.randn(1, 1, 3 * 1024 + 8, generator=torch.Generator().manual_seed(2))
+    padded = nn.functional.pad(x, (0, 1024))
+    short, long = (net(a, torch.zeros(1), {}) for a in (x, padded))
+    assert short.shape == x.shape
+    assert torch.allclose(short[..., :-field], long[..., : x.shape[-1] - field], atol=1e-5)
+    with pytest.raises(ValueError, match="multiple of 8"):
+        net(x[..., :-1], torch.zeros(1), {})

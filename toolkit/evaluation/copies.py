@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 _CELLS = 1 << 24
 
@@ -24,6 +25,23 @@ def nearest(a: Tensor, b: Tensor, own: Tensor | None = None) -> tuple[Tensor, Te
         distance[torch.arange(len(a)), own] = torch.inf
     found = distance.min(1)
     return found.values, found.indices
+
+
+def nearest_of_many(a: Tensor, b: Tensor, own: Tensor | None = None, candidates: int = 8) -> tuple[Tensor, Tensor]:
+    """`nearest` for large b: exact among the `candidates` that single precision says are nearest."""
+    _check(a, b, own)
+    count = min(candidates + (own is not None), len(b))
+    distances, numbers = [], []
+    rows = max(1, _CELLS // len(b))
+    for i, part in enumerate(a.float().split(rows)):
+        near = torch.cdist(part, b.float(), compute_mode="use_mm_for_euclid_dist").topk(count, largest=False).indices
+        exact = (part.double()[:, None] - b[near].double()).square().sum(2).sqrt()
+        if own is not None:
+            exact[near == own[i * rows : i * rows + len(part), None]] = torch.inf
+        found = exact.min(1)
+        distances.append(found.values)
+        numbers.append(near.gather(1, found.indices[:, None])[:, 0])
+    return torch.cat(distances), torch.cat(numbers)
 
 
 def aligned(a: Tensor, b: Tensor, shift: int) -> Tensor:
@@ -66,6 +84,24 @@ def nearest_aligned(
     return found.values, found.indices
 
 
+def nearest_aligned_of_many(
+    a: Tensor, b: Tensor, shift: int, own: Tensor | None = None, candidates: int = 8
+) -> tuple[Tensor, Tensor]:
+    """The nearest of `aligned` for large b: exact among the `candidates` that averages of cells say are nearest.
+
+    Averages are over 2 x 4 cells. Returns distances (n,) and numbers (n,). Raises ValueError.
+    """
+    _check(a, b, own)
+    coarse_a, coarse_b = (avg_pool2d(x.float()[:, None], (2, 4), ceil_mode=True)[:, 0] for x in (a, b))
+    coarse = aligned(coarse_a, coarse_b, min(-(-shift // 4), coarse_a.shape[2] - 1))
+    if own is not None:
+        coarse[torch.arange(len(a)), own] = torch.inf
+    near = coarse.topk(min(candidates, len(b) - (own is not None)), largest=False).indices
+    far = torch.stack([_aligned_pairs(a.double(), b[column].double(), shift) for column in near.T], 1)
+    found = far.min(1)
+    return found.values, near.gather(1, found.indices[:, None])[:, 0]
+
+
 def correlation(a: Tensor, b: Tensor) -> Tensor:
     """The largest |normalised cross-correlation| over all shifts of pairs of signals a, b (n, L): (n,), in [0, 1].
 
@@ -83,6 +119,17 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
         peak = product.abs().amax(1)
         found.append(torch.where(scale > 0, peak / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0))
     return torch.cat(found)
+
+
+def _aligned_pairs(a: Tensor, b: Tensor, shift: int) -> Tensor:
+    """`aligned` for pairs of sequences a and b (n, d, T) only: (n,)."""
+    best = torch.full((len(a),), torch.inf, dtype=torch.float64)
+    live = (a > 0).any(1)
+    for place in range(-shift, shift + 1):
+        y = _moved(b, place)
+        union = (live | (y > 0).any(1)).sum(1)
+        best = torch.minimum(best, (a - y).square().sum((1, 2)) / (a.shape[1] * union).clamp(min=1))
+    return best.sqrt()
 
 
 def _moved(x: Tensor, place: int) -> Tensor:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -27,6 +28,28 @@ from toolkit.modality import Dataset, Facts, Modality
 from toolkit.training.storage import write_bytes_atomic
 
 _AT_ONCE = 500
+_MEASURED = "right of tested"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a judge learns: to tell labels apart, those of the data or invented ones."""
+
+    source: str
+    """The data's name or folder."""
+    facts: Facts
+    train: Dataset
+    test: Dataset
+    pretext: bool = False
+    """The labels are invented (see pretext.py): the features are of use, and what the judge says is not."""
+
+    @classmethod
+    def of(cls, modality: Modality) -> Task:
+        """The labels of an opened data set. Raises DataError when it has none, or no test split."""
+        source = str(getattr(modality.data, "source", modality.name))
+        if not modality.labels or not len(modality.dataset("test")):
+            raise DataError(f"a judge needs labels and a test split, and data '{source}' lacks one of them")
+        return cls(source, modality.facts, modality.dataset("train"), modality.dataset("test"))
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,8 @@ class Judge(ABC):
     """On the real test split."""
     tested = 0
     """Real test examples."""
+    pretext = False
+    """It was trained on invented labels."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -99,7 +124,12 @@ class Judge(ABC):
     @torch.inference_mode()
     def probabilities(self, raw: Tensor) -> Tensor:
         """Of each label: (B, K) float32, rows sum to 1."""
-        output: Tensor = self.net.head(self.features(raw)).softmax(1)
+        return self.of_features(self.features(raw))
+
+    @torch.inference_mode()
+    def of_features(self, features: Tensor) -> Tensor:
+        """The probabilities of examples whose features (B, d) are known: (B, K) float32."""
+        output: Tensor = self.net.head(features).softmax(1)
         return output
 
     @torch.inference_mode()
@@ -128,35 +158,57 @@ class Judge(ABC):
 _J = TypeVar("_J", bound=Judge)
 
 
-def obtain(kind: type[_J], modality: Modality, notify: Callable[[str], None] = print) -> _J:
-    """The judge for an opened data set, from the cache or trained now (a minute or two).
+def obtain(kind: type[_J], modality: Modality | Task, notify: Callable[[str], None] = print) -> _J:
+    """The judge for an opened data set or a task, from the cache or trained now (a minute or two).
 
     Raises DataError when the data has no labels or no test split.
     """
-    source = str(getattr(modality.data, "source", modality.name))
-    if not modality.labels or not len(modality.dataset("test")):
-        raise DataError(f"a judge needs labels and a test split, and data '{source}' lacks one of them")
+    task = Task.of(modality) if isinstance(modality, Modality) else modality
     # what the judge depends on: the data (through its facts), our choices, and the library's arithmetic
-    facts = modality.facts.model_dump_json(exclude={"rejected"})
+    facts = task.facts.model_dump_json(exclude={"rejected"})
     course = kind.course
-    key = hashlib.sha256(f"{kind.version} {course.steps} {course.batch} {source} {facts}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{kind.version} {course.steps} {course.batch} {task.source} {facts}".encode()).hexdigest()[
+        :16
+    ]
     path = paths.cache() / "judges" / f"{kind.kind}-{key}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # only initialises modules and drives dropout; restored afterwards
-        judge = kind(modality.facts)
-        if path.is_file():
-            judge.net.load_state_dict(parse(path.read_bytes()))
-        else:
-            notify(f"training the judge for '{source}' (once; kept in {path})")
-            judge.fit(*_training(judge, modality.dataset("train")))
+        judge = kind(task.facts)
+        judge.pretext = task.pretext
+        right, judge.tested = _cached(judge, path)
+        if not judge.tested:
+            if not path.is_file():
+                notify(f"training the judge for '{task.source}' (once; kept in {path})")
+                judge.fit(*_training(judge, task.train))
+            judge.net.eval()
+            known = recognised(judge, task.test)
+            right, judge.tested = int(known.sum()), len(known)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomic(path, serialise(judge.net.state_dict()))
+            write_bytes_atomic(path, serialise(judge.net.state_dict(), {_MEASURED: f"{right} {judge.tested}"}))
     judge.net.eval()
     digest = hashlib.sha256(serialise(judge.net.state_dict())).hexdigest()[:6]
-    judge.name = f"{Path(source).name}-{digest}"
-    right = recognised(judge, modality.dataset("test"))
-    judge.accuracy, judge.tested = float(right.double().mean()), len(right)
+    judge.name = f"{Path(task.source).name}-{digest}"
+    judge.accuracy = right / judge.tested
     return judge
+
+
+def _cached(judge: Judge, path: Path) -> tuple[int, int]:
+    """Put the weights kept in `path` into the judge; how many test examples it was right on, of how many (0, 0: ?)."""
+    if not path.is_file():
+        return 0, 0
+    judge.net.load_state_dict(parse(path.read_bytes()))
+    with safe_open(path, "pt") as file:
+        right, _, tested = (file.metadata() or {}).get(_MEASURED, "0 0").partition(" ")
+    return int(right), int(tested)
+
+
+def trained_on(judge: Judge, data: Dataset) -> Judge:
+    """A judge like `judge`, for the same labels, trained on other data. Not kept."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        other = type(judge)(judge.facts)
+        other.fit(*_training(other, data))
+    return other
 
 
 def recognised(judge: Judge, data: Dataset) -> Tensor:

@@ -38,7 +38,6 @@ class Trunk(nn.Module):
     attention   the levels (by index, negative ones too) that have attention
     dilations   taken in turn by the convolutions of the blocks of a level
     norm        a layer for a number of channels
-    grow        a layer that makes one position `stride` of them, from (channels in, channels out, stride)
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class Trunk(nn.Module):
         kernel: int = 3,
         dropout: float = 0.0,
         norm: Callable[[int], nn.Module] = norm,
-        grow: Callable[[int, int, int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         depth = len(widths)
@@ -82,8 +80,7 @@ class Trunk(nn.Module):
             self.up.append(level([2 * width] + [width] * (counts[i] - 1), width, i))
             if i + 1 < depth:
                 self.shrink.append(Downsample(dims, width, widths[i + 1], self.strides[i]))
-                sizes = widths[i + 1], width, self.strides[i]
-                self.grow.append(grow(*sizes) if grow else Upsample(dims, *sizes))
+                self.grow.append(Upsample(dims, widths[i + 1], width, self.strides[i]))
         self.middle = ResBlock(dims, widths[-1], widths[-1], embedding, kernel, dropout=dropout, norm=norm)
 
     def forward(self, h: Tensor, emb: Tensor, local: Sequence[Tensor] = ()) -> Tensor:

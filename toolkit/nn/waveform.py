@@ -1,4 +1,4 @@
-"""Networks for waveforms: a strided, dilated UNet that is fast on a CPU, and DiffWave, which is the reference."""
+"""Networks for waveforms: a UNet over time and frequency, fast on a CPU, and DiffWave, which is the reference."""
 
 from __future__ import annotations
 
@@ -9,69 +9,85 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.nn.blocks import Conv, Unfold, norm, zero
+from toolkit.nn.blocks import Conv, norm, zero
+from toolkit.nn.cells import Cells
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.unet import Trunk
 
-BANDS = 15
-"""Taps of the filters that divide x into bands."""
-
-
-class Mel(nn.Module):
-    """A mel spectrogram as features for levels of other rates: (B, mels, frames) -> one (B, width, L / stride) each.
-
-    Two convolutions at the spectrogram's own rate, then a projection for each level, repeated or averaged in time.
-    """
-
-    def __init__(self, mels: int, hidden: int, widths: Sequence[int], factors: Sequence[float]) -> None:
-        """`factors`: positions of each level for every frame, below 1 where frames are finer."""
-        super().__init__()
-        self.body = nn.Sequential(Conv(1, mels, hidden, 5), nn.SiLU(), Conv(1, hidden, hidden), nn.SiLU())
-        self.out = nn.ModuleList(Conv(1, hidden, width, 1) for width in widths)
-        self.factors = tuple(factors)
-
-    def forward(self, mel: Tensor) -> list[Tensor]:
-        h = self.body(mel)
-        return [_resized(out(h), factor) for out, factor in zip(self.out, self.factors, strict=True)]
+POWERS = 4.0
+"""Of one unit of the head's output, in nepers of power: silence is some 10 nepers below the mean."""
+MOST = 20.0
+"""Nepers between the mean power and the least or most that can be expected."""
 
 
 class Position(nn.Module):
-    """Where in the sound each position is, as features for each level: length L -> one (1, width, L / step) each.
+    """Where in time and frequency each place is, as features for each level: patches in time -> (1, width, T, F) each.
 
-    cos and sin of the sample number at periods of 256 to 2^17 samples, projected. A convolution knows where it is only
-    near an edge, and attention not at all; but a drum is loud at its beginning.
+    cos and sin of the sample number at periods of 256 to 2^17 samples, projected, and a vector for each row of
+    frequencies. A convolution knows where it is only near an edge, and attention not at all; but a drum is loud at its
+    beginning, and the bass is not like the treble.
     """
 
     periods = [2.0**k for k in range(8, 18)]
 
-    def __init__(self, widths: Sequence[int], steps: Sequence[int]) -> None:
-        """`steps`: samples from one position of each level to the next."""
+    def __init__(self, widths: Sequence[int], steps: Sequence[int], rows: Sequence[int]) -> None:
+        """`steps`: samples from one place of each level to the next; `rows`: places of each level in frequency."""
         super().__init__()
         self.steps = tuple(steps)
-        self.out = nn.ModuleList(nn.Linear(2 * len(self.periods), width) for width in widths)
+        self.time = nn.ModuleList(nn.Linear(2 * len(self.periods), width) for width in widths)
+        self.frequency = nn.ParameterList(0.3 * torch.randn(1, w, 1, f) for w, f in zip(widths, rows, strict=True))
 
     def forward(self, length: int, like: Tensor) -> list[Tensor]:
         features = []
-        for step, out in zip(self.steps, self.out, strict=True):
+        for step, time, frequency in zip(self.steps, self.time, self.frequency, strict=True):
             place = torch.arange(0, length, step, dtype=torch.float64, device="cpu")[:, None]
             phase = 2 * math.pi * place / torch.tensor(self.periods, dtype=torch.float64)
-            features.append(out(torch.cat([phase.cos(), phase.sin()], 1).to(like)).T[None])
+            known = time(torch.cat([phase.cos(), phase.sin()], 1).to(like))
+            features.append(known.T[None, :, :, None] + frequency.to(known))
         return features
 
 
-def _resized(h: Tensor, factor: float) -> Tensor:
-    if factor >= 1:
-        return h.repeat_interleave(int(factor), dim=-1)
-    return functional.avg_pool1d(h, round(1 / factor))
+class Mel(nn.Module):
+    """A mel spectrogram as features for the finest level: (B, mels, frames) -> (B, width, frames / ratio, rows).
+
+    Two convolutions at the spectrogram's own rate; then all frames of one patch make that patch's features.
+    """
+
+    def __init__(self, mels: int, hidden: int, width: int, rows: int, ratio: int) -> None:
+        super().__init__()
+        self.rows, self.ratio = rows, ratio
+        self.body = nn.Sequential(Conv(1, mels, hidden, 5), nn.SiLU(), Conv(1, hidden, hidden), nn.SiLU())
+        self.out = Conv(1, hidden * ratio, width * rows, 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        h = self.body(functional.pad(mel, (0, -mel.shape[-1] % self.ratio)))
+        h = h.unflatten(-1, (-1, self.ratio)).transpose(2, 3).flatten(1, 2)
+        return self.out(h).unflatten(1, (-1, self.rows)).transpose(2, 3)
+
+
+def wiener(log_power: Tensor, c_noise: Tensor) -> Tensor:
+    """What a network that predicts `edm` has to multiply its input by, to filter cells of known power (Wiener 1949).
+
+    For x of variance v = exp(log_power), E[x | x_t] = alpha v x_t / (alpha^2 v + sigma^2). In EDM's coefficients with
+    sigma_data = 1 that is c_skip x_t + c_out g (c_in x_t) with g = r (v - 1) / (1 + r^2 v), r = alpha / sigma.
+    log_power: (B, *); c_noise = -log(r) / 4: (B,).
+    """
+    r = torch.exp(-4 * c_noise).reshape(-1, *[1] * (log_power.ndim - 1))
+    v = log_power.exp()
+    return r * (v - 1) / (1 + r * r * v)
 
 
 class WaveUNet(Conditioned):
-    """(x (B, C, L), c_noise (B,), cond) -> (B, C, L); the convolutions at full rate are few and thin.
+    """(x (B, C, L), c_noise (B,), cond) -> (B, C, L): a UNet over cells of time and frequency, for `edm` prediction.
 
-    stem        stride of the first convolution, whose kernel is twice that, so that its windows overlap
-    tail        bands of x at full rate: the trunk says, at every sample, how much of each stays and what is new in it
-    mels, hop   with mels > 0, cond["mel"] is (B, mels, L / hop)
+    x is divided into cells (`Cells`: `hop` samples by as many bands), of which `patch` (time, frequency) make a place
+    of the finest level. The network sees each cell as it is, and its phase and power relative to the noise, since
+    what matters in a sound spans 60 dB. It says how much power it expects in each cell, which fixes what a Wiener
+    filter would do to it, and adds what such a filter cannot know.
+
+    mels, ratio with mels > 0, cond["mel"] is (B, mels, L / mel_hop)
     cond: label (B,) int64 when labels > 0; each of `numbers`, (B,) in [0, 1]. The rest: see `Trunk`.
+    L is a multiple of hop. Places that are missing for the strides are made of silence, and dropped.
     """
 
     def __init__(
@@ -79,65 +95,83 @@ class WaveUNet(Conditioned):
         channels: int,
         widths: Sequence[int],
         strides: Sequence[int],
-        blocks: int | Sequence[int] = 2,
-        stem: int = 8,
-        tail: int = 16,
-        dilations: Sequence[int] = (1, 2, 4, 8),
+        blocks: int | Sequence[int] = 1,
+        hop: int = 128,
+        patch: tuple[int, int] = (4, 4),
         attention: Sequence[int] = (-1,),
         labels: int = 0,
         mels: int = 0,
-        hop: int = 1,
+        mel_hop: int = 1,
         embedding: int | None = None,
         dropout: float = 0.0,
         numbers: Sequence[str] = (),
         norm: Callable[[int], nn.Module] = norm,
     ) -> None:
         embedding = embedding or 2 * max(widths)
-        super().__init__(embedding, labels, divisor=stem * math.prod(strides), numbers=numbers)
-        self.stem = Conv(1, channels, widths[0], 2 * stem, stride=stem)
-        scales = [stem * math.prod(strides[:i]) for i in range(len(widths))]
-        self.mel = Mel(mels, max(widths), widths, [hop / scale for scale in scales]) if mels else None
-        self.position = Position(widths, scales)
-        # nearest neighbours would give all places within a coarse position the same features, and with them no waveform
-        self.trunk = Trunk(1, widths, embedding, blocks, strides, attention, dilations, 3, dropout, norm, Unfold)
+        super().__init__(embedding, labels, divisor=hop, numbers=numbers)
+        self.cells = Cells(hop)
+        self.patch = patch
+        self.whole = patch[0] * math.prod(strides)
+        parts = channels * math.prod(patch)
+        steps = [hop * patch[0] * math.prod(strides[:i]) for i in range(len(widths))]
+        rows = [hop // patch[1] // math.prod(strides[:i]) for i in range(len(widths))]
+        self.stem = Conv(2, 5 * parts, widths[0], 1)
+        self.position = Position(widths, steps, rows)
+        self.mel = Mel(mels, max(widths), widths[0], rows[0], steps[0] // mel_hop) if mels else None
+        self.trunk = Trunk(2, widths, embedding, blocks, strides, attention, (1,), 3, dropout, norm)
         self.norm = norm(widths[0])
-        self.bands = Conv(1, channels, tail, BANDS)
-        self.expand = Unfold(widths[0], 2 * tail, stem)
-        self.head = zero(Conv(1, tail, channels, 7))
-        self.receptive_field = _field(
-            stem, strides, [blocks] * len(widths) if isinstance(blocks, int) else blocks, dilations
-        )
+        self.head = zero(Conv(2, widths[0], 4 * parts, 3))
+        counts = [blocks] * len(widths) if isinstance(blocks, int) else blocks
+        self.receptive_field = _field(hop, steps, strides, counts)
         self.global_attention = bool(attention)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         self.check(x)
-        h = self.stem(x)
-        local = self.position(x.shape[-1], h)
+        cells = self.cells(x)
+        frames = cells.shape[2]
+        cells = functional.pad(cells, (0, 0, 0, -frames % self.whole))
+        h = self.stem(self._gather(self._seen(cells, c_noise)))
+        local = self.position(cells.shape[2] * self.cells.hop, h)
         if self.mel is not None:
-            local = [a + b for a, b in zip(local, self.mel(cond["mel"].to(h)), strict=True)]
+            told = self.mel(cond["mel"].to(h))
+            local[0] = local[0] + functional.pad(told, (0, 0, 0, h.shape[2] - told.shape[2]))
         h = functional.silu(self.norm(self.trunk(h, self.embed(c_noise, cond), local)))
-        # most of a sound is silent in most bands, and there the noise has to go: so how much of each band of x stays is
-        # a product, which layers that add would have to imitate
-        keep, new = self.expand(h).chunk(2, dim=1)
-        output: Tensor = self.head(keep * self.bands(x) + new)
-        return output
+        # in float32 whatever autocast says: of what is loud, the small difference counts
+        power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
+        keep = wiener((POWERS * power).clamp(-MOST, MOST), c_noise.float())
+        return self.cells.inverse((keep * cells + new)[:, :, :frames]).to(x)
+
+    def _seen(self, cells: Tensor, c_noise: Tensor) -> Tensor:
+        """What the network sees of cells (B, 2 C, T, F): themselves, their phase and their power over the noise's."""
+        noise = torch.sigmoid(8 * c_noise.float())[:, None, None, None]  # of the variance of c_in x_t
+        pairs = cells.unflatten(1, (-1, 2))
+        power = pairs.square().sum(2)
+        phase = pairs * torch.rsqrt(power + noise).unsqueeze(2)
+        return torch.cat([cells, phase.flatten(1, 2), torch.log(power / noise + 0.1) / 2], 1)
+
+    def _gather(self, h: Tensor) -> Tensor:
+        """The cells of each patch as channels: (B, C, T, F) -> (B, p q C, T / p, F / q) for patches of p x q."""
+        time, frequency = self.patch
+        h = h.unflatten(3, (-1, frequency)).unflatten(2, (-1, time))  # B, C, T / p, p, F / q, q
+        return h.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+
+    def _scatter(self, h: Tensor) -> Tensor:
+        """The inverse of `_gather`."""
+        h = h.unflatten(1, (*self.patch, -1))  # B, p, q, C, T / p, F / q
+        return h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
-def _field(stem: int, strides: Sequence[int], blocks: Sequence[int], dilations: Sequence[int]) -> int:
+def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:
     """Samples of x that one output sample depends on through convolutions: 1 + sum of (kernel - 1) * step.
 
-    Strides round it, by less than a position of the coarsest level at each end.
+    Strides and patches round it, by less than a place of the coarsest level at each end.
     """
-    field, step = 1 + 6 + (2 * stem - 1), stem  # the head and the stem
-    field += 2 * step  # sub-pixel layer
-    for i, count in enumerate(blocks):
-        rates = [dilations[j % len(dilations)] for j in range(2 * count)]
-        field += 2 * 2 * sum(rates) * step  # down and up
+    field = 1 + 2 * (2 * hop - 1) + 2 * steps[0]  # the windows of both transforms, and the head
+    for i, (count, step) in enumerate(zip(blocks, steps, strict=True)):
+        field += 2 * 2 * 2 * count * step  # down and up, two convolutions of kernel 3 each
         if i < len(strides):
-            field += (2 * strides[i] - 1) * step  # down
-            step *= strides[i]
-            field += 2 * step  # up
-    return field + 2 * 2 * step  # middle
+            field += (2 * strides[i] - 1) * step + 2 * step  # to the next level and back
+    return field + 2 * 2 * steps[-1]  # middle
 
 
 class DiffWave(Conditioned):

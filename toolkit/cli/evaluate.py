@@ -1,0 +1,229 @@
+"""`toolkit evaluate`: how good the samples of a run, of several, or of anyone are."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toolkit.cli.console import console, notify, one_line, print_table
+from toolkit.cli.extras import extras, own_options
+from toolkit.cli.sample import folder_name
+from toolkit.errors import DataError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from toolkit.evaluation.figures import Figure, Table, Wishes
+    from toolkit.modality import Examples, Modality
+
+SAMPLES = 1_000
+HELD_OUT = 128
+"""Held-out examples whose bits are counted."""
+
+
+def evaluate(
+    context: typer.Context,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUNS]...", help="Folders of runs, e.g. runs/digits.")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Judge these files instead of a run's samples.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(metavar="DIR|NAME", help="Real examples to compare with.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.py", help="What the files are, or a run of your own modality.")
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, help=f"Samples of each run; default {SAMPLES}.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the samples; default 0.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...")] = None,
+    ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
+    cas: Annotated[
+        bool, typer.Option("--cas", help="Train a classifier on samples, test it on real ones; slow.")
+    ] = False,
+    likelihood: Annotated[
+        bool, typer.Option("--likelihood/--no-likelihood", help="What held-out examples cost in bits, too; slow.")
+    ] = False,
+    features: Annotated[
+        str, typer.Option(metavar="FILE.safetensors:MODEL", help="Pictures: a torchvision model as judge.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Default: RUN/evaluation, or evaluation/NAME.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+) -> None:
+    """Distances to real examples, diversity, agreement with the asked labels, and copies of training examples.
+
+    Every figure stands beside what real examples and noise score. The judge is a small network that is trained once,
+    on the real data. Folders of pictures or sounds can be judged too: --samples DIR --reference DIR; there,
+    further options say how both are read: --size 32, --rate 8000.
+    """
+    from toolkit.evaluation.figures import FORMAT, Wishes
+
+    say = (lambda line: print(one_line(line), file=sys.stderr)) if as_json else notify
+    wishes = Wishes(cas, features)
+    given = {"n": n, "seed": seed, "ema": ema, "steps": steps, "guidance": guidance, "sampler": sampler}
+    given = {key: value for key, value in given.items() if value is not None}
+    folders, further = split([*(runs or []), *context.args])
+    if samples is not None:
+        if folders or reference is None:
+            raise UsageError("--samples DIR goes with --reference DIR (or the name of a data set) and without runs")
+        if given or likelihood:
+            option = next(iter(given), "likelihood")
+            raise UsageError(f"{'-n' if option == 'n' else f'--{option}'} is for runs; --samples judges what is there")
+        name, options = _kind(modality, samples.expanduser(), further, own_options(context))
+        tables = [_folder(samples.expanduser(), reference, name, options, wishes, out, say)]
+    else:
+        if not folders or reference is not None:
+            raise UsageError("which run? toolkit evaluate RUN, or toolkit evaluate --samples DIR --reference DIR")
+        extras(further, (), "toolkit evaluate RUN", own_options(context))
+        if out is not None and len(folders) > 1:
+            raise UsageError("--out is for one run; leave it out to write into each run's own folder")
+        paths = [Path(folder).expanduser() for folder in folders]
+        ask = {"batch": batch, "modality": modality, "device": device, "likelihood": likelihood}
+        tables = _runs(paths, given, ask, wishes, out, say)
+    if as_json:
+        whole = {"format": FORMAT, "tables": [table.to_mapping() for table in tables]}
+        print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    _print(tables)
+
+
+def _print(tables: Sequence[Table]) -> None:
+    from toolkit.evaluation.figures import notes, rows
+
+    headings, cells = rows(tables)
+    print_table(cells, headings)
+    for line in dict.fromkeys(line for table in tables for line in notes(table)):
+        notify(line)
+    if len({figure.judge for table in tables for figure in table.figures if figure.what == "KID"}) > 1:
+        notify("these were judged by different judges, so only figures without a judge's name compare")
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Runs, and options that only a modality knows: ["runs/a", "--size", "32", "runs/b"] -> a and b, --size 32."""
+    runs: list[str] = []
+    further: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            runs.append(word)
+            continue
+        further.append(word)
+        if "=" not in word and rest:
+            further.append(rest.pop(0))
+    return runs, further
+
+
+def _kind(
+    modality: str | None, samples: Path, further: Sequence[str], own: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """The modality of a folder, and the options of its data."""
+    from toolkit.evaluation import folders
+    from toolkit.modality import find
+
+    name = modality or folders.guess(samples)
+    known = [key for key in find(name).Data.model_fields if key != "source"]
+    return name, extras(further, known, f"modality '{name}'", own)
+
+
+def _folder(
+    samples: Path,
+    source: str,
+    modality: str,
+    options: dict[str, Any],
+    wishes: Wishes,
+    out: Path | None,
+    say: Callable[[str], None],
+) -> Table:
+    from toolkit.evaluation import folders
+
+    real = folders.reference(modality, source, options, say)
+    made = folders.collect(real, samples, say)
+    about = {"subject": str(samples), "modality": modality, "data": source}
+    return _judge(real, made, wishes, about, out or Path("evaluation") / (samples.name or "samples"), say)
+
+
+def _runs(
+    runs: Sequence[Path],
+    given: dict[str, Any],
+    ask: dict[str, Any],
+    wishes: Wishes,
+    out: Path | None,
+    say: Callable[[str], None],
+) -> list[Table]:
+    """given: n, seed, ema and the sampler's options, those that the user has set."""
+    import toolkit
+    from toolkit import paths
+    from toolkit import recipe as recipes
+    from toolkit.evaluation.evaluate import about_run, can_judge, examples
+    from toolkit.modality import find
+
+    how, ema = {key: value for key, value in given.items() if key not in ("n", "seed", "ema")}, given.get("ema")
+    made = []
+    for run in runs:  # all are looked at before the first is sampled, which takes long
+        generator = toolkit.load(run, device=ask["device"], ema=ema, notify=say, modality=ask["modality"])
+        kind = find(ask["modality"] or generator.recipe.modality)
+        can_judge(kind)
+        real = kind(*recipes.validate_for(generator.recipe, kind))
+        real.open(paths.cache(), say)
+        if (real.labels, real.shape) != (generator.modality.labels, generator.modality.shape):
+            raise DataError(f"the data of {run} has changed since it was trained: its labels or sizes are others now")
+        made.append((run, generator, real))
+    tables = []
+    n, seed = given.get("n", SAMPLES), given.get("seed", 0)
+    for run, generator, real in made:
+        say(f"sampling {run}")
+        start = time.monotonic()
+        sampled = _sampled(generator, n, seed, ask["batch"], how)
+        about = about_run(run, generator, how, ema)
+        about |= {"seed": seed, "sampling_seconds": round(time.monotonic() - start, 1)}
+        name = folder_name({key: v for key, v in given.items() if key not in ("seed", "ema")}, ema, seed)
+        home = run / "evaluation" / (name if given else "")
+        bits = real.likelihood(generator.denoiser, generator.law, HELD_OUT, say) if ask["likelihood"] else []
+        tables.append(_judge(real, examples(sampled), wishes, about, out or home, say, bits))
+    return tables
+
+
+def _sampled(generator: Any, n: int, seed: int, batch: int, how: dict[str, Any]) -> Any:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    screen = console()
+    columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        return generator.sample(
+            n, seed=seed, batch=batch, progress=lambda done, total: bar.update(task, completed=done, total=total), **how
+        )
+
+
+def _judge(
+    real: Modality,
+    made: Examples,
+    wishes: Wishes,
+    about: dict[str, Any],
+    folder: Path,
+    say: Callable[[str], None],
+    further: Sequence[Figure] = (),
+) -> Table:
+    """Assess, and write metrics.json and pictures. further: figures that are known already."""
+    from toolkit.evaluation.evaluate import judged, write
+
+    table, found = judged(real, made, wishes, about, say)
+    table = replace(table, figures=(*table.figures, *further))
+    try:
+        written = write(table, found, real, made, folder.expanduser())
+    except OSError as error:
+        raise StorageError(f"cannot write the evaluation to {folder}: {error.strerror or error}") from None
+    for path in written:
+        say(f"{'figures' if path.suffix == '.json' else 'picture'}: {path}")
+    return table

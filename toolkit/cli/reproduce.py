@@ -1,0 +1,113 @@
+"""`toolkit reproduce`: train a recipe as it is, and say whether the figures come out that it expects."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolkit.cli.console import notify, print_table
+from toolkit.cli.extras import extras, own_options
+from toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolkit.recipe import Recipe
+    from toolkit.reproduce import Reproduction
+    from toolkit.session import Plan
+
+CHANGES = ("--minutes", "--steps", "--set", "--batch", "--seed", "--data", "-n", "--guidance", "--sampler", "--ema")
+"""Options of other commands that would make it another recipe."""
+HOME = Path("runs") / "reproduce"
+
+
+def reproduce(
+    context: typer.Context,
+    recipe: Annotated[str | None, typer.Argument(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="A small network for a minute, with figures of its own to compare with.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --smoke: every recipe that has one.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help=f"Default: {HOME}/NAME-... An old one is resumed.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a recipe of your own modality.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+) -> None:
+    """Train a recipe as it is, evaluate it, and compare with the figures that were measured before.
+
+    The last line says pass or falls short; the exit code is 0 or 1. A recipe that is made for so many minutes takes the
+    steps of the measured run, which is longer on a slower machine. The same command again goes on where it stopped.
+    """
+    for word in context.args:
+        if word.partition("=")[0] in CHANGES:
+            raise UsageError(
+                f"{word.partition('=')[0]} would make it another recipe, with no figures to compare with: toolkit train"
+            )
+    extras(context.args, (), "toolkit reproduce", own_options(context))
+    if every and (not smoke or recipe is not None or out is not None):
+        raise UsageError("--all goes with --smoke, without a recipe and without --out")
+    if recipe is None and not every:
+        raise UsageError("which recipe? toolkit reproduce image/digits (toolkit recipes lists them)")
+    chosen = _with_a_smoke() if every else [_trusted(str(recipe), modality)]
+
+    import torch
+
+    from toolkit.reproduce import course
+
+    for one in chosen:
+        course(one, smoke)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    found = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device) for one in chosen]
+    for result in found:
+        print(result.line)
+    if not all(result.passed for result in found):
+        raise typer.Exit(1)
+
+
+def folder(recipe: Recipe, smoke: bool) -> Path:
+    """Where it is trained: one folder for each version of a recipe, to be resumed; a new one for each smoke."""
+    from toolkit.recipe import MEASURED, dump, replace
+    from toolkit.reproduce import course
+
+    if smoke:
+        return HOME / f"{recipe.name}-smoke-{datetime.now():%Y%m%d-%H%M%S}"
+    trained = replace(course(recipe)[0], dict.fromkeys(MEASURED))
+    return HOME / f"{recipe.name}-{hashlib.sha256(dump(trained).encode()).hexdigest()[:6]}"
+
+
+def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None) -> Reproduction:
+    from toolkit.cli.progress import show
+    from toolkit.reproduce import FILE, reproduce
+
+    def train(plan: Plan) -> None:
+        print_table(plan.describe())
+        show(plan.run())
+
+    found = reproduce(recipe, out, smoke, device, notify, train)
+    rows = [(row.figure.what, row.band.text, row.shown, row.verdict, row.note) for row in found.rows]
+    print_table(rows, ("figure", "expected", "measured (95 % interval)", "", ""))
+    notify(f"figures: {out / 'evaluation' / FILE}")
+    return found
+
+
+def _with_a_smoke() -> list[Recipe]:
+    from toolkit import recipe
+
+    return [found for found in map(recipe.load, recipe.list_recipes()) if found.smoke.figures]
+
+
+def _trusted(name: str, modality: str | None) -> Recipe:
+    from toolkit import recipe
+    from toolkit.modality import BUILT_IN
+
+    if modality is not None and (modality.endswith(".py") or "/" in modality):
+        modality = str(Path(modality).expanduser().resolve())
+    found = recipe.load(name, modality)
+    if modality is None and found.modality not in BUILT_IN:
+        raise UsageError(f"recipe '{name}' runs code from '{found.modality}'; if you trust it, add --modality")
+    return found

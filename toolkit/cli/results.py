@@ -1,0 +1,41 @@
+"""`toolkit results`: what was measured of the shipped recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.errors import DataError
+
+
+def results(
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Rewrite the part between the two markers.")
+    ] = None,
+    section: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Print an evaluated run as the [expected] section of a recipe.")
+    ] = None,
+) -> None:
+    """Print, as a Markdown table, what every recipe came to when it was measured; `toolkit reproduce` does it again."""
+    from toolkit import results as measured
+
+    if section is not None:
+        print(measured.section(section.expanduser()), end="")
+        return
+    table = measured.markdown(measured.shipped())
+    if write is None:
+        print(table or "no recipe says yet what was measured")
+        return
+    from toolkit.training.storage import write_text_atomic
+
+    path = write.expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    new = measured.rewritten(text, table, str(path))
+    if new != text:
+        write_text_atomic(path, new)
+    print(f"{path}: {'rewritten' if new != text else 'up to date'}")

@@ -1,0 +1,85 @@
+"""From samples to a table on disk: what `toolkit evaluate` and a script do alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from toolkit.errors import UsageError
+from toolkit.evaluation.figures import Assessment, Table, Wishes
+from toolkit.evaluation.pairs import nearest_picture
+from toolkit.modality import Examples, Modality
+from toolkit.training.storage import write_text_atomic
+
+if TYPE_CHECKING:
+    from toolkit.generator import Generator, Samples
+
+OVERVIEW = 64
+"""Samples in samples.png."""
+
+
+def examples(samples: Samples) -> Examples:
+    """Samples as raw examples with the asked labels, numbered as the data's; "none" is the null label."""
+    names = {name: i for i, name in enumerate(samples.modality.labels)}
+    numbers = torch.tensor([names.get(label, len(names)) for label in samples.labels], dtype=torch.int64)
+    return Examples(samples.raw, {"label": numbers} if samples.labels else {})
+
+
+def judged(
+    real: Modality, made: Examples, wishes: Wishes, about: dict[str, Any], notify: Callable[[str], None] = print
+) -> tuple[Table, Assessment]:
+    """The figures of `made` against an opened data set. Raises UsageError, DataError."""
+    start = time.monotonic()
+    found = real.assess(made, notify, wishes)
+    counts = {"train": len(real.dataset("train")), "test": len(real.dataset("test")), "samples": len(made.raw)}
+    said = {**about, **counts, "judging_seconds": round(time.monotonic() - start, 1)}
+    return Table(tuple(found.figures), said), found
+
+
+def can_judge(modality: type[Modality]) -> None:
+    """Raises UsageError when a modality has no `assess` of its own: better before sampling than after."""
+    if modality.assess is Modality.assess:
+        raise UsageError(f"modality '{modality.name}' cannot be evaluated: it has no method assess")
+
+
+def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float | None) -> dict[str, Any]:
+    """How the samples of a run were made: the recipe's settings, or those in `how`."""
+    from toolkit.generator import width
+    from toolkit.training.checkpoint import CheckpointStore
+
+    recipe, chosen = generator.recipe, generator.recipe.sample
+    steps = CheckpointStore(run / "checkpoints").steps()
+    return {
+        "subject": str(run),
+        "modality": recipe.modality,
+        "data": str(recipe.data.get("source", recipe.modality)),
+        "step": max(steps, default=0),
+        "ema": width(recipe, ema),
+        "sampler": _text(how.get("sampler", chosen.sampler)),
+        "grid": _text(chosen.grid),
+        "steps": int(how.get("steps", chosen.steps)),
+        "guidance": float(how.get("guidance", chosen.guidance)),
+    }
+
+
+def write(table: Table, found: Assessment, real: Modality, made: Examples, folder: Path) -> list[Path]:
+    """metrics.json and pictures in `folder`; what an earlier evaluation wrote there is replaced. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "metrics.json", folder / "samples.png"]
+    write_text_atomic(written[0], table.to_json())
+    real.preview(made.raw[:OVERVIEW]).save(written[1])
+    if found.nearest is not None and found.distance is not None:
+        written.append(folder / "nearest.png")
+        nearest_picture(real, made.raw, found.nearest, found.distance).save(written[2])
+    return written
+
+
+def _text(spec: str | dict[str, Any]) -> str:
+    """A name, with its options if it has any: "heun", "karras rho=5"."""
+    if isinstance(spec, str):
+        return spec
+    return " ".join([str(spec["name"]), *(f"{key}={value}" for key, value in spec.items() if key != "name")])

@@ -1,0 +1,69 @@
+"""Tasks for a judge of data without labels: invented labels, so that its features become worth comparing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.randomness import generator
+from toolkit.evaluation.judge import Task
+from toolkit.modality import Dataset, Examples, Modality
+
+
+class Views(Dataset):
+    """Each example once in each of `count` views, which are the labels: quarter turns (Gidaris et al. 2018)."""
+
+    def __init__(self, base: Dataset, view: Callable[[Tensor, int], Tensor], count: int) -> None:
+        self.base, self.view, self.count = base, view, count
+
+    def __len__(self) -> int:
+        return self.count * len(self.base)
+
+    def take(self, indices: Tensor) -> Examples:
+        raw, label = self.base.take(indices // self.count).raw.clone(), indices % self.count
+        for which in range(self.count):
+            rows = label == which
+            raw[rows] = self.view(raw[rows], which)
+        return Examples(raw, {"label": label})
+
+
+class Exemplars(Dataset):
+    """Examples `rows` (K,) of a data set, each its own label, to be known again when varied (Dosovitskiy et al. 2014).
+
+    vary: a variation of raw examples by a generator, or None where the judge's own augmentation is enough.
+    """
+
+    def __init__(
+        self, base: Dataset, rows: Tensor, vary: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    ) -> None:
+        self.base, self.rows, self.vary = base, rows, vary
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indices: Tensor) -> Examples:
+        raw = self.base.take(self.rows[indices]).raw
+        if self.vary is not None and len(raw):
+            raw = self.vary(raw, generator(0, "exemplars", *indices[:1].tolist()))
+        return Examples(raw, {"label": indices})
+
+
+def views(modality: Modality, view: Callable[[Tensor, int], Tensor], names: tuple[str, ...]) -> Task:
+    """Tell the views of an example apart. Tested on the test split, or on training examples when that is empty."""
+    train, test = modality.dataset("train"), modality.dataset("test")
+    facts = modality.facts.model_copy(update={"labels": names})
+    source = str(getattr(modality.data, "source", modality.name))
+    tested = test if len(test) else train
+    return Task(source, facts, Views(train, view, len(names)), Views(tested, view, len(names)), pretext=True)
+
+
+def exemplars(modality: Modality, vary: Callable[[Tensor, torch.Generator], Tensor], most: int) -> Task:
+    """Tell up to `most` training examples apart, spread evenly; tested on variations of the same."""
+    train = modality.dataset("train")
+    count = min(most, len(train))
+    rows = torch.arange(count) * len(train) // max(count, 1)
+    facts = modality.facts.model_copy(update={"labels": tuple(f"example {i}" for i in rows.tolist())})
+    source = str(getattr(modality.data, "source", modality.name))
+    return Task(source, facts, Exemplars(train, rows), Exemplars(train, rows, vary), pretext=True)
