@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalities.text.network import TokenNet
+from modalities.text.tokens import EOS, PAD
 from toolkit.diffusion.denoiser import LOG_SNR_CLIP, Cond, Denoiser
 from toolkit.diffusion.schedule import Schedule, expand
 
@@ -33,6 +34,7 @@ class TokenDenoiser(Denoiser):
     tokens    (B, 1, L) int64: what is given; in training that is the data itself
     estimate  (B, d, L): an x_hat of before (Chen et al. 2023, "Analog Bits", self-conditioning)
     temperature (B,): of the posterior, 1 in training
+    endless   (B,): whatever it holds, no end of an item is predicted
     """
 
     net: TokenNet
@@ -87,7 +89,8 @@ class TokenDenoiser(Denoiser):
         c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
         logits = self.net(features, c_noise.to(x_t), cond).float() + SWIFT * self.net.gate * heard
         # padding is no word, not at any temperature
-        logits = logits.index_fill(-1, torch.zeros(1, dtype=torch.int64, device=logits.device), -1e4)
+        never = torch.tensor([PAD, EOS] if "endless" in cond else [PAD], device=logits.device)
+        logits = logits.index_fill(-1, never, -1e4)
         return logits / cond["temperature"].to(logits)[:, None, None] if "temperature" in cond else logits
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:

@@ -140,7 +140,9 @@ class Text(Modality):
         if ask.infill is not None:
             given = requests.with_holes(ask.infill, self.vocabulary, count, self.items)
             length = torch.full((count,), given["tokens"].shape[-1])
-            return requests.of_length(length, trained, ask.temperature, given)
+            made = requests.of_length(length, trained, ask.temperature, given)
+            # an end in a hole would cut off what is given behind it
+            return [job._replace(cond={**job.cond, "endless": torch.ones(len(job.which))}) for job in made]
         if ask.length is not None:
             length = torch.full((count,), ask.length + self.items)
         elif self.items:
@@ -150,7 +152,8 @@ class Text(Modality):
         else:
             length = torch.full((count,), trained)
         if ask.source is not None:
-            length, given = requests.with_source(ask.source, self.vocabulary, length, trained)
+            most = None if ask.length is None else ask.length + 1
+            length, given = requests.with_source(ask.source, self.vocabulary, length, trained, most)
             return requests.of_length(length, trained, ask.temperature, given)
         if paired:
             return self._written(positions, length, ask.temperature)

@@ -62,7 +62,7 @@ class Ask(Options):
     """Tokens. Default: those of the training, or for items drawn from the lengths of the training items."""
     temperature: float = Field(default=1.0, gt=0, le=10)
     """Of the posterior over the tokens: below 1 the likelier ones come oftener."""
-    infill: str | None = None
+    infill: str | None = Field(default=None, max_length=4096)
     """A text with holes: every underscore in it is a character to be found. A real underscore is written \\_."""
-    source: str | None = None
+    source: str | None = Field(default=None, max_length=4096)
     """What to translate, by a model that was trained on two columns."""

@@ -78,7 +78,9 @@ def with_holes(text: str, vocabulary: Vocabulary, count: int, item: bool) -> dic
     }
 
 
-def with_source(text: str, vocabulary: Vocabulary, length: Tensor, trained: int) -> tuple[Tensor, dict[str, Tensor]]:
+def with_source(
+    text: str, vocabulary: Vocabulary, length: Tensor, trained: int, asked: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The lengths (B,) of a source with targets of `length` (B,) after it, and tokens and given, (B, 1, L).
 
     Raises UsageError when the source leaves no room.
@@ -87,6 +89,8 @@ def with_source(text: str, vocabulary: Vocabulary, length: Tensor, trained: int)
     room = trained - len(source)
     if room < 2:
         raise UsageError(f"--source has {len(source) - 1} tokens, and this run takes {trained - 3} at most")
+    if asked is not None and asked > room:
+        raise UsageError(f"--length {asked - 1} does not fit behind this --source: {room - 1} tokens do")
     length = len(source) + length.clamp(max=room)
     tokens = torch.full((1, 1, int(length.max())), EOS)
     tokens[..., : len(source)] = torch.tensor(source)

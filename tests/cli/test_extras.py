@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toolkit import recipe
-from toolkit.cli.extras import extras
+from toolkit.cli.extras import extras, plain
 from toolkit.cli.train import choose
 from toolkit.errors import UsageError
 
@@ -49,3 +49,13 @@ def test_set_wins_over_an_option_and_another_modalitys_option_is_refused() -> No
         choose("image", None, None, {}, {}, ["--rate", "8000"])
     with pytest.raises(UsageError, match="unknown option '--source'"):
         choose("image", None, None, {}, {}, ["--source", "elsewhere"])
+
+
+def test_text_options_are_taken_as_typed() -> None:
+    from modalities.text.options import Ask
+
+    assert plain(Ask) == {"infill", "source"}
+    typed = extras(["--infill", "12_3", "--length", "40"], Ask.model_fields, "text", texts=plain(Ask))
+    assert typed == {"infill": "12_3", "length": 40}
+    assert extras(["--infill", "'to_be'"], Ask.model_fields, "text", texts=plain(Ask)) == {"infill": "'to_be'"}
+    assert extras(["--infill="], Ask.model_fields, "text", texts=plain(Ask)) == {"infill": ""}

@@ -96,7 +96,7 @@ def test_a_vocoder_makes_a_file_again(toolkit_command: Command, hits: Path, tmp_
         (["train", "--modality", "audio", "--data", "./nowhere"], 66, "no such folder"),
         (["train", "--modality", "audio", "--set", "diffusion.schedule=linear-beta", "--set", "diffusion.schedule.T=50",
           "--set", "diffusion.schedule.rescale=false"], 2, "sounds alike"),
-        (["data", "inspect", "nowhere"], 66, "no such folder: nowhere"),
+        (["data", "inspect", "nowhere"], 66, "no such folder or file: nowhere"),
         (["sample", "nowhere", "--seconds", "1"], 2, "does not exist"),
     ],
 )  # fmt: skip
@@ -111,6 +111,9 @@ def test_an_empty_folder_and_one_without_sounds(toolkit_command: Command, tmp_pa
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("text")
     for folder in ("empty", "texts"):
-        for command in (["data", "inspect", folder], ["train", "--modality", "audio", "--data", folder]):
+        for command in (
+            ["data", "inspect", folder, "--modality", "audio"],
+            ["train", "--modality", "audio", "--data", folder],
+        ):
             done = toolkit_command(*command)
             assert done.returncode == 66 and len(done.stderr.splitlines()) == 1 and "no sound" in done.stderr

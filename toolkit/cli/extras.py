@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import typer
 
 from toolkit.errors import UsageError, unknown
+from toolkit.modality import Options
 
 
 def own_options(context: typer.Context) -> list[str]:
@@ -15,11 +16,22 @@ def own_options(context: typer.Context) -> list[str]:
     return [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
 
 
-def extras(arguments: Sequence[str], known: Iterable[str], whose: str, own: Iterable[str] = ()) -> dict[str, Any]:
+def plain(options: type[Options]) -> set[str]:
+    """The fields that are text, so that what was typed is what is meant: 12 is no number there."""
+    return {name for name, field in options.model_fields.items() if field.annotation in (str, str | None)}
+
+
+def extras(
+    arguments: Sequence[str],
+    known: Iterable[str],
+    whose: str,
+    own: Iterable[str] = (),
+    texts: Collection[str] = (),
+) -> dict[str, Any]:
     """["--seconds", "2"] or ["--seconds=2"] -> {"seconds": 2}, values as TOML has them or else as text.
 
     `known`: the names there are, `whose` they are in messages; `own`: the command's own options, "--steps", which a
-    misspelt one may have meant. Raises UsageError.
+    misspelt one may have meant; `texts`: names whose values are text as it stands. Raises UsageError.
     """
     from toolkit.recipe import typed
 
@@ -39,5 +51,5 @@ def extras(arguments: Sequence[str], known: Iterable[str], whose: str, own: Iter
             if not rest:
                 raise UsageError(f"--{name} needs a value")
             value = rest.pop(0)
-        found[key] = typed(value)
+        found[key] = value if key in texts else typed(value)
     return found

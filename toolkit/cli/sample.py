@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify
-from toolkit.cli.extras import extras, own_options
+from toolkit.cli.extras import extras, own_options, plain
 from toolkit.errors import StorageError
 
 
@@ -42,7 +42,9 @@ def sample(
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     generator = toolkit.load(run, device=device, ema=ema, notify=notify, modality=modality)
     kind = generator.modality
-    further = extras(context.args, kind.Ask.model_fields, f"a run of modality '{kind.name}'", own_options(context))
+    further = extras(
+        context.args, kind.Ask.model_fields, f"a run of modality '{kind.name}'", own_options(context), plain(kind.Ask)
+    )
     asked = checked(kind.Ask, further, "sample", "--")
     n = n or kind.count(asked) or 64
     screen = console()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import notify, print_table
-from toolkit.cli.extras import extras, own_options
+from toolkit.cli.extras import extras, own_options, plain
 from toolkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def choose(
         kind = find(found.modality)
         sections = {name: f"model.{name}" for name in kind.Model.model_fields}
         sections |= {name: f"data.{name}" for name in kind.Data.model_fields if name != "source"}
-        typed = extras(further, sections, f"modality '{found.modality}'", own)
+        texts = plain(kind.Model) | plain(kind.Data)
+        typed = extras(further, sections, f"modality '{found.modality}'", own, texts)
         changes |= {sections[name]: value for name, value in typed.items()}
     found = recipe.override(recipe.replace(found, changes), settings)
     if found.name == "folder" and "source" not in found.data:
@@ -124,7 +125,7 @@ def source_of(data: str, known: Sequence[str]) -> str:
     if path.exists():
         return str(path.resolve())
     if data.startswith(("~", ".")) or os.sep in data or "/" in data:
-        raise DataError(f"no such folder: {path}")
+        raise DataError(f"no such folder or file: {path}")
     return data
 
 

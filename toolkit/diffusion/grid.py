@@ -66,7 +66,8 @@ def learned(schedule: Schedule, n: int, *, law: Adaptive) -> Tensor:
     """n levels between which an adaptive time law finds equally much to decide, then 0 (Dieleman et al. 2022)."""
     _check(n)
     times = law.time(torch.linspace(1, 0, n, dtype=torch.float64), schedule)
-    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+    # levels that the schedule does not reach are all its own end
+    return torch.cat([times, torch.zeros(1, dtype=torch.float64)]).unique_consecutive()
 
 
 GRIDS: dict[str, Grid] = {

@@ -82,12 +82,13 @@ class WaveUNet(Conditioned):
 
     x is divided into cells (`Cells`: `hop` samples by as many bands), of which `patch` (time, frequency) make a place
     of the finest level. The network sees each cell as it is, and its phase and power relative to the noise, since
-    what matters in a sound spans 60 dB. It says how much power it expects in each cell, which fixes what a Wiener
-    filter would do to it, and adds what such a filter cannot know.
+    what matters in a sound spans 60 dB. It says how much power it expects in the real and in the imaginary part of each
+    cell, which fixes what a Wiener filter would do to them, and adds what such a filter cannot know.
 
-    mels, ratio with mels > 0, cond["mel"] is (B, mels, L / mel_hop)
+    strides     in time and in frequency alike; hop / patch[1] is a multiple of their product
+    mels        with mels > 0, cond["mel"] is (B, mels, L / mel_hop), and mel_hop divides hop * patch[0]
     cond: label (B,) int64 when labels > 0; each of `numbers`, (B,) in [0, 1]. The rest: see `Trunk`.
-    L is a multiple of hop. Places that are missing for the strides are made of silence, and dropped.
+    L is a multiple of hop. Places that are missing for patches and strides are made of silence, and dropped.
     """
 
     def __init__(

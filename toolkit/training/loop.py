@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
 from toolkit.diffusion.randomness import normal, stratified, uniform
+from toolkit.errors import ToolkitError
 from toolkit.training.ema import PowerEMA
 from toolkit.training.muon import Muon, hidden_weights
 from toolkit.training.precision import autocast
@@ -112,7 +113,13 @@ class State:
         self.step, self.updates = int(facts["step"]), int(facts["updates"])
         self.bad, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
         if self.law.state():
-            self.law.restore(facts["law"])
+            law = facts.get("law")
+            if not isinstance(law, dict):
+                raise ToolkitError("the checkpoint holds no time law, which this recipe's training needs to go on")
+            try:
+                self.law.restore(law)
+            except ValueError as error:
+                raise ToolkitError(f"the checkpoint does not fit the recipe: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -254,3 +254,14 @@ def test_the_ends_of_the_schedule_are_finite() -> None:
     denoiser, x_t = untrained(), draw(2, DIMS, LENGTH)
     for t in (1e-6, 1 - 1e-6, 1.0):
         assert bool(denoiser(x_t, torch.tensor(t, dtype=F64)).isfinite().all())
+
+
+def test_no_end_is_predicted_where_none_may_come() -> None:
+    denoiser = untrained()
+    x_t, t = draw(3, *denoiser.space((8,))), torch.full((3,), 0.7, dtype=torch.float64)
+    free = denoiser.logits(x_t, t, {}).softmax(-1)
+    bound = denoiser.logits(x_t, t, {"endless": torch.ones(3)}).softmax(-1)
+    assert float(free[..., 1].detach().min()) > 0 and float(bound[..., 1].detach().max()) == 0
+    rest = free.detach().clone()
+    rest[..., 1] = 0
+    assert torch.allclose(bound.detach(), rest / rest.sum(-1, keepdim=True), atol=1e-6)

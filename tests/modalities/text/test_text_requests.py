@@ -112,3 +112,10 @@ def test_conditions_of_a_batch_are_there_only_where_they_say_something() -> None
     assert cond["given"][:, 0].tolist() == [[1, 1, 0, 0], [0] * 4]
     assert requests.conditions(tokens, torch.tensor([4, 4]), None) == {}
     assert requests.conditions(tokens, torch.tensor([4, 4]), torch.zeros(2, 4, dtype=torch.bool)) == {}
+
+
+def test_a_length_that_does_not_fit_behind_its_source_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--length 30 does not fit behind this --source: 20 tokens do"):
+        requests.with_source("a" * 10, CHARS, torch.tensor([31]), 32, 31)
+    length, given = requests.with_source("a" * 10, CHARS, torch.tensor([31]), 32)
+    assert int(length) == 32 and int(given["given"].sum()) == 11
