@@ -19,6 +19,7 @@ from toolkit.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from toolkit.evaluation.figures import Figure, Table, Wishes
+    from toolkit.generator import Generator
     from toolkit.modality import Examples, Modality
 
 SAMPLES = 1_000
@@ -51,6 +52,9 @@ def evaluate(
     likelihood: Annotated[
         bool, typer.Option("--likelihood/--no-likelihood", help="What held-out examples cost in bits, too; slow.")
     ] = False,
+    convergence: Annotated[
+        bool, typer.Option("--convergence", help="Draw the loss over the noise levels, too: is it converged?")
+    ] = False,
     features: Annotated[
         str, typer.Option(metavar="FILE.safetensors:MODEL", help="Pictures: a torchvision model as judge.")
     ] = "",
@@ -76,8 +80,8 @@ def evaluate(
     if samples is not None:
         if folders or reference is None:
             raise UsageError("--samples DIR goes with --reference DIR (or the name of a data set) and without runs")
-        if given or likelihood:
-            option = next(iter(given), "likelihood")
+        if given or likelihood or convergence:
+            option = next(iter(given), "likelihood" if likelihood else "convergence")
             raise UsageError(f"{'-n' if option == 'n' else f'--{option}'} is for runs; --samples judges what is there")
         name, options = _kind(modality, samples.expanduser(), further, own_options(context))
         tables = [_folder(samples.expanduser(), reference, name, options, wishes, out, say)]
@@ -89,6 +93,7 @@ def evaluate(
             raise UsageError("--out is for one run; leave it out to write into each run's own folder")
         paths = [Path(folder).expanduser() for folder in folders]
         ask = {"batch": batch, "modality": modality, "device": device, "likelihood": likelihood}
+        ask["convergence"] = convergence
         tables = _runs(paths, given, ask, wishes, out, say)
     if as_json:
         whole = {"format": FORMAT, "tables": [table.to_mapping() for table in tables]}
@@ -191,7 +196,21 @@ def _runs(
         home = run / "evaluation" / (name if given else "")
         bits = real.likelihood(generator.denoiser, generator.law, HELD_OUT, say) if ask["likelihood"] else []
         tables.append(_judge(real, examples(sampled), wishes, about, out or home, say, bits))
+        if ask["convergence"]:
+            _converged(run, generator, real, ask, out or home, say)
     return tables
+
+
+def _converged(
+    run: Path, generator: Generator, real: Modality, ask: dict[str, Any], folder: Path, say: Callable[[str], None]
+) -> None:
+    import toolkit
+    from toolkit.evaluation.converged import view
+
+    def other(width: float) -> Generator:
+        return toolkit.load(run, device=ask["device"], ema=width, notify=say, modality=ask["modality"])
+
+    say(f"picture: {view(generator, other, real, folder.expanduser())}")
 
 
 def _sampled(generator: Any, n: int, seed: int, batch: int, how: dict[str, Any]) -> Any:
