@@ -37,4 +37,4 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
     assert float((near - 1).abs().max()) < 0.5  # 4,000 points are too many to recite
     path = view(run, lambda width: toolkit.load(tmp_path / "run", ema=width, modality=POINTS), real, tmp_path / "out")
     with PIL.Image.open(path) as picture:
-        assert len(set(picture.convert("L").getdata())) > 20
+        assert sum(count > 0 for count in picture.convert("L").histogram()) > 20
