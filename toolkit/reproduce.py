@@ -26,8 +26,8 @@ from toolkit.training.storage import write_json_atomic
 
 FORMAT = 1
 FILE = "reproduction.json"
-LIKELIHOOD = 256
-"""Held-out examples whose bits are counted, where a recipe expects a figure of them."""
+LIKELIHOOD = 128
+"""Held-out examples whose bits are counted where that is expected, as by `toolkit evaluate --likelihood`."""
 
 Verdict = Literal["pass", "falls short", "not compared"]
 

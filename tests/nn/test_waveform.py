@@ -190,3 +190,9 @@ def test_any_multiple_of_the_hop_will_do_and_silence_after_a_sound_changes_nothi
     assert torch.allclose(short[..., :-field], long[..., : x.shape[-1] - field], atol=1e-5)
     with pytest.raises(ValueError, match="multiple of 8"):
         net(x[..., :-1], torch.zeros(1), {})
+
+
+@pytest.mark.parametrize(("preset", "millions"), [("tiny", 1.4), ("small", 5.6), ("base", 19.2)])
+def test_presets_have_the_sizes_they_are_documented_with(preset: str, millions: float) -> None:
+    net = build(Model(preset=preset), 1, 10)  # type: ignore[arg-type]
+    assert round(sum(p.numel() for p in net.parameters()) / 1e6, 1) == millions
