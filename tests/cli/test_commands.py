@@ -68,8 +68,8 @@ def test_version(toolkit_command: Command) -> None:
         (["train", "--recipe", "mnist", "--set", "data.sorce=x"], 2, "'data.sorce'; did you mean 'data.source'?"),
         (["train", "--recipe", "image/folder"], 2, "--data FOLDER"),
         (["train", "--recipe", "folder"], 2, "audio/folder, image/folder"),
-        (["train", "--modality", "image", "--data", "./nothing"], 66, "no such folder: nothing"),
-        (["train", "--modality", "image", "--data", "/nothing/here"], 66, "no such folder: /nothing/here"),
+        (["train", "--modality", "image", "--data", "./nothing"], 66, "no such folder or file: nothing"),
+        (["train", "--modality", "image", "--data", "/nothing/here"], 66, "no such folder or file: /nothing/here"),
         (["sample", "runs/nothing"], 2, "runs/nothing"),
         (["recipes", "show", "mnist-ddp"], 2, "did you mean 'mnist-ddpm'?"),
         (["verify", "--only", "Z9"], 2, "no check is called 'Z9'"),
@@ -87,7 +87,7 @@ def test_a_wrong_command_leaves_nothing_behind(toolkit_command: Command, tmp_pat
 
 def test_control_characters_of_a_file_name_do_not_reach_the_terminal(toolkit_command: Command) -> None:
     line = one_error(toolkit_command("train", "--modality", "image", "--data", "./a\x1b[31m\nb"), 66)
-    assert line.endswith(r"no such folder: a\x1b[31m b")
+    assert line.endswith(r"no such folder or file: a\x1b[31m b")
 
 
 def test_debug_adds_the_traceback(toolkit_command: Command) -> None:
