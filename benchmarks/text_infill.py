@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--holes", type=int, nargs=2, default=(4, 64), metavar=("LEAST", "MOST"), help="characters")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -40,7 +41,7 @@ def main() -> None:
     rows = torch.stack([test[i : i + length] for i in starts.tolist()])
     given = torch.ones(args.n, length, dtype=torch.bool)
     for i in range(args.n):
-        span = int(torch.randint(4, length // 2, (), generator=draw))
+        span = int(torch.randint(args.holes[0], min(args.holes[1], length - 1) + 1, (), generator=draw))
         at = int(torch.randint(0, length - span, (), generator=draw))
         given[i, at : at + span] = False
 
@@ -76,6 +77,7 @@ def main() -> None:
 
     base = cost(rows)
     print(f"{unchanged} of {args.n} with every given character unchanged; {args.steps} steps, {seconds:.0f} s")
+    print(f"holes of {args.holes[0]} to {args.holes[1]} characters")
     print("extra bits for each character in a hole, over the real text (5-grams, network):")
     for name, group in (("filled", filled), ("random spans of the training text", random)):
         found = cost(group)
