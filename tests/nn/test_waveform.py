@@ -14,7 +14,7 @@ from modalities.audio.options import Model
 from tests.nn.common import randomise
 from toolkit.diffusion.denoiser import edm
 from toolkit.diffusion.schedule import RectifiedFlow
-from toolkit.nn import ChannelNorm, Conv, DiffWave, Unfold, WaveUNet
+from toolkit.nn import ChannelNorm, Conv, DiffWave, WaveUNet
 from toolkit.nn.blocks import LineConv
 from toolkit.nn.cells import Cells
 from toolkit.nn.waveform import wiener
@@ -81,23 +81,9 @@ def test_every_parameter_is_used_and_every_condition_matters(preset: str, mels: 
             assert float((net(x, c_noise, {**cond, "mel": cond["mel"].roll(1, 0)}) - out).abs().max()) > 1e-4
 
 
-def test_a_new_network_is_silent_and_silence_stays_silent_through_unfold() -> None:
+def test_a_new_network_is_silent() -> None:
     with torch.no_grad():
         assert float(build(Model(), 1, 0)(torch.randn(1, 1, 512), torch.zeros(1), {}).abs().max()) == 0
-        unfold = Unfold(4, 2, 8)
-        assert float(unfold(torch.zeros(1, 4, 16)).abs().max()) == 0
-        # all places begin alike, so a constant comes out constant: no tone at rate / stride
-        steady = unfold(torch.randn(1, 4, 1).expand(1, 4, 16))
-        assert torch.equal(steady[..., 8:-8], steady[..., 8:9].expand(1, 2, 112))
-
-
-@torch.no_grad()
-def test_unfold_interleaves_its_channels() -> None:
-    unfold = Unfold(1, 2, 4, kernel=1)
-    unfold.conv.weight.copy_(torch.arange(8.0).reshape(8, 1, 1, 1))  # type: ignore[operator, union-attr]
-    # channel (place, c) = 2 place + c; position i of the input is scaled by it
-    out = unfold(torch.tensor([[[1.0, 10.0]]]))
-    assert out[0, 0].tolist() == [0, 2, 4, 6, 0, 20, 40, 60] and out[0, 1].tolist() == [1, 3, 5, 7, 10, 30, 50, 70]
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Building blocks for any number of dimensions, and the networks made of them."""
 
-from toolkit.nn.blocks import Attention, ChannelNorm, Conv, Downsample, ResBlock, Unfold, Upsample, zero
+from toolkit.nn.blocks import Attention, ChannelNorm, Conv, Downsample, ResBlock, Upsample, zero
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.ddpm import DDPMUNet
 from toolkit.nn.embedding import FourierEmbedding, LabelEmbedding, NoiseEmbedding
@@ -24,7 +24,6 @@ __all__ = [
     "Transformer",
     "Trunk",
     "UNet",
-    "Unfold",
     "Upsample",
     "WaveUNet",
     "zero",

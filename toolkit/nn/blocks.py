@@ -166,32 +166,6 @@ class Downsample(nn.Module):
         return output
 
 
-class Unfold(nn.Module):
-    """Each position becomes `stride` positions, by a convolution to stride C' channels: (B, C, L) -> (B, C', stride L).
-
-    For waveforms, where neighbours differ as much as the stride allows (Shi et al. 2016, sub-pixel convolution). All
-    places start with the same weights (Aitken et al. 2017), and without a bias, so that silence stays silent instead
-    of humming at multiples of rate / stride.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int, kernel: int = 3) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = Conv(1, channels_in, stride * channels_out, kernel)
-        assert isinstance(self.conv, LineConv)
-        self.conv.register_parameter("bias", None)
-        with torch.no_grad():
-            first = self.conv.weight[:channels_out]
-            self.conv.weight.copy_(first.repeat(stride, 1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv(x)
-        # channels are ordered (place, channel): in the channels-last layout this copies nothing
-        h = h.reshape(len(x), self.stride, -1, x.shape[-1]).permute(0, 2, 3, 1)
-        output: Tensor = h.reshape(len(x), -1, self.stride * x.shape[-1])
-        return output
-
-
 class Upsample(nn.Module):
     """Nearest neighbours, then a convolution: (B, C, L) -> (B, C', stride * L).
 
