@@ -311,7 +311,7 @@ def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[
     ignored = NOT_PART_OF_A_RUN | ({"train.steps"} if recipe.train.steps is None else set())
     ignored |= {"train.layout"} if recipe.train.layout == "auto" else set()
     changed = recipes.difference(before, recipe)
-    differing = [key for key in changed if key not in ignored and not key.startswith("expected.")]
+    differing = [key for key in changed if key not in ignored]
     if differing:
         raise UsageError(
             f"{out} holds a run of another recipe (differs in {', '.join(differing[:5])}); "

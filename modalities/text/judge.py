@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load as parse
@@ -24,7 +23,7 @@ from toolkit import paths
 from toolkit.diffusion.randomness import generator
 from toolkit.errors import DataError
 from toolkit.nn.transformer import Stack, heads_of
-from toolkit.training.loop import Config, start
+from toolkit.training.loop import Config, optimizer_for
 from toolkit.training.precision import autocast, resolve
 from toolkit.training.storage import write_bytes_atomic
 
@@ -93,7 +92,7 @@ def train(net: TokenNet, ids: Tensor, loss: Callable[[Tensor, torch.Generator], 
         raise DataError(f"{len(ids)} training tokens are too few for crops of {course.length}")
     dtype = resolve("auto", ids.device)
     config = Config(1, weight_decay=course.weight_decay, optimizer=course.optimizer, ema=(), dtype=dtype)
-    optimizer = start(SimpleNamespace(net=net), config).optimizer  # type: ignore[arg-type]  # it only asks for the net
+    optimizer = optimizer_for(net, config)
     began, step, done = time.perf_counter(), 0, 0.0
     place = torch.arange(course.length)
     net.train()

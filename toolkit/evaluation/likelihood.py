@@ -18,7 +18,6 @@ from toolkit.diffusion.flow_likelihood import Hutchinson, log_density
 from toolkit.diffusion.guidance import conditional
 from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian, bits_per_dim, dequantise, total
 from toolkit.diffusion.loss import TimeLaw
-from toolkit.diffusion.sampler import Denoise
 from toolkit.evaluation.figures import Figure
 
 LEAST = 0.5
@@ -70,12 +69,6 @@ def figures(
     return figures
 
 
-def steps_of(denoiser: Denoiser, bins: Bins, count: int) -> Steps:
-    """The levels of a sampler with `count` steps, for a bound on what that sampler makes."""
-    ratio = torch.logspace(math.log10(MOST), math.log10(LEAST * bins.step), count + 1, dtype=torch.float64)
-    return Steps(denoiser.schedule, denoiser.schedule.time(-2 * ratio.log()))
-
-
 @torch.no_grad()
 def _bound(
     denoiser: Denoiser, law: TimeLaw | None, x: Tensor, bins: Bins, cond: dict[str, Tensor], seed: int, start: int
@@ -85,7 +78,7 @@ def _bound(
         levels: Continuous | Steps = Steps.of_chain(schedule)
     else:
         levels = Continuous(schedule, LEAST * bins.step, MOST, law)
-    denoise = _conditional(denoiser, cond)
+    denoise = conditional(denoiser, cond)
     mask = cond.get("mask")
     reconstruct = DiscretisedGaussian(denoise, schedule, x, bins, mask)
     return bound(
@@ -100,7 +93,7 @@ def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], se
     noisy = dequantise(x, bins.step, seed, places)
     noisy = noisy if mask is None else noisy * mask
     found = log_density(
-        _conditional(denoiser, cond),
+        conditional(denoiser, cond),
         noisy,
         denoiser.schedule,
         LEAST * bins.step,
@@ -112,10 +105,6 @@ def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], se
         mask,
     )
     return -found.nats - _numbers(x, cond) * math.log(bins.step)
-
-
-def _conditional(denoiser: Denoiser, cond: dict[str, Tensor]) -> Denoise:
-    return conditional(denoiser, cond)
 
 
 def _rows(cond: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:

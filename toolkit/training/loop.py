@@ -138,13 +138,19 @@ class Progress:
 
 
 def start(denoiser: Denoiser, config: Config) -> State:
-    """A fresh optimiser and EMA for a denoiser; decay only on matrices, not on biases, norms and embeddings."""
+    """A fresh optimiser, EMA and time law for a denoiser."""
     if config.channels_last:
         # before the optimiser sees the parameters: its moments take over their layout
         denoiser.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile:
         denoiser.net.compile()
-    net = denoiser.net
+    optimizer = optimizer_for(denoiser.net, config)
+    average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
+    return State(denoiser, optimizer, average, config.time_law.fresh())
+
+
+def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
+    """The optimiser of a network's parameters; decay only on matrices, not on biases, norms and embeddings."""
     embeddings = {id(m.weight) for m in net.modules() if isinstance(m, nn.Embedding)}
     hidden = hidden_weights(net) if config.optimizer == "muon" else set()
     groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
@@ -164,8 +170,7 @@ def start(denoiser: Denoiser, config: Config) -> State:
         optimizer: torch.optim.AdamW = Muon(made, lr=config.lr, betas=config.betas, fused=True, compute=config.dtype)
     else:
         optimizer = torch.optim.AdamW(made, lr=config.lr, betas=config.betas, fused=True)
-    average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
-    return State(denoiser, optimizer, average, config.time_law.fresh())
+    return optimizer
 
 
 def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress]:
