@@ -143,6 +143,8 @@ class Modality(ABC):
     """The [model] section; without options by default."""
     Ask: ClassVar[type[Options]] = Options
     """What can be asked of a sample besides its label, e.g. its duration: the options of `toolkit sample`."""
+    shown: ClassVar[tuple[int, int]] = (40, 100)
+    """Samples in a preview while a run trains, and at its end."""
     grain: ClassVar[int] = 1
     """Where windows of a long example may begin: at multiples of so many positions."""
 

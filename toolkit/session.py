@@ -37,8 +37,8 @@ from toolkit.training.storage import write_json_atomic, write_text_atomic
 
 LOG_EVERY = 10
 """Steps between lines of metrics.jsonl."""
-PREVIEW, FINAL, FILM = 40, 100, 9
-"""Samples in a preview, in the last picture, and on the way from noise to sample."""
+FILM = 9
+"""Samples on the way from noise to sample."""
 READ = 3
 """Samples that are printed."""
 SHOWN, SEARCHED = 24, 2000
@@ -151,7 +151,7 @@ class Plan:
                             f"The same command again goes on from there",
                         )
                     if done.step in pictures:
-                        yield Preview(*self.draw(f"step-{done.step:08d}.png"))
+                        yield Preview(*self.draw(f"step-{done.step:08d}.png", self.modality.shown[0]))
                 if state.bad >= ROLLBACK_AFTER:
                     yield self._roll_back(store)
                     first, began = state.step, time.monotonic()
@@ -189,7 +189,7 @@ class Plan:
         device = next(self.state.denoiser.net.parameters()).device
         return Generator(self.recipe, self.modality, made, device, self.state.law.fresh())
 
-    def draw(self, name: str, n: int = PREVIEW) -> tuple[Path, list[str]]:
+    def draw(self, name: str, n: int) -> tuple[Path, list[str]]:
         """A picture of n samples, by the same code as `toolkit sample`, or a page where the modality has one.
 
         Returns the path, and the first samples as lines where they can be read.
@@ -217,7 +217,7 @@ class Plan:
         return Examples(examples.raw[chosen], {name: v[chosen] for name, v in examples.cond.items()})
 
     def _finish(self) -> Iterator[Event]:
-        last, lines = self.draw("final.png", FINAL)
+        last, lines = self.draw("final.png", self.modality.shown[1])
         if lines:
             yield Preview(last, lines)
         others = film(self.generator(), self.out / "previews" / "noise-to-sample", FILM)
@@ -257,7 +257,7 @@ def prepare(
     chosen = (before[0] if before is not None else recipe).train.layout
     layout = None if chosen == "auto" else chosen == "channels-last"
     measured = probe(denoiser, batches, configure, notify, layout)
-    steps = before[0].train.steps if before is not None else _steps(recipe, measured)
+    steps = before[0].train.steps if before is not None else _steps(recipe, measured, modality.shown)
     found_layout = "channels-last" if measured.channels_last else "channels-first"
     recipe = recipes.replace(recipe, {"train.steps": steps, "train.layout": found_layout})
     assert recipe.train.steps is not None
@@ -325,7 +325,7 @@ def _changed_facts(before: Facts, now: Facts) -> str:
     return ", ".join(name for name in names if getattr(before, name) != getattr(now, name))
 
 
-def _steps(recipe: Recipe, measured: Probe) -> int:
+def _steps(recipe: Recipe, measured: Probe, shown: tuple[int, int]) -> int:
     """Steps to take: as said, or as many as the time allows, less what pictures and checkpoints take."""
     if recipe.train.steps is not None:
         return recipe.train.steps
@@ -333,7 +333,7 @@ def _steps(recipe: Recipe, measured: Probe) -> int:
         raise UsageError("how long? give --minutes or --steps, or set train.minutes in the recipe")
     # checkpoints, start and end take a few hundredths; pictures take network calls, each a third of a training step's
     # work for one example
-    pictures = max(0, recipe.train.previews - 1) * PREVIEW + FINAL + FILM
+    pictures = max(0, recipe.train.previews - 1) * shown[0] + shown[1] + FILM
     calls = pictures * recipe.sample.steps * assemble.sampler(recipe.sample.sampler).calls
     calls *= 1 if recipe.sample.guidance in (0, 1) else 2
     per_call = 1 / (3 * measured.steps_per_second * recipe.train.batch)

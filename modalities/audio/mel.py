@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from toolkit.imports import require
 
@@ -65,6 +65,33 @@ def log_mel(raw: Tensor, spec: MelSpec) -> Tensor:
 def normalise(log_mel: Tensor) -> Tensor:
     """Log-mels (any shape) to about mean 0 and variance 1, for a network."""
     return (log_mel - MEAN) / STD
+
+
+class Power(nn.Module):
+    """What a mel spectrogram says of a sound's power: (B, mels, frames), normalised -> log power (B, bands, frames).
+
+    Bands are centred on (k + 1/2) / (2 bands) of the rate. Magnitudes of the bins come from the pseudo-inverse of the
+    filters, but are never less than a third of the filters' mean there; white noise of deviation `std` has power 1.
+    """
+
+    def __init__(self, spec: MelSpec, bands: int, std: float) -> None:
+        super().__init__()
+        filters = _transform(spec, "cpu").mel_scale.fb.double()  # (bins, mels)
+        mean = filters / filters.sum(1, keepdim=True).clamp_min(1e-12) / filters.sum(0).clamp_min(1e-12)
+        share = spec.n_fft / (2 * bands)
+        centre = (torch.arange(bands, dtype=torch.float64)[:, None] + 0.5) * share
+        near = (1 - (torch.arange(len(filters)) - centre).abs() / max(1.0, share)).clamp_min(0)  # (bands, bins)
+        noise = 3 / 8 * spec.n_fft * std**2  # the sum of a squared Hann window is 3 / 8 of its length
+        self.register_buffer("exact", torch.linalg.pinv(filters).T.float(), persistent=False)
+        self.register_buffer("mean", mean.float(), persistent=False)
+        self.register_buffer("near", (near / near.sum(1, keepdim=True) / noise).float(), persistent=False)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        with torch.autocast(mel.device.type, enabled=False):
+            told = (STD * mel.float() + MEAN).exp()
+            least = self.get_buffer("mean") @ told
+            magnitudes = torch.maximum(self.get_buffer("exact") @ told, least / 3)
+            return (self.get_buffer("near") @ magnitudes.square()).clamp_min(1e-20).log()
 
 
 @lru_cache(maxsize=8)

@@ -34,6 +34,7 @@ class Audio(Modality):
 
     name = "audio"
     default_recipe: ClassVar[str | Mapping[str, Any]] = "audio/drums"
+    shown: ClassVar[tuple[int, int]] = (24, 48)
     Data: ClassVar[type[Options]] = options.Data
     Model: ClassVar[type[Options]] = options.Model
     Ask: ClassVar[type[Options]] = options.Ask
@@ -90,7 +91,8 @@ class Audio(Modality):
         """The network that [model] asks for: (B, C, L) -> (B, C, L). Raises UsageError."""
         from modalities.audio.network import build
 
-        return build(self.model, self.shape[0], len(self.labels), self.mel if self.vocoder else None)
+        mel = self.mel if self.vocoder else None
+        return build(self.model, self.shape[0], len(self.labels), mel, self.facts.std if mel else 1.0)
 
     def network_notes(self, net: nn.Module) -> list[tuple[str, str]]:
         """How far the network sees, beside the length of a clip."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from modalities.audio.mel import MelSpec
+from modalities.audio.mel import MelSpec, Power
 from modalities.audio.options import Model
 from toolkit.nn import DiffWave, WaveUNet
 
 NUMBERS = ("seconds",)
+HOP = 128
+"""Samples from a frame of cells to the next, and bands in frequency."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,11 @@ PRESETS = {
 }
 
 
-def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None) -> nn.Module:
-    """The network of a [model] section: (B, C, L) -> (B, C, L), L a multiple of 256. `mel`: what a vocoder is given."""
+def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, std: float = 1.0) -> nn.Module:
+    """The network of a [model] section: (B, C, L) -> (B, C, L), L a multiple of 256.
+
+    `mel`: what a vocoder is given; `std`: what sounds are divided by in model space.
+    """
     bands, hop = (mel.mels, mel.hop) if mel else (0, 1)
     if model.preset == "diffwave":
         return DiffWave(channels, model.width or 64, labels=labels, mels=bands, hop=hop, numbers=NUMBERS)
@@ -45,6 +50,8 @@ def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None) 
         labels=labels,
         mels=bands,
         mel_hop=hop,
+        mel_power=Power(mel, HOP, std) if mel else None,
+        hop=HOP,
         dropout=model.dropout,
         numbers=NUMBERS,
     )

@@ -33,6 +33,7 @@ class Text(Modality):
 
     name = "text"
     default_recipe: ClassVar[str | Mapping[str, Any]] = "text/shakespeare"
+    shown: ClassVar[tuple[int, int]] = (8, 24)
     Data: ClassVar[type[Options]] = options.Data
     Model: ClassVar[type[Options]] = options.Model
     Ask: ClassVar[type[Options]] = options.Ask

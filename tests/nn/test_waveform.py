@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from modalities.audio.mel import default
+from modalities.audio.mel import default, log_mel, normalise
 from modalities.audio.network import PRESETS, build, reach
 from modalities.audio.options import Model
 from tests.nn.common import randomise
@@ -79,6 +79,24 @@ def test_every_parameter_is_used_and_every_condition_matters(preset: str, mels: 
             assert float((net(x, c_noise, {**cond, name: value}) - out).abs().max()) > 1e-4
         if spec:
             assert float((net(x, c_noise, {**cond, "mel": cond["mel"].roll(1, 0)}) - out).abs().max()) > 1e-4
+
+
+def test_a_new_vocoder_expects_the_power_that_is_there() -> None:
+    """Cells of noise are Gaussian, so power over its expectation is an exponential variable."""
+    draw = torch.Generator().manual_seed(0)
+    spec, place = default(16_000, 80), torch.linspace(0, 12, 32_768)
+    raw = 0.1 * torch.randn(4, 1, 32_768, generator=draw) * (0.2 + place.sin().square())
+    net = build(Model(), 1, 0, spec, std=0.1)
+    assert isinstance(net, WaveUNet) and net.mel is not None
+    with torch.no_grad():
+        cells = net.cells(raw / 0.1)
+        expected = net.mel.expected(normalise(log_mel(raw, spec)), cells.shape[2])
+        ratio = (cells.square().sum(1, keepdim=True).log() - expected)[:, :, 4:-4, 4:-4]
+    # of that variable's logarithm: -0.577 and pi / sqrt(6). Low bands are told the very cell, which leaves less spread;
+    # and filters average magnitudes, which takes up to ln(pi / 4) from the expectation
+    assert -0.577 < float(ratio.mean()) < -0.577 - math.log(math.pi / 4) + 0.05 and 0.8 < float(
+        ratio.std()
+    ) < math.pi / math.sqrt(6)
 
 
 def test_a_new_network_is_silent() -> None:

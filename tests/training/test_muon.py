@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from toolkit.training.muon import SCALE, Muon, orthogonal
+from toolkit.training.muon import SCALE, Muon, direct_rounds, orthogonal, small_rounds
 
 
 def test_singular_values_come_near_one_and_directions_stay() -> None:
@@ -18,6 +18,21 @@ def test_singular_values_come_near_one_and_directions_stay() -> None:
         inner = u.T @ found @ v.T
         assert float((inner - torch.diag(inner.diagonal())).abs().max()) < 1e-4
         assert torch.allclose(orthogonal(7 * matrix), found, atol=1e-4)
+
+
+def test_the_quintics_end_within_their_error_of_one_from_a_hundredth_on() -> None:
+    x = torch.diag(torch.logspace(-2, 0, 50, dtype=torch.float64))
+    values = direct_rounds(x, x @ x.T).diagonal()
+    assert float((values - 1).abs().max()) < 0.27
+    assert torch.allclose(
+        direct_rounds(x / 100, x @ x.T / 1e4).diagonal()[0] / (x[0, 0] / 100), torch.tensor(78.0).double(), rtol=0.01
+    )
+
+
+def test_small_rounds_are_the_direct_ones() -> None:
+    x = torch.randn(20, 90, generator=torch.Generator().manual_seed(2))
+    x = x / torch.linalg.matrix_norm(x, 2)
+    assert torch.allclose(small_rounds(x, x @ x.T), direct_rounds(x, x @ x.T), atol=1e-4)
 
 
 def test_one_step_is_the_formula() -> None:

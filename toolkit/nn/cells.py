@@ -14,9 +14,9 @@ class Cells(nn.Module):
 
     Frames of 2 hop samples under a sine window, one every hop, at the frequencies (k + 1/2) / (2 hop) of the rate, k <
     hop. It is the modulated complex lapped transform (Malvar 1999): each frame's transform keeps lengths, and the
-    squares of two windows that overlap add up to 1, so `inverse` is the transpose and inverse(forward(x)) = x; white
-    noise has the same variance in every cell as in x. The first and the last hop / 2 samples lie in one frame only,
-    and are made up for by `edge`.
+    squares of two windows that overlap add up to 1, so `inverse` is the transpose and inverse(forward(x)) = x; the
+    power of a cell, the sum of both squares, is for white noise that of a sample of x. The first and the last hop / 2
+    samples lie in one frame only, and are made up for by `edge`.
 
     A shift by 4 frames or by 2 bands changes nothing but the cell, so that convolutions over patches of as many mean
     the same everywhere.

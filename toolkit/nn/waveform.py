@@ -48,14 +48,17 @@ class Position(nn.Module):
 
 
 class Mel(nn.Module):
-    """A mel spectrogram as features for the finest level: (B, mels, frames) -> (B, width, frames / ratio, rows).
+    """What a mel spectrogram tells: (B, mels, frames) -> features of the finest level (B, width, frames / ratio, rows).
 
     Two convolutions at the spectrogram's own rate; then all frames of one patch make that patch's features.
+    `power`: (B, mels, frames) -> the log power of each band (B, bands, frames).
     """
 
-    def __init__(self, mels: int, hidden: int, width: int, rows: int, ratio: int) -> None:
+    def __init__(self, mels: int, hidden: int, width: int, rows: int, ratio: int, power: nn.Module, bands: int) -> None:
         super().__init__()
         self.rows, self.ratio = rows, ratio
+        self.power = power
+        self.offset = nn.Parameter(torch.zeros(bands))
         self.body = nn.Sequential(Conv(1, mels, hidden, 5), nn.SiLU(), Conv(1, hidden, hidden), nn.SiLU())
         self.out = Conv(1, hidden * ratio, width * rows, 1)
 
@@ -63,6 +66,14 @@ class Mel(nn.Module):
         h = self.body(functional.pad(mel, (0, -mel.shape[-1] % self.ratio)))
         h = h.unflatten(-1, (-1, self.ratio)).transpose(2, 3).flatten(1, 2)
         return self.out(h).unflatten(1, (-1, self.rows)).transpose(2, 3)
+
+    def expected(self, mel: Tensor, frames: int) -> Tensor:
+        """The log power that cells should have in their middle, with a learnt correction: (B, 1, frames, bands)."""
+        known = self.power(mel)
+        # frame i of the spectrogram is centred on i hops, a cell between two of its own
+        known = torch.logaddexp(known, functional.pad(known[..., 1:], (0, 1), mode="replicate")) - math.log(2)
+        known = functional.interpolate(known, frames, mode="linear")
+        return (known.transpose(1, 2) + POWERS * self.offset).clamp(-MOST, MOST).unsqueeze(1)
 
 
 def wiener(log_power: Tensor, c_noise: Tensor) -> Tensor:
@@ -86,7 +97,8 @@ class WaveUNet(Conditioned):
     cell, which fixes what a Wiener filter would do to them, and adds what such a filter cannot know.
 
     strides     in time and in frequency alike; hop / patch[1] is a multiple of their product
-    mels        with mels > 0, cond["mel"] is (B, mels, L / mel_hop), and mel_hop divides hop * patch[0]
+    mels        with mels > 0, cond["mel"] is (B, mels, L / mel_hop), and mel_hop divides hop * patch[0];
+                `mel_power` says what power that means (`Mel`), which is where expectations then start
     cond: label (B,) int64 when labels > 0; each of `numbers`, (B,) in [0, 1]. The rest: see `Trunk`.
     L is a multiple of hop. Places that are missing for patches and strides are made of silence, and dropped.
     """
@@ -103,6 +115,7 @@ class WaveUNet(Conditioned):
         labels: int = 0,
         mels: int = 0,
         mel_hop: int = 1,
+        mel_power: nn.Module | None = None,
         embedding: int | None = None,
         dropout: float = 0.0,
         numbers: Sequence[str] = (),
@@ -113,12 +126,16 @@ class WaveUNet(Conditioned):
         self.cells = Cells(hop)
         self.patch = patch
         self.whole = patch[0] * math.prod(strides)
+        if mels and mel_power is None:
+            raise ValueError("a network that is told a mel spectrogram needs mel_power, see `Mel`")
         parts = channels * math.prod(patch)
         steps = [hop * patch[0] * math.prod(strides[:i]) for i in range(len(widths))]
         rows = [hop // patch[1] // math.prod(strides[:i]) for i in range(len(widths))]
-        self.stem = Conv(2, 5 * parts, widths[0], 1)
+        self.stem = Conv(2, 5 * parts + (math.prod(patch) if mels else 0), widths[0], 1)
         self.position = Position(widths, steps, rows)
-        self.mel = Mel(mels, max(widths), widths[0], rows[0], steps[0] // mel_hop) if mels else None
+        self.mel = None
+        if mel_power is not None:
+            self.mel = Mel(mels, max(widths), widths[0], rows[0], steps[0] // mel_hop, mel_power, hop)
         self.trunk = Trunk(2, widths, embedding, blocks, strides, attention, (1,), 3, dropout, norm)
         self.norm = norm(widths[0])
         self.head = zero(Conv(2, widths[0], 4 * parts, 3))
@@ -131,7 +148,12 @@ class WaveUNet(Conditioned):
         cells = self.cells(x)
         frames = cells.shape[2]
         cells = functional.pad(cells, (0, 0, 0, -frames % self.whole))
-        h = self.stem(self._gather(self._seen(cells, c_noise)))
+        seen, expected = self._seen(cells, c_noise), torch.zeros((), device=x.device)
+        if self.mel is not None:
+            expected = self.mel.expected(cond["mel"], frames)
+            expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MOST)
+            seen = torch.cat([seen, _over_noise(expected.exp(), c_noise)], 1)
+        h = self.stem(self._gather(seen))
         local = self.position(cells.shape[2] * self.cells.hop, h)
         if self.mel is not None:
             told = self.mel(cond["mel"].to(h))
@@ -139,12 +161,12 @@ class WaveUNet(Conditioned):
         h = functional.silu(self.norm(self.trunk(h, self.embed(c_noise, cond), local)))
         # in float32 whatever autocast says: of what is loud, the small difference counts
         power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
-        keep = wiener((POWERS * power).clamp(-MOST, MOST), c_noise.float())
+        keep = wiener((POWERS * power + expected).clamp(-MOST, MOST), c_noise.float())
         return self.cells.inverse((keep * cells + new)[:, :, :frames]).to(x)
 
     def _seen(self, cells: Tensor, c_noise: Tensor) -> Tensor:
         """What the network sees of cells (B, 2 C, T, F): themselves, their phase and their power over the noise's."""
-        noise = torch.sigmoid(8 * c_noise.float())[:, None, None, None]  # of the variance of c_in x_t
+        noise = _noise(c_noise)
         pairs = cells.unflatten(1, (-1, 2))
         power = pairs.square().sum(2)
         phase = pairs * torch.rsqrt(power + noise).unsqueeze(2)
@@ -160,6 +182,17 @@ class WaveUNet(Conditioned):
         """The inverse of `_gather`."""
         h = h.unflatten(1, (*self.patch, -1))  # B, p, q, C, T / p, F / q
         return h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+
+
+def _noise(c_noise: Tensor) -> Tensor:
+    """The noise's share of the variance of c_in x_t, where sigma_data = 1: (B,) -> (B, 1, 1, 1)."""
+    return torch.sigmoid(8 * c_noise.float())[:, None, None, None]
+
+
+def _over_noise(power: Tensor, c_noise: Tensor) -> Tensor:
+    """Of the power of x before noise: half the logarithm of what it is in c_in x_t over the noise there."""
+    noise = _noise(c_noise)
+    return torch.log(power * (1 - noise) / noise + 0.1) / 2
 
 
 def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:

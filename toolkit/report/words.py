@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from toolkit.modality import BUILT_IN
+from toolkit.modality import BUILT_IN, Modality, find
 from toolkit.report.facts import RunFacts, passes
-from toolkit.session import FINAL, clock
+from toolkit.session import clock
 
 
 def summary(facts: RunFacts) -> str:
@@ -62,12 +62,13 @@ def commands(facts: RunFacts) -> list[tuple[str, str]]:
     """(what it does, command) for training it again, and for using it."""
     run = shlex.quote(facts.run.as_posix())
     foreign = "" if facts.recipe.modality in BUILT_IN else f" --modality {shlex.quote(home(facts.recipe.modality))}"
+    last = (find(facts.recipe.modality) if facts.recipe.modality in BUILT_IN else Modality).shown[1]
     again = shlex.quote(f"{facts.run.as_posix()}-again")
     rows = [
         ("train it again, from the same seed", f"toolkit train --recipe {run}/recipe.toml{foreign} --out {again}"),
         (
             "the samples of the last picture",
-            f"toolkit sample {run}{foreign} -n {FINAL} --seed {facts.recipe.train.seed}",
+            f"toolkit sample {run}{foreign} -n {last} --seed {facts.recipe.train.seed}",
         ),
     ]
     if facts.data.labels:

@@ -20,6 +20,16 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return 0.2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_white_noise_has_power_one_in_every_band(rate: int) -> None:
+    spec = mel.default(rate, 40)
+    told = mel.normalise(mel.log_mel(noise(8, 1, 40_960), spec))
+    power = mel.Power(spec, 128, 0.2)(told).exp().mean((0, 2))
+    # the mean magnitude of a mel band, squared, is less than its mean power: pi / 4 for a band of one bin and more
+    # and both ends of the scale lie half outside the filters
+    assert bool((power < 1.3).all()) and bool((power[2:-20] > 0.6).all()), power
+
+
 def test_default_spec_is_32_ms_with_a_hop_that_divides_256() -> None:
     assert mel.default(8_000, 64) == mel.MelSpec(8_000, 64, 256, 64)
     assert mel.default(16_000, 80) == mel.MelSpec(16_000, 80, 512, 128)
