@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modalities.text import copying, judge, likelihood, measure
+from modalities.text import copying, judge, likelihood, measure, tunes
 from modalities.text.denoiser import TokenDenoiser
 from modalities.text.modality import Text
 from modalities.text.ngram import NGram, ladder
@@ -22,7 +22,7 @@ from toolkit.modality import Examples
 
 ORDER = 5
 """Of the n-gram judge: at our sizes longer grams are too rare to help."""
-_SHARES = ("valid words", "texts with", "4-grams of words", "distinct", "rep-", "diversity")
+_SHARES = ("valid words", "texts with", "4-grams of words", "distinct", "rep-", "diversity", "tunes that", "bars that")
 
 
 def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) -> Assessment:
@@ -33,6 +33,8 @@ def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) ->
         raise DataError("every generated text is empty, so there is nothing to judge")
     size = len(texts)
     rows = [*measure.describe(texts, train, held), *copying.describe(texts, train, held)]
+    if text.data.source == "abc" and not isinstance(held, str):
+        rows += tunes.describe(texts, held)
     figures = [*_judges(text, texts, train, held, notify), *(_figure(row, size) for row in rows)]
     return Assessment(figures)
 
