@@ -159,6 +159,7 @@ def measure(
     """
     run, real = plan.out, plan.modality
     generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality)
+    generator.modality = real  # with its data, of which a vocoder takes the sounds that it makes again
     how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True)
     notify(f"sampling {section.n:,} to judge")
     start = time.monotonic()

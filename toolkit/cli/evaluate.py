@@ -183,6 +183,7 @@ def _runs(
         real.open(paths.cache(), say)
         if (real.labels, real.shape) != (generator.modality.labels, generator.modality.shape):
             raise DataError(f"the data of {run} has changed since it was trained: its labels or sizes are others now")
+        generator.modality = real  # with its data, of which a vocoder takes the sounds that it makes again
         made.append((run, generator, real))
     tables = []
     n, seed = given.get("n", SAMPLES), given.get("seed", 0)
