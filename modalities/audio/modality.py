@@ -92,7 +92,7 @@ class Audio(Modality):
         from modalities.audio.network import build
 
         mel = self.mel if self.vocoder else None
-        return build(self.model, self.shape[0], len(self.labels), mel, self.facts.std if mel else 1.0)
+        return build(self.model, self.shape[0], len(self.labels), mel, self.facts.std)
 
     def network_notes(self, net: nn.Module) -> list[tuple[str, str]]:
         """How far the network sees, beside the length of a clip."""

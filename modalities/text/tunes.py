@@ -1,4 +1,4 @@
-"""Is a text a tune? What music21 makes of ABC notation: can it be read, and do its bars have the metre's length."""
+"""Is a text a tune? What music21 makes of ABC notation (standard 2.1): can it be read, and are its bars full."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modalities.text.measure import Row, averaged, like
-from toolkit.errors import ToolkitError
 from toolkit.imports import require
 
 
@@ -41,16 +40,12 @@ def check(text: str) -> Checked:
 def describe(samples: Sequence[str], held_out: Sequence[str]) -> list[Row]:
     """The share of samples that parse, and of their inner bars that add up, beside as many held-out tunes.
 
-    Bars of tunes that do not parse are not counted. None where music21 is missing.
+    Bars of tunes that do not parse are not counted. Raises ToolkitError when music21 is missing.
     """
-    try:
-        made, real = ([check(text) for text in texts] for texts in (samples, like(samples, held_out)))
-    except ToolkitError:
-        nothing = float("nan")
-        return [Row(name, nothing, nothing, nothing, nothing) for name in ("tunes that parse", "bars that add up")]
+    made, real = ([check(text) for text in texts] for texts in (samples, like(samples, held_out)))
     return [
-        averaged("tunes that parse", *_columns(made, "parses"), _share(real, "parses")),
-        averaged("bars that add up", *_columns(made, "right"), _share(real, "right")),
+        _row("tunes that parse", [(one.parses, 1) for one in made], [(one.parses, 1) for one in real]),
+        _row("bars that add up", [(one.right, one.bars) for one in made], [(one.right, one.bars) for one in real]),
     ]
 
 
@@ -72,13 +67,8 @@ def _bars(abc: Any, handler: Any) -> Iterator[tuple[float, float | None]]:
             yield sum(lengths), metre
 
 
-def _columns(checked: Sequence[Checked], what: str) -> tuple[Any, Any]:
-    """Counts of what is right, and of what there is, (n,) each."""
-    if what == "parses":
-        return np.array([one.parses for one in checked], dtype=np.int64), np.ones(len(checked), dtype=np.int64)
-    return np.array([one.right for one in checked]), np.array([one.bars for one in checked])
-
-
-def _share(checked: Sequence[Checked], what: str) -> float:
-    top, bottom = _columns(checked, what)
-    return float(top.sum() / bottom.sum()) if bottom.sum() else float("nan")
+def _row(name: str, made: Sequence[tuple[int, int]], real: Sequence[tuple[int, int]]) -> Row:
+    """The share of what is right, from (right, all) of each text."""
+    right, whole = np.array(made).T
+    known = sum(count for _, count in real)
+    return averaged(name, right, whole, sum(count for count, _ in real) / known if known else float("nan"))

@@ -29,6 +29,16 @@ def test_the_quintics_end_within_their_error_of_one_from_a_hundredth_on() -> Non
     )
 
 
+def test_rounding_in_bfloat16_does_not_leave_the_interval() -> None:
+    """A matrix of rank one has a singular value right at the bound, where rounding could push it over."""
+    draw = torch.Generator().manual_seed(3)
+    for shape in [(32, 128), (64, 64), (16, 200)] * 5:
+        matrix = torch.randn(shape[0], 1, generator=draw) @ torch.randn(1, shape[1], generator=draw)
+        values = torch.linalg.svdvals(orthogonal(matrix, torch.bfloat16).float())
+        # the rounding itself, 2^-9 of the largest, grows 78-fold as all that is small does
+        assert 0.7 < float(values[0]) < 1.3 and float(values[1]) < 78 * 2**-9
+
+
 def test_small_rounds_are_the_direct_ones() -> None:
     x = torch.randn(20, 90, generator=torch.Generator().manual_seed(2))
     x = x / torch.linalg.matrix_norm(x, 2)

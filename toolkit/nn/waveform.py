@@ -126,8 +126,8 @@ class WaveUNet(Conditioned):
         self.cells = Cells(hop)
         self.patch = patch
         self.whole = patch[0] * math.prod(strides)
-        if mels and mel_power is None:
-            raise ValueError("a network that is told a mel spectrogram needs mel_power, see `Mel`")
+        if bool(mels) != (mel_power is not None):
+            raise ValueError(f"mels and mel_power go together (see `Mel`), got {mels} and {mel_power}")
         parts = channels * math.prod(patch)
         steps = [hop * patch[0] * math.prod(strides[:i]) for i in range(len(widths))]
         rows = [hop // patch[1] // math.prod(strides[:i]) for i in range(len(widths))]
@@ -152,7 +152,8 @@ class WaveUNet(Conditioned):
         if self.mel is not None:
             expected = self.mel.expected(cond["mel"], frames)
             expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MOST)
-            seen = torch.cat([seen, _over_noise(expected.exp(), c_noise)], 1)
+            noise = _noise(c_noise)
+            seen = torch.cat([seen, _level(expected.exp() * (1 - noise) / noise)], 1)
         h = self.stem(self._gather(seen))
         local = self.position(cells.shape[2] * self.cells.hop, h)
         if self.mel is not None:
@@ -170,7 +171,7 @@ class WaveUNet(Conditioned):
         pairs = cells.unflatten(1, (-1, 2))
         power = pairs.square().sum(2)
         phase = pairs * torch.rsqrt(power + noise).unsqueeze(2)
-        return torch.cat([cells, phase.flatten(1, 2), torch.log(power / noise + 0.1) / 2], 1)
+        return torch.cat([cells, phase.flatten(1, 2), _level(power / noise)], 1)
 
     def _gather(self, h: Tensor) -> Tensor:
         """The cells of each patch as channels: (B, C, T, F) -> (B, p q C, T / p, F / q) for patches of p x q."""
@@ -189,10 +190,9 @@ def _noise(c_noise: Tensor) -> Tensor:
     return torch.sigmoid(8 * c_noise.float())[:, None, None, None]
 
 
-def _over_noise(power: Tensor, c_noise: Tensor) -> Tensor:
-    """Of the power of x before noise: half the logarithm of what it is in c_in x_t over the noise there."""
-    noise = _noise(c_noise)
-    return torch.log(power * (1 - noise) / noise + 0.1) / 2
+def _level(ratio: Tensor) -> Tensor:
+    """A power over the noise's, any shape, as a feature: in nepers of magnitude, down to -1.15."""
+    return torch.log(ratio + 0.1) / 2
 
 
 def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:

@@ -12,6 +12,8 @@ ROUNDS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.97
 """a, b, c of a x + b x^3 + c x^5 for each round. The first is nearest to 1 on [0.01, 1] in the largest error, and each
 further one on what the one before leaves (Amsel et al. 2025, "Polar Express"): singular values in [0.01, 1] end within
 0.27 of 1, and smaller ones grow 78-fold."""
+MARGIN = 1.02
+"""Of rounding in fewer bits than float32: beyond the interval that a round was made for, its quintic is steep."""
 SCALE = 0.2
 """Times sqrt(longer side): the root mean square of an AdamW update, so one learning rate serves both (Liu et al. 2025,
 "Muon is scalable for LLM training", eq. 4)."""
@@ -71,7 +73,8 @@ def hidden_weights(net: nn.Module) -> set[int]:
 def orthogonal(matrix: Tensor, compute: torch.dtype | None = None) -> Tensor:
     """About U V^T of a matrix U S V^T, (m, n): three rounds of a quintic, see `ROUNDS`.
 
-    bfloat16 is precise enough (Jordan et al. 2024), and so is `small_rounds` in float32.
+    bfloat16 is precise enough (Jordan et al. 2024), with a margin in every round but the last (Amsel et al. 2025);
+    `small_rounds` is for float32.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
@@ -79,21 +82,29 @@ def orthogonal(matrix: Tensor, compute: torch.dtype | None = None) -> Tensor:
     square = x @ x.T
     # a bound of the largest singular value that is a round nearer than the norm of x
     bound = square.norm().sqrt().clamp_min(1e-7)
-    rounds = small_rounds if x.shape[1] >= 2 * x.shape[0] and x.dtype == torch.float32 else direct_rounds
-    x = rounds(x / bound, square / bound.square())
+    if x.dtype == torch.float32:
+        rounds = small_rounds if x.shape[1] >= 2 * x.shape[0] else direct_rounds
+        x = rounds(x / bound, square / bound.square())
+    else:
+        bound = bound * MARGIN
+        x = direct_rounds(x / bound, square / bound.square(), MARGIN)
     return (x.T if tall else x).to(matrix)
 
 
-def direct_rounds(x: Tensor, square: Tensor) -> Tensor:
-    """The quintics of x (m, n); `square` is x x^T."""
+def direct_rounds(x: Tensor, square: Tensor, margin: float = 1.0) -> Tensor:
+    """The quintics of x (m, n), singular values up to 1; `square` (m, m) is x x^T. Each round but the last is told that
+    its input is `margin` times smaller."""
     for i, (a, b, c) in enumerate(ROUNDS):
-        square = x @ x.T if i else square
+        if i:
+            square = x @ x.T
+        if i < len(ROUNDS) - 1:
+            a, b, c = a / margin, b / margin**3, c / margin**5
         x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x
 
 
 def small_rounds(x: Tensor, square: Tensor) -> Tensor:
-    """The same with (m, m) matrices until the last product: 4 m^3 a round instead of m^3 + 2 m^2 n."""
+    """The same by (m, m) matrices until the last product: 4 m^3 a round instead of m^3 + 2 m^2 n."""
     factors: list[Tensor] = []
     for a, b, c in ROUNDS:
         if factors:
