@@ -118,6 +118,16 @@ def test_two_runs_as_json(place: Path, evaluate: Evaluate) -> None:
     assert json.loads(written.read_text("utf-8"))["figures"] == tables[0]["figures"]
 
 
+def test_likelihood_alone(place: Path, evaluate: Evaluate) -> None:
+    done = evaluate(place, "runs/real", "-n", "0", "--likelihood")
+    assert done.returncode == 0, done.stderr
+    home = place / "runs" / "real" / "evaluation" / "n-0_seed-0"
+    assert [path.name for path in home.iterdir()] == ["metrics.json"] and "KID" not in done.stdout
+    bits = Table.from_json((home / "metrics.json").read_text("utf-8"))["bits/dim"]
+    # two steps of training: little better than telling each pixel by itself
+    assert bits.value is not None and 1 < bits.value < 16 and bits.value > bits.low > 0
+
+
 def test_folders_of_anyone(place: Path, evaluate: Evaluate) -> None:
     theirs = pictures(place / "theirs", 12, seed=1)
     Image.new("L", (300, 200)).save(theirs / "grid.png")
@@ -147,6 +157,7 @@ def test_folders_without_labels_have_a_judge_too(place: Path, evaluate: Evaluate
         (["--samples", "real"], 2, "--reference"),
         (["runs/real", "--samples", "real", "--reference", "real"], 2, "without runs"),
         (["runs/real", "runs/real", "--out", "x"], 2, "--out is for one run"),
+        (["runs/real", "-n", "0"], 2, "add --likelihood or --convergence"),
         (["runs/real", "--stps", "3"], 2, "did you mean '--steps'?"),
         (["--samples", "empty", "--reference", "real"], 66, "no picture, sound or text in empty"),
         (["--samples", "mixed", "--reference", "real"], 2, "say which: --modality"),

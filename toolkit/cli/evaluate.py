@@ -39,7 +39,9 @@ def evaluate(
     modality: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.py", help="What the files are, or a run of your own modality.")
     ] = None,
-    n: Annotated[int | None, typer.Option("-n", min=1, help=f"Samples of each run; default {SAMPLES}.")] = None,
+    n: Annotated[
+        int | None, typer.Option("-n", min=0, help=f"Samples of each run; default {SAMPLES}. 0: --likelihood alone.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the samples; default 0.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
@@ -94,6 +96,8 @@ def evaluate(
         paths = [Path(folder).expanduser() for folder in folders]
         ask = {"batch": batch, "modality": modality, "device": device, "likelihood": likelihood}
         ask["convergence"] = convergence
+        if n == 0 and not (likelihood or convergence):
+            raise UsageError("-n 0 judges no samples, and asks for nothing else: add --likelihood or --convergence")
         tables = _runs(paths, given, ask, wishes, out, say)
     if as_json:
         whole = {"format": FORMAT, "tables": [table.to_mapping() for table in tables]}
@@ -188,15 +192,17 @@ def _runs(
     tables = []
     n, seed = given.get("n", SAMPLES), given.get("seed", 0)
     for run, generator, real in made:
-        say(f"sampling {run}")
-        start = time.monotonic()
-        sampled = _sampled(generator, n, seed, ask["batch"], how)
-        about = about_run(run, generator, how, ema)
-        about |= {"seed": seed, "sampling_seconds": round(time.monotonic() - start, 1)}
         name = folder_name({key: v for key, v in given.items() if key not in ("seed", "ema")}, ema, seed)
         home = run / "evaluation" / (name if given else "")
+        about = about_run(run, generator, how, ema) | {"seed": seed}
+        sampled = None
+        if n:
+            say(f"sampling {run}")
+            start = time.monotonic()
+            sampled = examples(_sampled(generator, n, seed, ask["batch"], how))
+            about["sampling_seconds"] = round(time.monotonic() - start, 1)
         bits = real.likelihood(generator.denoiser, generator.law, HELD_OUT, say) if ask["likelihood"] else []
-        tables.append(_judge(real, examples(sampled), wishes, about, out or home, say, bits))
+        tables.append(_judge(real, sampled, wishes, about, out or home, say, bits))
         if ask["convergence"]:
             _converged(run, generator, real, ask, out or home, say)
     return tables
@@ -228,17 +234,18 @@ def _sampled(generator: Any, n: int, seed: int, batch: int, how: dict[str, Any])
 
 def _judge(
     real: Modality,
-    made: Examples,
+    made: Examples | None,
     wishes: Wishes,
     about: dict[str, Any],
     folder: Path,
     say: Callable[[str], None],
     further: Sequence[Figure] = (),
 ) -> Table:
-    """Assess, and write metrics.json and pictures. further: figures that are known already."""
+    """Assess `made`, unless it is None, and write metrics.json and pictures. further: figures known already."""
     from toolkit.evaluation.evaluate import judged, write
+    from toolkit.evaluation.figures import Assessment, Table
 
-    table, found = judged(real, made, wishes, about, say)
+    table, found = judged(real, made, wishes, about, say) if made else (Table((), about), Assessment([]))
     table = replace(table, figures=(*table.figures, *further))
     try:
         written = write(table, found, real, made, folder.expanduser())

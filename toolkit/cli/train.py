@@ -40,7 +40,7 @@ def train(
 ) -> None:
     """Train from scratch; the same command again goes on where it stopped.
 
-    Every key of the recipe's [data] and [model] sections is an option too. Pictures: --size 64, --channels 1,
+    Every key of the recipe's data and model sections is an option too. Pictures: --size 64, --channels 1,
     --preset base. Sound: --rate 16000, --seconds 1, --channels 2, --labels "{label}_{}", --condition mel.
     """
     if modality is None and recipe is None:

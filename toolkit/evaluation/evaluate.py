@@ -66,11 +66,14 @@ def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float |
     }
 
 
-def write(table: Table, found: Assessment, real: Modality, made: Examples, folder: Path) -> list[Path]:
+def write(table: Table, found: Assessment, real: Modality, made: Examples | None, folder: Path) -> list[Path]:
     """metrics.json and pictures in `folder`; what an earlier evaluation wrote there is replaced. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "metrics.json", folder / "samples.png"]
+    written = [folder / "metrics.json"]
     write_text_atomic(written[0], table.to_json())
+    if made is None:
+        return written
+    written.append(folder / "samples.png")
     real.preview(made.raw[:OVERVIEW]).save(written[1])
     if found.nearest is not None and found.distance is not None:
         written.append(folder / "nearest.png")
