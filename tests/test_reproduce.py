@@ -26,8 +26,8 @@ from toolkit.training.ema import PowerEMA
 
 POINTS = str(ROOT / "tests" / "points.py")
 WHERE = {"machine": "an abacus", "date": "2026-11-26", "toolkit": "0.1.0"}
-BUNDLED = ("digits", "drums", "shakespeare", "names")
-"""Data that comes with the toolkit; a smoke needs no other."""
+BUNDLED = ("digits", "drums", "shakespeare", "names", "backwards")
+"""Data that comes with the toolkit; a smoke needs no other, but for the tunes that come with music21."""
 ANYTHING = {"value": 1.0, "within": 1e9}
 
 
@@ -257,11 +257,14 @@ def test_an_average_that_never_moves_falls_short(
     assert "held-out loss" in found.line and "falls short" in found.line
 
 
-@pytest.mark.parametrize("name", [name for name in recipes.list_recipes() if recipes.load(name).smoke.figures])
+@pytest.mark.parametrize("name", list(recipes.list_recipes()))
 def test_the_smoke_of_a_shipped_recipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipes.load(name)
     chosen, section = course(recipe, smoke=True)
-    assert chosen.data["source"] in BUNDLED
+    if chosen.data["source"] == "abc":
+        pytest.importorskip("music21")
+    else:
+        assert chosen.data["source"] in BUNDLED
     found = reproduce(recipe, tmp_path / "run", smoke=True, notify=silence)
     assert found.passed, found.line
     by_name = {row.figure.what: row for row in found.rows}

@@ -1,4 +1,4 @@
-"""Data sets that have a name: bundled plays and the names in them, tinyshakespeare, e2e, and folk tunes in ABC."""
+"""Data sets that have a name: bundled plays, the names in them, and the same backwards; tinyshakespeare, e2e, tunes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.data import listing as files
 from toolkit.data.listing import Entry, Listing
 from toolkit.errors import DataError
 
-NAMES = ("shakespeare", "tinyshakespeare", "e2e", "abc", "names")
+NAMES = ("shakespeare", "tinyshakespeare", "e2e", "abc", "names", "backwards")
 TINY_TEST = 0.1
 """The first int(0.9 n) characters train, as in nanoGPT's data/shakespeare_char/prepare.py."""
 _WORD = re.compile(r"[A-Za-z]+")
@@ -35,7 +35,9 @@ def find(options: Data) -> Source:
         return _abc(options)
     plays = paths.shipped("assets") / "shakespeare"
     listing = _listing(plays, {"train.txt": "train", "validation.txt": "test"}, "reinstall diffusion-toolkit")
-    return source_of(plays, listing, options) if options.source == "shakespeare" else _names(plays, listing)
+    if options.source == "shakespeare":
+        return source_of(plays, listing, options)
+    return _names(plays, listing, pairs=options.source == "backwards")
 
 
 def proper_names(texts: Iterable[str]) -> list[str]:
@@ -96,12 +98,15 @@ def _e2e(options: Data) -> Source:
     return source_of(path, listing, options if options.columns else options.model_copy(update={"columns": "mr,ref"}))
 
 
-def _names(plays: Path, listing: Listing) -> Source:
+def _names(plays: Path, listing: Listing, pairs: bool) -> Source:
+    """The names in the plays. `pairs`: each is given, and the same is to be written backwards."""
     entries = listing.entries
 
     def read(entry: Entry, problems: Problems) -> Iterator[Document]:
         texts = (text for one in entries for text in text_files.blocks(one.path, one.name, problems))
-        yield from (Document(entry.name, (name,), name) for name in proper_names(["".join(texts)]))
+        for name in proper_names(["".join(texts)]):
+            written, given = (name[::-1], name) if pairs else (name, None)
+            yield Document(entry.name, (written,), name, given=given)
 
     return Source(plays, replace(listing, entries=entries[:1]), read, packed=False)
 

@@ -13,8 +13,9 @@ class Data(Options):
     """Which text, cut into what, and how much of it is held out."""
 
     source: str = Field(default="shakespeare", min_length=1)
-    """shakespeare, tinyshakespeare, e2e, abc or names; else a .txt, .jsonl, .csv or .tsv file or a folder of them, as
-    a path or below TOOLKIT_DATA. A folder that is called like a data set is written ./names."""
+    """shakespeare, tinyshakespeare, e2e, abc, names, or backwards (pairs: a name, and the same backwards); else a .txt,
+    .jsonl, .csv or .tsv file or a folder of them, as a path or below TOOLKIT_DATA. A folder that is called like a data
+    set is written ./names."""
     tokens: str = Field(default="char", pattern=r"^(char|byte|bpe:[0-9]{1,6})$")
     """char: characters of the training text; byte: UTF-8 bytes; bpe:N: N byte pairs learned on the training text."""
     length: int = Field(default=128, ge=16, le=4096)

@@ -173,6 +173,16 @@ def test_proper_names(cache: Path) -> None:
     assert len(names) == len(set(names)) > 500 and 0.02 < len(corpus.test) / len(names) < 0.09
 
 
+def test_names_backwards_are_pairs(cache: Path) -> None:
+    corpus, _ = opened("backwards", cache, length=48)
+    for stream in (corpus.train, corpus.test):
+        batch = stream.take(torch.arange(20))
+        told, lengths = batch.cond["given"].tolist(), batch.cond["length"].tolist()
+        for row, given, length in zip(batch.raw.tolist(), told, lengths):
+            source, target = row[: given - 1], row[given : length - 1]
+            assert row[given - 1] == SEP and len(source) > 1 and source[::-1] == target
+
+
 def test_tunes_keep_metre_length_key_and_music() -> None:
     book = (
         "% a book\nA: nobody\n\nX:1\nT:First\nM: 6/8\nL:1/8\nR:jig\nK:G\n|:G|B2e dBG| % comment\nw:la la\nA:|\n"
