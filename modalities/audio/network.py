@@ -27,7 +27,7 @@ class Preset:
 
 PRESETS = {
     "tiny": Preset(width=32, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
-    "small": Preset(width=64, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
+    "small": Preset(width=48, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
     "base": Preset(width=96, levels=(1, 2, 3), strides=(2, 2), blocks=(2, 2, 2)),
 }
 

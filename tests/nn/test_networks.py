@@ -108,3 +108,11 @@ def test_down_and_up_keep_a_constant() -> None:
         nn.init.zeros_(layer.conv.bias)  # type: ignore[arg-type]
         y = layer(x)
         assert torch.allclose(y[..., 1:-1], torch.ones(1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dims", [1, 2])
+def test_a_kernel_of_one_commutes_with_nearest_neighbours(dims: int) -> None:
+    layer, x = Upsample(dims, 6, 4, 2, kernel=1), torch.randn(2, 6, *[5] * dims)
+    each = layer.conv(x.repeat_interleave(2, -1) if dims == 1 else x.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    torch.testing.assert_close(layer(x), each)

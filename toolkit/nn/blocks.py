@@ -169,14 +169,16 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Nearest neighbours, then a convolution: (B, C, L) -> (B, C', stride * L).
 
-    A transposed convolution would leave a grid at multiples of the stride (Odena et al. 2016).
+    A transposed convolution would leave a grid at multiples of the stride (Odena et al. 2016). A kernel of 1 comes to
+    the same before the neighbours, at a fraction of the places.
     """
 
     def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 2, kernel: int = 3) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.first = stride, kernel == 1
         self.conv = Conv(dims, channels_in, channels_out, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.conv(functional.interpolate(x, scale_factor=float(self.stride), mode="nearest"))
-        return output
+        x = self.conv(x) if self.first else x
+        x = functional.interpolate(x, scale_factor=float(self.stride), mode="nearest")
+        return x if self.first else self.conv(x)

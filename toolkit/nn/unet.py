@@ -38,6 +38,7 @@ class Trunk(nn.Module):
     attention   the levels (by index, negative ones too) that have attention
     dilations   taken in turn by the convolutions of the blocks of a level
     norm        a layer for a number of channels
+    grow        kernel of the convolutions on the way up, from level to level
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Trunk(nn.Module):
         kernel: int = 3,
         dropout: float = 0.0,
         norm: Callable[[int], nn.Module] = norm,
+        grow: int = 3,
     ) -> None:
         super().__init__()
         depth = len(widths)
@@ -80,7 +82,7 @@ class Trunk(nn.Module):
             self.up.append(level([2 * width] + [width] * (counts[i] - 1), width, i))
             if i + 1 < depth:
                 self.shrink.append(Downsample(dims, width, widths[i + 1], self.strides[i]))
-                self.grow.append(Upsample(dims, widths[i + 1], width, self.strides[i]))
+                self.grow.append(Upsample(dims, widths[i + 1], width, self.strides[i], grow))
         self.middle = ResBlock(dims, widths[-1], widths[-1], embedding, kernel, dropout=dropout, norm=norm)
 
     def forward(self, h: Tensor, emb: Tensor, local: Sequence[Tensor] = ()) -> Tensor:

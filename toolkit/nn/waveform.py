@@ -136,7 +136,7 @@ class WaveUNet(Conditioned):
         self.mel = None
         if mel_power is not None:
             self.mel = Mel(mels, max(widths), widths[0], rows[0], steps[0] // mel_hop, mel_power, hop)
-        self.trunk = Trunk(2, widths, embedding, blocks, strides, attention, (1,), 3, dropout, norm)
+        self.trunk = Trunk(2, widths, embedding, blocks, strides, attention, (1,), 3, dropout, norm, grow=1)
         self.norm = norm(widths[0])
         self.head = zero(Conv(2, widths[0], 4 * parts, 3))
         counts = [blocks] * len(widths) if isinstance(blocks, int) else blocks
@@ -204,7 +204,7 @@ def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Seque
     for i, (count, step) in enumerate(zip(blocks, steps, strict=True)):
         field += 2 * 2 * 2 * count * step  # down and up, two convolutions of kernel 3 each
         if i < len(strides):
-            field += (2 * strides[i] - 1) * step + 2 * step  # to the next level and back
+            field += (2 * strides[i] - 1) * step  # to the next level; on the way back a place sees itself
     return field + 2 * 2 * steps[-1]  # middle
 
 
