@@ -135,7 +135,8 @@ class Generator:
                 x = step.x
                 if progress:
                     progress(done * each + min(step.index + 1, each), len(jobs) * each)
-            parts.append((job.which, self.denoiser.unembed(x.float()).cpu()))
+            x = self.modality.polish(x.float(), job.cond, asked)
+            parts.append((job.which, self.denoiser.unembed(x).cpu()))
         names = (*self.modality.labels, UNCONDITIONAL)
         asked_labels = tuple(names[i] for i in numbers) if numbers else ()
         return Samples(gather(parts), asked_labels, self.modality, seed, asked)

@@ -225,6 +225,10 @@ class Modality(ABC):
         """
         return [Request(tuple(range(len(positions))), self.shape)]
 
+    def polish(self, x: Tensor, cond: Mapping[str, Tensor], ask: Options) -> Tensor:
+        """What follows a sampler's last step: x (B, *space), told the conditions of its `Request`; like it."""
+        return x
+
     def count(self, ask: Options) -> int | None:
         """How many samples `ask` means, when that does not depend on the user's -n."""
         return None

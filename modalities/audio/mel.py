@@ -67,6 +67,17 @@ def normalise(log_mel: Tensor) -> Tensor:
     return (log_mel - MEAN) / STD
 
 
+def restored(mel: Tensor) -> Tensor:
+    """The inverse of `normalise`."""
+    return STD * mel.float() + MEAN
+
+
+def filters(spec: MelSpec, device: torch.device) -> Tensor:
+    """What maps magnitudes to bands: (mels, n_fft / 2 + 1) float32."""
+    bank: Tensor = _transform(spec, str(device)).mel_scale.fb
+    return bank.T
+
+
 class Power(nn.Module):
     """What a mel spectrogram says of a sound's power: (B, mels, frames), normalised -> log power (B, bands, frames).
 
@@ -76,19 +87,19 @@ class Power(nn.Module):
 
     def __init__(self, spec: MelSpec, bands: int, std: float) -> None:
         super().__init__()
-        filters = _transform(spec, "cpu").mel_scale.fb.double()  # (bins, mels)
-        mean = filters / filters.sum(1, keepdim=True).clamp_min(1e-12) / filters.sum(0).clamp_min(1e-12)
+        bank = filters(spec, torch.device("cpu")).T.double()  # (bins, mels)
+        mean = bank / bank.sum(1, keepdim=True).clamp_min(1e-12) / bank.sum(0).clamp_min(1e-12)
         share = spec.n_fft / (2 * bands)
         centre = (torch.arange(bands, dtype=torch.float64)[:, None] + 0.5) * share
-        near = (1 - (torch.arange(len(filters)) - centre).abs() / max(1.0, share)).clamp_min(0)  # (bands, bins)
+        near = (1 - (torch.arange(len(bank)) - centre).abs() / max(1.0, share)).clamp_min(0)  # (bands, bins)
         noise = 3 / 8 * spec.n_fft * std**2  # the sum of a squared Hann window is 3 / 8 of its length
-        self.register_buffer("exact", torch.linalg.pinv(filters).T.float(), persistent=False)
+        self.register_buffer("exact", torch.linalg.pinv(bank).T.float(), persistent=False)
         self.register_buffer("mean", mean.float(), persistent=False)
         self.register_buffer("near", (near / near.sum(1, keepdim=True) / noise).float(), persistent=False)
 
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):
-            told = (STD * mel.float() + MEAN).exp()
+            told = restored(mel).exp()
             least = self.get_buffer("mean") @ told
             magnitudes = torch.maximum(self.get_buffer("exact") @ told, least / 3)
             return (self.get_buffer("near") @ magnitudes.square()).clamp_min(1e-20).log()

@@ -10,7 +10,7 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from modalities.audio import augment, files, mel, options, page, preview, requests, sound
+from modalities.audio import augment, files, match, mel, options, page, preview, requests, sound
 from modalities.audio.cache import Corpus
 from modalities.audio.data import Clips
 from modalities.audio.data import read as read_corpus
@@ -146,6 +146,8 @@ class Audio(Modality):
         """Clips of the asked or a drawn duration, or of the sound file whose mel spectrogram is given."""
         assert isinstance(ask, options.Ask)
         trained = self.shape[-1]
+        if ask.iterations is not None and not self.vocoder:
+            raise UsageError("--iterations is for a run that was trained with --condition mel; this one was not")
         if ask.mel is not None:
             if not self.vocoder:
                 raise UsageError("--mel needs a run that was trained with --condition mel; this one was not")
@@ -161,6 +163,16 @@ class Audio(Modality):
         else:
             length = torch.full((len(positions),), max(1, round(ask.seconds * self.rate)))
         return requests.by_length(length, self.shape[0], trained, ask.join)
+
+    def polish(self, x: Tensor, cond: Mapping[str, Tensor], ask: Options) -> Tensor:
+        """A vocoder's sounds, moved to where they have the spectrograms that they were made from."""
+        if "mel" not in cond:
+            return x
+        assert isinstance(ask, options.Ask)
+        rounds = match.ROUNDS if ask.iterations is None else ask.iterations
+        told = mel.restored(cond["mel"].to(x.device))
+        raw = match.matched(self.decode(x), told, self.mel, rounds)
+        return self.encode(raw * cond["mask"].to(x.device))
 
     def _resynthesis(self, positions: Sequence[int]) -> list[Request]:
         """What a vocoder draws while it trains: held-out clips, or training clips, from their spectrograms."""

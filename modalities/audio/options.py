@@ -66,6 +66,8 @@ class Ask(Options):
     """How long. Default: durations drawn from those of the training clips with the same label."""
     mel: str | None = None
     """A sound file whose mel spectrogram is turned into sound, by a model that was trained with --condition mel."""
+    iterations: int | None = Field(default=None, ge=0, le=10_000)
+    """Of Griffin-Lim, which moves what such a model made to where it has that spectrogram. Default: 32; 0: none."""
     join: Literal["windows", "whole"] = "windows"
     """How a sound longer than the training clips is made: overlapping windows of their length, or in one piece."""
     format: Literal["wav", "flac", "float"] = "wav"

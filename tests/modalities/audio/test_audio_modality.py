@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 import toolkit
-from modalities.audio import Audio, emphasis, options
+from modalities.audio import Audio, emphasis, mel, options
 from toolkit import recipe as recipes
 from toolkit import session
 from toolkit.diffusion import SCHEDULES, LinearChain, ZeroTerminalSNR, generator
@@ -149,6 +149,8 @@ def test_any_length_in_windows_or_in_one_piece(tones: Path, tmp_path: Path) -> N
         run.sample(1, secnds=1)
     with pytest.raises(UsageError, match="--condition mel"):
         run.sample(1, mel="x.wav")
+    with pytest.raises(UsageError, match="--iterations is for a run"):
+        run.sample(1, iterations=4)
 
 
 def test_a_vocoder_is_given_a_sound_and_keeps_its_length(tones: Path, tmp_path: Path) -> None:
@@ -158,6 +160,13 @@ def test_a_vocoder_is_given_a_sound_and_keeps_its_length(tones: Path, tmp_path: 
     soundfile.write(tmp_path / "long.flac", 0.3 * np.sin(2 * np.pi * 440 * t), 16000)
     made = run.sample(1, mel=str(tmp_path / "long.flac")).raw[0, 0]
     assert abs(int(made.nonzero().max()) + 1 - 4500) <= 2
+    # what an untrained network made is moved to where it has the spectrogram
+    audio = run.modality
+    assert isinstance(audio, Audio)
+    asked = audio.requests(options.Ask(mel=str(tmp_path / "long.flac")), None, 0, [0])[0].cond["mel"]
+    raw = {n: run.sample(1, mel=str(tmp_path / "long.flac"), iterations=n).raw for n in (0, 32)}
+    off = {n: float((mel.normalise(mel.log_mel(x, audio.mel)) - asked).abs().mean()) for n, x in raw.items()}
+    assert off[32] < 0.3 * off[0] and torch.equal(raw[32][0, 0], made)
     with pytest.raises(UsageError, match="--mel FILE"):
         run.sample(1)
     with pytest.raises(DataError, match="no such file"):

@@ -1,0 +1,75 @@
+"""The last step of a vocoder: a sound is moved to where it has the spectrogram that it was made from.
+
+A network that samples phase and power of each cell comes near the spectrogram, not upon it. Magnitudes that agree with
+it exactly are found from what the network made, and phases that agree with them and with each other by fast
+Griffin-Lim, which here begins with the network's phases and not with random ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modalities.audio.mel import FLOOR, MelSpec, filters
+
+ROUNDS = 32
+MOMENTUM = 0.99
+_FITTING = 50
+"""Multiplicative updates of the magnitudes; after as many they have the spectrogram to within a hundredth."""
+_MOST = 1e3
+"""Of a factor in one update, so that silence is left in finite steps."""
+
+
+@torch.no_grad()
+def matched(sound: Tensor, log_mel: Tensor, spec: MelSpec, rounds: int = ROUNDS) -> Tensor:
+    """`sound` (B, C, L) with the spectrogram `log_mel` (B, mels, L / hop) of `mel.log_mel`, nearly; float32.
+
+    Magnitudes of the mean channel: the geometric mean of the sound's own and of the pseudo-inverse of the filters,
+    times what makes them agree with the spectrogram (`agreeing`); all channels take the same factors. Phases: fast
+    Griffin-Lim (Perraudin, Balazs & Sondergaard 2013). rounds = 0 returns the sound.
+    """
+    if rounds == 0:
+        return sound.float()
+    bank = filters(spec, sound.device)
+    target, size = log_mel.float().exp(), sound.shape
+    window = torch.hann_window(spec.n_fft, device=sound.device)
+
+    def analyse(x: Tensor) -> Tensor:
+        flat = x.float().flatten(0, 1)
+        made = torch.stft(flat, spec.n_fft, spec.hop, window=window, pad_mode="constant", return_complex=True)
+        return made.unflatten(0, size[:2])
+
+    def synthesise(spectrum: Tensor) -> Tensor:
+        made = torch.istft(spectrum.flatten(0, 1), spec.n_fft, spec.hop, window=window, length=size[-1])
+        return made.unflatten(0, size[:2])
+
+    spectrum = analyse(sound)
+    own = spectrum.mean(1).abs().clamp_min(FLOOR)
+    inverse = torch.linalg.pinv(bank.double()).to(target) @ target
+    known = agreeing((own[..., :-1] * inverse.clamp_min(FLOOR)).sqrt(), target, bank)
+    # the spectrogram has no frame that is centred on the end
+    factor = torch.cat([known / own[..., :-1], torch.ones_like(own[..., -1:])], -1)[:, None]
+    magnitudes, phase, before = spectrum.abs() * factor, _phase(spectrum), torch.zeros_like(spectrum)
+    for _ in range(rounds):
+        now = analyse(synthesise(magnitudes * phase))
+        phase = _phase(now - MOMENTUM / (1 + MOMENTUM) * before)
+        before = now
+    return synthesise(magnitudes * phase)
+
+
+def agreeing(magnitudes: Tensor, target: Tensor, bank: Tensor, updates: int = _FITTING) -> Tensor:
+    """Magnitudes (B, bins, frames) > 0 multiplied until bank (mels, bins) maps them to target (B, mels, frames).
+
+    Each is multiplied by the mean of what the bands around it lack, weighted by the filters: the multiplicative
+    update of Lee & Seung (2000) for the Kullback-Leibler divergence. Ratios within a band stay what they were.
+    """
+    share = bank.T / bank.sum(0)[:, None].clamp_min(1e-12)
+    heard = bank.sum(0)[:, None] > 0
+    for _ in range(updates):
+        lacking = target / (bank @ magnitudes).clamp_min(1e-9)
+        magnitudes = magnitudes * torch.where(heard, (share @ lacking).clamp(1 / _MOST, _MOST), 1.0)
+    return magnitudes
+
+
+def _phase(spectrum: Tensor) -> Tensor:
+    return spectrum / spectrum.abs().clamp_min(1e-12)
