@@ -226,7 +226,7 @@ class Modality(ABC):
         return [Request(tuple(range(len(positions))), self.shape)]
 
     def polish(self, x: Tensor, cond: Mapping[str, Tensor], ask: Options) -> Tensor:
-        """What follows a sampler's last step: x (B, *space), told the conditions of its `Request`; like it."""
+        """What follows a sampler's last step: x (B, *space), with the conditions of its `Request`, or one like it."""
         return x
 
     def count(self, ask: Options) -> int | None:

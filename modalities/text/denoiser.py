@@ -78,7 +78,7 @@ class TokenDenoiser(Denoiser):
         features = torch.cat(
             [
                 expand((alpha**2 + sigma**2).rsqrt(), x_t) * x_t,
-                (heard.softmax(-1) @ table).transpose(1, 2),
+                self.net.dims**0.5 * heard.softmax(-1).transpose(1, 2),
                 torch.zeros_like(x_t) if estimate is None else estimate.to(x_t),
                 given,
             ],

@@ -30,7 +30,7 @@ PRESETS = {
 
 
 class TokenNet(nn.Module):
-    """(features (B, 3 dims + 1, L), c_noise (B,), cond) -> logits (B, L, V), with a table of embeddings."""
+    """(features (B, 2 dims + V + 1, L), c_noise (B,), cond) -> logits (B, L, V), with a table of embeddings."""
 
     def __init__(self, vocabulary: int, dims: int, preset: Preset, labels: int = 0) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class TokenNet(nn.Module):
         # only directions count, so short vectors turn faster at the same learning rate
         nn.init.normal_(self.embedding.weight, std=0.3 / dims**0.5)
         self.gate = nn.Parameter(torch.zeros(()))
-        self.body = Transformer(3 * dims + 1, vocabulary, preset.width, preset.depth, preset.heads, labels)
+        self.body = Transformer(2 * dims + vocabulary + 1, vocabulary, preset.width, preset.depth, preset.heads, labels)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         output: Tensor = self.body(x, c_noise, cond)

