@@ -189,7 +189,7 @@ def shown(denoiser: TokenDenoiser, batch: int) -> Tensor:
 
     def spy(x: Tensor, c_noise: Tensor, cond: Any) -> Tensor:
         if torch.is_grad_enabled():
-            seen.append(x[:, 2 * DIMS : 3 * DIMS])
+            seen.append(x[:, -1 - DIMS : -1])
         return forward(x, c_noise, cond)
 
     denoiser.net.forward = spy  # type: ignore[method-assign]
