@@ -1,6 +1,6 @@
 """What other kinds of text model learn in the same minutes: autoregressive, and masked discrete diffusion.
 
-    python benchmarks/text_baselines.py [--minutes 15] [--data shakespeare] [--width 256 --layers 6] [--threads 2] ...
+    python benchmarks/text_baselines.py [--minutes 15] [--data shakespeare] [--width 192 --layers 4] [--threads 2] ...
 
 Both have the trunk of the continuous model of the same width and depth (toolkit/nn/transformer.py), and by default the
 batch, crop length, optimiser and learning rate of the recipe "shakespeare".
@@ -65,8 +65,8 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--minutes", type=float, default=15)
     ask.add_argument("--data", default="shakespeare")
-    ask.add_argument("--layers", type=int, default=6)
-    ask.add_argument("--width", type=int, default=256)
+    ask.add_argument("--layers", type=int, default=4)
+    ask.add_argument("--width", type=int, default=192)
     ask.add_argument("--batch", type=int, default=16)
     ask.add_argument("--length", type=int, default=128)
     ask.add_argument("--lr", type=float, default=3e-3)

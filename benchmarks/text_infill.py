@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--holes", type=int, nargs=2, default=(4, 64), metavar=("LEAST", "MOST"), help="characters")
+    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -52,6 +53,7 @@ def main() -> None:
         told = {
             "tokens": rows[which].masked_fill(~given[which], 1)[:, None],
             "given": given[which].float()[:, None],
+            "temperature": torch.full((which.stop - which.start,), args.temperature),
         }
         request = Request(tuple(range(which.start, which.stop)), (length,), told)
         last = list(run.trajectory(request.which, steps=args.steps, request=request))[-1]
