@@ -10,7 +10,7 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from modalities.audio import augment, files, match, mel, options, page, preview, requests, sound
+from modalities.audio import augment, files, mel, options, page, polish, preview, requests, sound
 from modalities.audio.cache import Corpus
 from modalities.audio.data import Clips
 from modalities.audio.data import read as read_corpus
@@ -165,14 +165,14 @@ class Audio(Modality):
         return requests.by_length(length, self.shape[0], trained, ask.join)
 
     def polish(self, x: Tensor, cond: Mapping[str, Tensor], ask: Options) -> Tensor:
-        """A vocoder's sounds, moved to where they have the spectrograms that they were made from."""
-        if "mel" not in cond:
-            return x
+        """A fade at the end; of a vocoder's sounds, the spectrograms that they were made from."""
         assert isinstance(ask, options.Ask)
-        rounds = match.ROUNDS if ask.iterations is None else ask.iterations
+        mask = cond["mask"].to(x.device)
+        if "mel" not in cond:
+            return polish.faded(x, mask, self.rate)
+        rounds = polish.ROUNDS if ask.iterations is None else ask.iterations
         told = mel.restored(cond["mel"].to(x.device))
-        raw = match.matched(self.decode(x), told, self.mel, rounds)
-        return self.encode(raw * cond["mask"].to(x.device))
+        return self.encode(polish.matched(self.decode(x), told, self.mel, rounds) * mask)
 
     def _resynthesis(self, positions: Sequence[int]) -> list[Request]:
         """What a vocoder draws while it trains: held-out clips, or training clips, from their spectrograms."""

@@ -1,4 +1,4 @@
-"""The last step of a vocoder: a sound is moved to where it has the spectrogram that it was made from.
+"""What follows the last step of sampling: sounds fade where they are cut, and a vocoder's get their spectrogram.
 
 A network that samples phase and power of each cell comes near the spectrogram, not upon it. Magnitudes that agree with
 it exactly are found from what the network made, and phases that agree with them and with each other by fast
@@ -7,17 +7,30 @@ Griffin-Lim, which here begins with the network's phases and not with random one
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from modalities.audio.mel import FLOOR, MelSpec, filters
 
+FADE = 0.005
+"""Seconds."""
 ROUNDS = 32
 MOMENTUM = 0.99
 _FITTING = 50
 """Multiplicative updates of the magnitudes; after as many they have the spectrogram to within a hundredth."""
 _MOST = 1e3
 """Of a factor in one update, so that silence is left in finite steps."""
+
+
+def faded(x: Tensor, mask: Tensor, rate: int) -> Tensor:
+    """x (B, C, L) with the last 5 ms before the end of each mask (B, 1, L) turned down to almost nothing (sine squared).
+
+    A sound that dies away is not changed to the ear; one that is cut at its duration ends without a click.
+    """
+    left = mask.sum(-1, keepdim=True) - torch.arange(x.shape[-1], device=x.device) - 0.5
+    return x * torch.sin(math.pi / 2 * (left / (FADE * rate)).clamp(0, 1)).square()
 
 
 @torch.no_grad()
