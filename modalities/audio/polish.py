@@ -25,7 +25,7 @@ _MOST = 1e3
 
 
 def faded(x: Tensor, mask: Tensor, rate: int) -> Tensor:
-    """x (B, C, L) with the last 5 ms before the end of each mask (B, 1, L) turned down to almost nothing (sine squared).
+    """x (B, C, L) with the last 5 ms before the end of each mask (B, 1, L) turned down to nearly 0 (sine squared).
 
     A sound that dies away is not changed to the ear; one that is cut at its duration ends without a click.
     """
