@@ -13,7 +13,7 @@ from typing import Any, Literal
 import toolkit
 from toolkit import recipe as recipes
 from toolkit.errors import StorageError, UsageError
-from toolkit.evaluation.evaluate import about_run, examples, judged, write
+from toolkit.evaluation.evaluate import about_run, bits, examples, judged, write
 from toolkit.evaluation.figures import USUAL, Assessment, Figure, Table, left_out
 from toolkit.evaluation.own import OWN, own_figures
 from toolkit.expected import Band, Expected, Smoke
@@ -26,8 +26,6 @@ from toolkit.training.storage import write_json_atomic
 
 FORMAT = 1
 FILE = "reproduction.json"
-LIKELIHOOD = 128
-"""Held-out examples whose bits are counted where that is expected, as by `toolkit evaluate --likelihood`."""
 
 Verdict = Literal["pass", "falls short", "not compared"]
 
@@ -155,7 +153,8 @@ def measure(
     """The expected figures of a run, measured; metrics.json and pictures are where `toolkit evaluate` puts them, or in
     RUN/evaluation/reproduction where it would not measure like this by default.
 
-    Only what is expected is computed: without figures of a judge, none is trained. Raises StorageError.
+    Only what is expected is computed: without figures of a judge, none is trained, and bits are called bits/... .
+    Raises StorageError.
     """
     run, real = plan.out, plan.modality
     generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality)
@@ -169,11 +168,11 @@ def measure(
     made = examples(samples)
     wanted = set(section.figures)
     table, found = Table((), {**about, "samples": len(samples)}), Assessment([])
-    if not wanted <= set(OWN):
+    if any(what not in OWN and not what.startswith("bits/") for what in wanted):
         table, found = judged(real, made, USUAL, about, notify)
     further = own_figures(generator, real, samples, section.seed) if wanted & set(OWN) else []
     if wanted - {figure.what for figure in (*table.figures, *further)} and _counts_bits(real):
-        further += real.likelihood(generator.denoiser, generator.law, LIKELIHOOD, notify)
+        further += bits(generator, real, notify)
     table = Table((*table.figures, *further), table.about)
     usual = Expected()
     like_evaluate = (section.n, section.seed, section.sample) == (usual.n, usual.seed, usual.sample)

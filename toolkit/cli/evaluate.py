@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from toolkit.modality import Examples, Modality
 
 SAMPLES = 1_000
-HELD_OUT = 128
-"""Held-out examples whose bits are counted."""
 
 
 def evaluate(
@@ -174,7 +172,7 @@ def _runs(
     import toolkit
     from toolkit import paths
     from toolkit import recipe as recipes
-    from toolkit.evaluation.evaluate import about_run, can_judge, examples
+    from toolkit.evaluation.evaluate import about_run, bits, can_judge, examples
     from toolkit.modality import find
 
     how, ema = {key: value for key, value in given.items() if key not in ("n", "seed", "ema")}, given.get("ema")
@@ -201,8 +199,8 @@ def _runs(
             start = time.monotonic()
             sampled = examples(_sampled(generator, n, seed, ask["batch"], how))
             about["sampling_seconds"] = round(time.monotonic() - start, 1)
-        bits = real.likelihood(generator.denoiser, generator.law, HELD_OUT, say) if ask["likelihood"] else []
-        tables.append(_judge(real, sampled, wishes, about, out or home, say, bits))
+        further = bits(generator, real, say) if ask["likelihood"] else []
+        tables.append(_judge(real, sampled, wishes, about, out or home, say, further))
         if ask["convergence"]:
             _converged(run, generator, real, ask, out or home, say)
     return tables

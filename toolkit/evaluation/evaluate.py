@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from toolkit.errors import UsageError
-from toolkit.evaluation.figures import Assessment, Table, Wishes
+from toolkit.evaluation.figures import Assessment, Figure, Table, Wishes
 from toolkit.evaluation.pairs import nearest_picture
 from toolkit.modality import Examples, Modality
 from toolkit.training.storage import write_text_atomic
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OVERVIEW = 64
 """Samples in samples.png."""
+HELD_OUT = 128
+"""Held-out examples whose bits are counted."""
 
 
 def examples(samples: Samples) -> Examples:
@@ -38,6 +40,11 @@ def judged(
     counts = {"train": len(real.dataset("train")), "test": len(real.dataset("test")), "samples": len(made.raw)}
     said = {**about, **counts, "judging_seconds": round(time.monotonic() - start, 1)}
     return Table(tuple(found.figures), said), found
+
+
+def bits(generator: Generator, real: Modality, notify: Callable[[str], None] = print) -> list[Figure]:
+    """What held-out examples of an opened data set cost, with the terms. Raises UsageError, DataError."""
+    return real.likelihood(generator.denoiser, generator.law, HELD_OUT, notify)
 
 
 def can_judge(modality: type[Modality]) -> None:
