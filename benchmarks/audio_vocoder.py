@@ -4,10 +4,11 @@
     python benchmarks/audio_vocoder.py runs/vocoder [--files 40] [--steps 20] [--iterations 32] [--out vocoder]
 
 Each of N clips of the run's test split is written to a file, as a user would have it, made into sound again from its
-mel spectrogram by the run and by Griffin-Lim, and compared with itself. Printed: medians over clips, with 95 %
-bootstrap intervals, lower is better everywhere; seconds of computing for a second of sound are on this machine with
-nothing else running, one clip at a time, file reading included for ours. OUT receives vocoder.png (4 clips: real,
-ours, Griffin-Lim) and their sounds.
+mel spectrogram by the run and by Griffin-Lim, and compared with itself; also by the run's network alone, and by what
+follows it (modalities/audio/polish.py) from white noise, so that one sees what each is for. Printed: medians over
+clips, with 95 % bootstrap intervals, lower is better everywhere; seconds of computing for a second of sound are on this
+machine with nothing else running, one clip at a time, with file reading for ours. OUT receives vocoder.png (4 clips:
+real, and made again in each way) and their sounds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 import toolkit
-from modalities.audio import Audio, compare, files, mel, preview
+from modalities.audio import Audio, compare, files, mel, polish, preview
 from toolkit import paths
 from toolkit.errors import UsageError
 from toolkit.evaluation.interval import bootstrap
@@ -42,15 +43,26 @@ Vocoder = Callable[[Tensor, int], Tensor]
 """A clip (C, L), and its number, to a clip of the same length."""
 
 
-def by_run(generator: Generator, folder: Path, steps: int | None) -> Vocoder:
-    """The run, which is given a file."""
+def by_run(generator: Generator, folder: Path, steps: int | None, iterations: int) -> Vocoder:
+    """The run, which is given a file; iterations = 0: its network alone."""
     audio = generator.modality
     assert isinstance(audio, Audio)
 
     def run(clip: Tensor, number: int) -> Tensor:
         path = files.write(clip[None], audio.rate, folder, [f"{number}"], "float")[0]
-        made = generator.sample(1, steps=steps, seed=number, mel=str(path)).raw[0]
+        made = generator.sample(1, steps=steps, seed=number, mel=str(path), iterations=iterations).raw[0]
         return fitted(made, clip.shape[-1])
+
+    return run
+
+
+def by_polish(spec: mel.MelSpec, iterations: int) -> Vocoder:
+    """What follows the network, from white noise."""
+
+    def run(clip: Tensor, number: int) -> Tensor:
+        padded = torch.nn.functional.pad(clip, (0, -clip.shape[-1] % spec.hop))[None]
+        noise = 0.1 * torch.randn(padded.shape, generator=torch.Generator().manual_seed(number))
+        return fitted(polish.matched(noise, mel.log_mel(padded, spec), spec, iterations)[0], clip.shape[-1])
 
     return run
 
@@ -95,7 +107,7 @@ def main() -> None:
     ask.add_argument("run")
     ask.add_argument("--files", type=int, default=40)
     ask.add_argument("--steps", type=int, default=None)
-    ask.add_argument("--iterations", type=int, default=32, help="of Griffin-Lim")
+    ask.add_argument("--iterations", type=int, default=32, help="of Griffin-Lim, in both")
     ask.add_argument("--out", type=Path, default=Path("vocoder"))
     chosen = ask.parse_args()
 
@@ -115,16 +127,20 @@ def main() -> None:
     seconds = sum(clip.shape[-1] for clip in clips) / audio.rate
     print(f"{count} held-out clips of {audio.data.source}, {seconds:.1f} s at {audio.rate} Hz; {audio.mel}")
     with tempfile.TemporaryDirectory() as folder:
+        rounds = chosen.iterations
         ways = {
-            "ours": by_run(generator, Path(folder), chosen.steps),
-            f"Griffin-Lim, {chosen.iterations} iterations": by_griffin_lim(audio.mel, chosen.iterations),
+            "ours": by_run(generator, Path(folder), chosen.steps, rounds),
+            f"Griffin-Lim, {rounds} iterations": by_griffin_lim(audio.mel, rounds),
+            "our network alone": by_run(generator, Path(folder), chosen.steps, 0),
+            "our last step, of noise": by_polish(audio.mel, rounds),
         }
         results = {name: measured(way, clips, audio.rate) for name, way in ways.items()}
-    print(f"| | {' | '.join(ways)} | ours is better on |\n|---|{'---|' * (len(ways) + 1)}")
-    ours, theirs = (figures for _, figures in results.values())
+    print(f"| | {' | '.join(ways)} | ours is better than Griffin-Lim on |\n|---|{'---|' * (len(ways) + 1)}")
+    ours, theirs = (figures for _, figures in list(results.values())[:2])
     for title, name in ROWS.items():
         wins = int((ours[name] < theirs[name]).sum())
-        print(f"| {title} | {interval(ours[name])} | {interval(theirs[name])} | {wins} of {count} |")
+        cells = " | ".join(interval(figures[name]) for _, figures in results.values())
+        print(f"| {title} | {cells} | {wins} of {count} |")
     save(clips, {name: made for name, (made, _) in results.items()}, audio.rate, chosen.out)
 
 
