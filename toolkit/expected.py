@@ -78,6 +78,8 @@ class Settings(Section):
     guidance: float | None = Field(default=None, ge=0)
     sampler: str | None = None
     ema: float | None = None
+    ask: dict[str, Any] = {}
+    """What the modality can be asked, e.g. seconds = 1."""
 
 
 class _Figures(Section):

@@ -159,7 +159,7 @@ def measure(
     run, real = plan.out, plan.modality
     generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality)
     generator.modality = real  # with its data, of which a vocoder takes the sounds that it makes again
-    how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True)
+    how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True) | section.sample.ask
     notify(f"sampling {section.n:,} to judge")
     start = time.monotonic()
     samples = generator.sample(section.n, seed=section.seed, **how)
