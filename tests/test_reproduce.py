@@ -248,6 +248,12 @@ def test_a_sampler_that_is_wrong_falls_short(
     assert {row.figure.what: row.verdict for row in rows} == {own.HELD_OUT: "pass", own.SAMPLED: "falls short"}
 
 
+def test_what_a_section_asks_for_reaches_the_modality(whole: tuple[Plan, Table]) -> None:
+    section = made(smoke={**SMOKE, "sample": {"ask": {"length": 3}}}).smoke
+    with pytest.raises(UsageError, match="length"):  # points can be asked for nothing
+        measure(whole[0], section, notify=silence)
+
+
 def test_an_average_that_never_moves_falls_short(
     whole: tuple[Plan, Table], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
