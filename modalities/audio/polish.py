@@ -2,7 +2,7 @@
 
 A network that samples phase and power of each cell comes near the spectrogram, not upon it. Magnitudes that agree with
 it exactly are found from what the network made, and phases that agree with them and with each other by fast
-Griffin-Lim, which here begins with the network's phases and not with random ones.
+Griffin-Lim, which here begins with the network's phases; that of librosa and torchaudio begins with random ones.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from toolkit.training.loop import Config, optimizer_for
 from toolkit.training.precision import autocast, resolve
 from toolkit.training.storage import write_bytes_atomic
 
-_VERSION = 1
-"""Raised when network or training change, so that no older judge is taken from the cache."""
+_VERSION = 2
+"""Raised when the network (also toolkit/nn/transformer.py) or its training changes: no older judge is taken then."""
 _AT_ONCE = 1 << 14
 """Tokens scored in one piece."""
 

@@ -158,6 +158,7 @@ def test_folders_without_labels_have_a_judge_too(place: Path, evaluate: Evaluate
         (["runs/real", "--samples", "real", "--reference", "real"], 2, "without runs"),
         (["runs/real", "runs/real", "--out", "x"], 2, "--out is for one run"),
         (["runs/real", "-n", "0"], 2, "add --likelihood or --convergence"),
+        (["runs/real", "-n", "0", "--likelihood", "--cas"], 2, "-n 0 makes no samples, which --cas"),
         (["runs/real", "--stps", "3"], 2, "did you mean '--steps'?"),
         (["--samples", "empty", "--reference", "real"], 66, "no picture, sound or text in empty"),
         (["--samples", "mixed", "--reference", "real"], 2, "say which: --modality"),

@@ -96,6 +96,8 @@ def evaluate(
         ask["convergence"] = convergence
         if n == 0 and not (likelihood or convergence):
             raise UsageError("-n 0 judges no samples, and asks for nothing else: add --likelihood or --convergence")
+        if n == 0 and (cas or features):
+            raise UsageError(f"-n 0 makes no samples, which {'--cas' if cas else '--features'} is about; leave one out")
         tables = _runs(paths, given, ask, wishes, out, say)
     if as_json:
         whole = {"format": FORMAT, "tables": [table.to_mapping() for table in tables]}

@@ -90,3 +90,15 @@ def test_crops_need_enough_text() -> None:
     with pytest.raises(DataError, match="32 training tokens are too few"):
         train(net(), ids(32), lambda crops, draw: next_nats(net(), crops).mean(), Course(length=32))
     assert module.Course().length % 2 == 0
+
+
+@torch.no_grad()
+def test_what_kept_weights_mean_has_not_changed() -> None:
+    """Weights in a cache know nothing of the code around them: when these numbers change, raise judge._VERSION."""
+    net = TokenNet(5, width=16, layers=2)
+    for i, weight in enumerate(net.parameters()):
+        weight.copy_(0.4 * torch.sin(torch.arange(weight.numel()) * 0.7 + i).reshape(weight.shape))
+    nats = next_nats(net, torch.tensor([[0, 3, 1, 4, 2, 2, 0, 1]]))[0]
+    assert module._VERSION == 2
+    expected = [2.99397, 1.26813, 2.43132, 1.25198, 1.68702, 4.35478, 1.26161, 2.08723]
+    assert nats.tolist() == pytest.approx(expected, abs=1e-4)
