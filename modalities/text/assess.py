@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modalities.text import copying, judge, likelihood, measure, tunes
+from modalities.text import copying, judge, likelihood, measure, slots, tunes
 from modalities.text.denoiser import TokenDenoiser
 from modalities.text.modality import Text
 from modalities.text.ngram import NGram, ladder
@@ -22,7 +22,18 @@ from toolkit.modality import Examples
 
 ORDER = 5
 """Of the n-gram judge: at our sizes longer grams are too rare to help."""
-_SHARES = ("valid words", "texts with", "4-grams of words", "distinct", "rep-", "diversity", "tunes that", "bars that")
+_SHARES = (
+    "valid words",
+    "texts with",
+    "4-grams of words",
+    "distinct",
+    "rep-",
+    "diversity",
+    "tunes that",
+    "bars that",
+    "exact",
+    "slots told",
+)
 
 
 def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) -> Assessment:
@@ -35,8 +46,20 @@ def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) ->
     rows = [*measure.describe(texts, train, held), *copying.describe(texts, train, held)]
     if text.data.source == "abc" and not isinstance(held, str):
         rows += tunes.describe(texts, held)
+    if text.facts.extra["paired"]:
+        rows += slots.describe(text.sources(made.raw), texts, references(text))
     figures = [*_judges(text, texts, train, held, notify), *(_figure(row, size) for row in rows)]
     return Assessment(figures)
+
+
+def references(text: Text) -> dict[str, list[str]]:
+    """The held-out texts of each source, of pairs."""
+    data = text.dataset("test")
+    raw = data.take(torch.arange(len(data))).raw
+    found: dict[str, list[str]] = {}
+    for source, target in zip(text.sources(raw), text.texts(raw), strict=True):
+        found.setdefault(source, []).append(target)
+    return found
 
 
 def bits_of_held_out(

@@ -37,17 +37,17 @@ _AT_ONCE = 1 << 14
 class Course:
     """A training on random crops, with warm-up and a cosine to 0 over `steps`, or over `minutes` if given."""
 
-    steps: int = 1200
+    steps: int = 1000
     minutes: float | None = None
-    batch: int = 32
+    batch: int = 16
     length: int = 128
     """Tokens of a crop."""
-    lr: float = 2e-3
+    lr: float = 3e-3
     warmup: float = 0.05
     """Share of the training."""
     weight_decay: float = 0.1
-    optimizer: str = "adamw"
-    """Or "muon", as in a recipe."""
+    optimizer: str = "muon"
+    """Or "adamw", as in a recipe."""
     seed: int = 0
 
 

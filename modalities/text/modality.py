@@ -26,6 +26,7 @@ from toolkit.modality import Examples, Facts, Inspection, Modality, Options, Req
 MIDDLE = 0.45
 """Noise, in units of the norm of an embedding, at which context decides most before training has told."""
 _LISTED = 1_000
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Text(Modality):
@@ -131,6 +132,10 @@ class Text(Modality):
             found.append(known.decode(row[start:stop]))
         return found
 
+    def sources(self, raw: Tensor) -> list[str]:
+        """Of pairs (B, L): what each text was written from."""
+        return [self.vocabulary.decode(row[: row.index(SEP)] if SEP in row else []) for row in raw.tolist()]
+
     def requests(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
         """Texts of the asked or a drawn length, or with what is given in its place. Raises UsageError."""
         assert isinstance(ask, options.Ask)
@@ -165,7 +170,9 @@ class Text(Modality):
         if self._corpus is None:
             raise UsageError("this run writes one column given the other: say what is given with --source TEXT")
         pairs = self.dataset("test") if self.facts.extra["test"] else self.dataset("train")
-        examples = pairs.take(torch.tensor([position % len(pairs) for position in positions]))
+        # tables are often sorted, and then neighbours are alike: steps of the golden ratio reach all parts
+        places = [int(position * _GOLDEN % 1 * len(pairs)) for position in positions]
+        examples = pairs.take(torch.tensor(places))
         told = torch.arange(examples.raw.shape[-1]) < examples.cond["given"][:, None]
         given = {"tokens": examples.raw[:, None].masked_fill(~told[:, None], EOS), "given": told[:, None].float()}
         length = (examples.cond["given"] + length).clamp(max=self.shape[-1])

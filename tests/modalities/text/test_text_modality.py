@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import toolkit
-from modalities.text import Text, options
+from modalities.text import Text, options, slots
+from modalities.text.assess import references
 from modalities.text.tokens import EOS, PAD, SEP
 from toolkit import recipe as recipes
 from toolkit import session
@@ -231,3 +232,18 @@ def test_a_run_without_its_time_law_is_damaged(speaker: Generator, play: Path, t
     with pytest.raises(ToolkitError, match="no time law that fits the recipe") as error:
         toolkit.load(tmp_path / "run", notify=lambda line: None)
     assert "\n" not in str(error.value)
+
+
+def test_pairs_are_judged_by_what_their_sources_asked_for(table: Path, tmp_path: Path) -> None:
+    text = opened(table, tmp_path, length=16, test=0.2)
+    held = text.dataset("test")
+    raw = held.take(torch.arange(len(held))).raw
+    known = references(text)
+    assert len(known) == len(held) and all(texts == [source[::-1]] for source, texts in known.items())
+    exact, *others = slots.describe(text.sources(raw), text.texts(raw), known)
+    assert exact.value == 1 and not others
+    # what is drawn while training comes from all over the table, not from its beginning
+    asked = text.requests(text.Ask(), None, 0, range(6))
+    rows = torch.cat([torch.nn.functional.pad(one.cond["tokens"][:, 0], (0, 20))[:, :20] for one in asked])
+    drawn = sorted(list(known).index(source) for source in text.sources(rows))
+    assert len(set(drawn)) == 6 and drawn[-1] - drawn[0] > len(held) / 2
