@@ -101,6 +101,9 @@ def log_density(
         with torch.enable_grad():
             x_t = (n * y).detach().requires_grad_(True)
             x_hat = call(denoise, x_t, p.t)
+            if mask is not None:
+                # whatever the denoiser says there, no density flows where nothing counts
+                x_hat = x_hat * mask
             if not x_hat.requires_grad:
                 raise ValueError("denoise is not differentiable: call the denoiser without torch.no_grad")
             inner = trace(x_t, x_hat).detach()
