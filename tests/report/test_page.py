@@ -167,6 +167,13 @@ def test_figures_stand_beside_floor_ceiling_and_expectation(tmp_path: Path) -> N
     assert "25% of the way from real examples to noise" in {svg.get("aria-label") for svg in seen.all("svg")}
     assert "copies left out: too few" in seen.text and "nearest to them" in seen.text
     assert "measured on a laptop, 2026-01-02 after 100 steps" in seen.text
+    # without a ceiling there is no way from real to noise, and without either, nothing beside the value
+    assert "betternreal to noise" in seen.text.replace("\n", "")
+    alone = {**said, "figures": [{**one, "floor": None, "ceiling": None} for one in figures]}
+    for folder in (run / "evaluation", run / "evaluation" / "more-steps"):
+        (folder / "metrics.json").write_text(json.dumps(alone))
+    told = page_of(run).text.replace("\n", "")
+    assert "value (95 % interval)bettern" in told and "real to noise" not in told
 
 
 def test_a_tag_that_could_run_or_fetch_cannot_be_made() -> None:

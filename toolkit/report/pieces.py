@@ -154,10 +154,13 @@ PICTURES = {
 
 def _judged(one: Judged, expected: Mapping[str, Band]) -> Markup:
     headings, cells = one.cells(expected)
+    headings = [*headings, "real to noise"]
     figures = {figure.name: figure for figure in one.table.figures}
     rows = [(*row, meter(figures[row[0]]) if row[0] in figures else "") for row in cells]
+    # texts have no noise to compare with: a column that says nothing is left out
+    told = [i for i in range(len(headings)) if any(str(row[i]) for row in rows)]
     parts = [tag("h3", one.name)] if one.name else []
-    parts.append(table(rows, (*headings, "real to noise"), one.about))
+    parts.append(table([[row[i] for i in told] for row in rows], tuple(headings[i] for i in told), one.about))
     if said := one.notes:
         parts.append(tag("ul", *(tag("li", note) for note in said), class_="soft"))
     return join(parts)
