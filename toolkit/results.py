@@ -34,7 +34,9 @@ def markdown(known: Iterable[tuple[str, Recipe]]) -> str:
         said = recipe.expected
         if not said.figures:
             continue
-        figures = "<br>".join(f"{what} {_measured(band)}" for what, band in said.figures.items())
+        # "bits/character 3.1", not "bits/character 3.1 bits/character"
+        bare = {w: band.model_copy(update={"unit": ""}) if band.unit == w else band for w, band in said.figures.items()}
+        figures = "<br>".join(f"{what} {_measured(band)}" for what, band in bare.items())
         steps = f"{said.steps or recipe.train.steps or 0:,} steps"
         length = f"{said.minutes:g} ({steps})" if said.minutes else steps
         cells = (name, length, figures, f"{said.machine}; {said.date}, version {said.toolkit}")

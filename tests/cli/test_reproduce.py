@@ -90,6 +90,7 @@ def measured() -> list[tuple[str, recipes.Recipe]]:
     figures = {
         "agreement": {"value": 0.992, "within": 0.02, "unit": "share", "interval": [0.984, 0.996]},
         "copies|near": {"value": 0.0, "at_most": 0.01},
+        "bits/dim": {"value": 3.5, "within": 0.1, "unit": "bits/dim"},
     }
     said = {"machine": "2 cores", "date": "2026-11-26", "toolkit": "0.1.0", "steps": 3213, "minutes": 10.3}
     base = {"name": "x", "modality": "image"}
@@ -101,8 +102,8 @@ def test_a_row_for_each_recipe_that_was_measured() -> None:
     head, line, *rows = results.markdown(measured()).splitlines()
     assert head.count("|") == line.count("|") == 6
     assert rows == [
-        "| image/x | 10.3 (3,213 steps) | agreement 99.2 % (98.4 % to 99.6 %), +- 2 %<br>copies\\|near 0, at most 0.01 "
-        "| 2 cores; 2026-11-26, version 0.1.0 | `toolkit reproduce image/x` |"
+        "| image/x | 10.3 (3,213 steps) | agreement 99.2 % (98.4 % to 99.6 %), +- 2 %<br>copies\\|near 0, at most 0.01"
+        "<br>bits/dim 3.5, +- 0.1 | 2 cores; 2026-11-26, version 0.1.0 | `toolkit reproduce image/x` |"
     ]
     assert results.markdown([]) == ""
 
