@@ -248,6 +248,22 @@ def test_a_sampler_that_is_wrong_falls_short(
     assert {row.figure.what: row.verdict for row in rows} == {own.HELD_OUT: "pass", own.SAMPLED: "falls short"}
 
 
+def test_for_bits_alone_nothing_is_sampled(whole: tuple[Plan, Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(*_: object) -> list[Figure]:
+        return [Figure("bits/point", 2.5)]
+
+    def sampled(*_: object, **__: object) -> None:
+        raise AssertionError("sampled")
+
+    monkeypatch.setattr(type(whole[0].modality), "likelihood", counted)
+    monkeypatch.setattr(generators.Generator, "sample", sampled)
+    section = made(expected={**WHERE, "figures": {"bits/point": {"value": 2.4, "within": 0.2}}}).expected
+    table = measure(whole[0], section, notify=silence)
+    assert [figure.what for figure in table.figures] == ["bits/point"] and table.about["samples"] == 0
+    (row,) = compare(table, section.figures)
+    assert (row.figure.value, row.verdict) == (2.5, "pass")
+
+
 def test_what_a_section_asks_for_reaches_the_modality(whole: tuple[Plan, Table]) -> None:
     section = made(smoke={**SMOKE, "sample": {"ask": {"length": 3}}}).smoke
     with pytest.raises(UsageError, match="length"):  # points can be asked for nothing

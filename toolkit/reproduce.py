@@ -153,26 +153,31 @@ def measure(
     """The expected figures of a run, measured; metrics.json and pictures are where `toolkit evaluate` puts them, or in
     RUN/evaluation/reproduction where it would not measure like this by default.
 
-    Only what is expected is computed: without figures of a judge, none is trained, and bits are called bits/... .
-    Raises StorageError.
+    Only what is expected is computed: for bits alone, which are called bits/..., nothing is sampled, and without
+    figures of a judge none is trained. Raises StorageError.
     """
     run, real = plan.out, plan.modality
     generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality)
     generator.modality = real  # with its data, of which a vocoder takes the sounds that it makes again
     how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True) | section.sample.ask
-    notify(f"sampling {section.n:,} to judge")
-    start = time.monotonic()
-    samples = generator.sample(section.n, seed=section.seed, **how)
-    about = about_run(run, generator, how, section.sample.ema)
-    about |= {"seed": section.seed, "sampling_seconds": round(time.monotonic() - start, 1)}
-    made = examples(samples)
+    about = {**about_run(run, generator, how, section.sample.ema), "seed": section.seed}
     wanted = set(section.figures)
-    table, found = Table((), {**about, "samples": len(samples)}), Assessment([])
-    if any(what not in OWN and not what.startswith("bits/") for what in wanted):
-        table, found = judged(real, made, USUAL, about, notify)
-    further = own_figures(generator, real, samples, section.seed) if wanted & set(OWN) else []
+    of_samples = {what for what in wanted if not what.startswith("bits/")}
+    made, found = None, Assessment([])
+    table, further = Table((), {**about, "samples": 0}), []
+    if of_samples:
+        notify(f"sampling {section.n:,} to judge")
+        start = time.monotonic()
+        samples = generator.sample(section.n, seed=section.seed, **how)
+        about["sampling_seconds"] = round(time.monotonic() - start, 1)
+        made = examples(samples)
+        table = Table((), {**about, "samples": len(samples)})
+        if of_samples - set(OWN):
+            table, found = judged(real, made, USUAL, about, notify)
+        if of_samples & set(OWN):
+            further = own_figures(generator, real, samples, section.seed)
     if wanted - {figure.what for figure in (*table.figures, *further)} and _counts_bits(real):
-        further += bits(generator, real, notify)
+        further = [*further, *bits(generator, real, notify)]
     table = Table((*table.figures, *further), table.about)
     usual = Expected()
     like_evaluate = (section.n, section.seed, section.sample) == (usual.n, usual.seed, usual.sample)
