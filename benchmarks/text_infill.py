@@ -12,7 +12,7 @@ import time
 import torch
 
 import toolkit
-from modalities.text import Text, judge
+from modalities.text import Text, judge, levels
 from modalities.text.assess import real
 from modalities.text.ngram import NGram
 from toolkit import paths
@@ -54,6 +54,7 @@ def main() -> None:
             "tokens": rows[which].masked_fill(~given[which], 1)[:, None],
             "given": given[which].float()[:, None],
             "temperature": torch.full((which.stop - which.start,), args.temperature),
+            **levels.scales(made.model.spread, length, 0, range(which.start, which.stop)),
         }
         request = Request(tuple(range(which.start, which.stop)), (length,), told)
         last = list(run.trajectory(request.which, steps=args.steps, request=request))[-1]

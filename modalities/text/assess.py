@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from modalities.text import copying, judge, likelihood, measure, slots, tunes
+from modalities.text import copying, judge, levels, likelihood, measure, slots, tunes
 from modalities.text.denoiser import TokenDenoiser
 from modalities.text.modality import Text
 from modalities.text.ngram import NGram, ladder
@@ -75,26 +74,16 @@ def bits_of_held_out(
     chosen = full[torch.linspace(0, len(full) - 1, min(count, len(full))).round().long()]
     rows = whole.raw[chosen]
     vocabulary = text.vocabulary
-    given = whole.cond["given"][chosen] if "given" in whole.cond else None
-    place = torch.arange(rows.shape[1])
-    told = {tuple(row.tolist()): g for row, g in zip(rows, given, strict=True)} if given is not None else {}
-
-    def condition(part: Tensor) -> dict[str, Tensor]:
-        cond = {}
-        if bool((part == PAD).any()):
-            cond["mask"] = (part != PAD).float()[:, None]
-        if told:
-            sizes = torch.tensor([int(told[tuple(row.tolist())]) for row in part])
-            cond["given"] = (place < sizes[:, None]).float()[:, None]
-        return cond
-
-    def characters(part: Tensor) -> Tensor:
-        made = torch.from_numpy(vocabulary.characters(part.numpy())).double() + (part == EOS).double()
-        counted = denoiser.counted(part, condition(part))
-        return (made * counted).sum(1)
-
+    cond = levels.scales(text.model.spread, rows.shape[1], seed, range(len(rows)))
+    if bool((rows == PAD).any()):
+        cond["mask"] = (rows != PAD).float()[:, None]
+    if "given" in whole.cond:
+        told = torch.arange(rows.shape[1]) < whole.cond["given"][chosen][:, None]
+        cond["given"] = told.float()[:, None]
+    made = torch.from_numpy(vocabulary.characters(rows.numpy())).double() + (rows == EOS).double()
+    characters = (made * denoiser.counted(rows, cond)).sum(1)
     ends = text.noise_levels()
-    return likelihood.bits(denoiser, law, (ends[0], ends[2]), rows, characters, condition, seed, draws)
+    return likelihood.bits(denoiser, law, (ends[0], ends[2]), rows, characters, cond, seed, draws)
 
 
 def likelihood_figures(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modalities.text.network import TokenNet
+from modalities.text.network import BUMPS, TokenNet
 from modalities.text.tokens import EOS, PAD
 from toolkit.diffusion.denoiser import LOG_SNR_CLIP, Cond, Denoiser
 from toolkit.diffusion.schedule import Schedule, expand
@@ -33,6 +33,8 @@ class TokenDenoiser(Denoiser):
     given     (B, 1, L) float, 1 where the token is told: x_hat is exactly its embedding there, and nothing counts
     tokens    (B, 1, L) int64: what is given; in training that is the data itself
     estimate  (B, d, L): an x_hat of before (Chen et al. 2023, "Analog Bits", self-conditioning)
+    scale     (B, 1, L) float: factors of the embeddings, x = scale E[tokens], 1 by default; a token's own noise level
+              is that of the example divided by its scale (modalities/text/levels.py)
     temperature (B,): of the posterior, 1 in training
     endless   (B,): whatever it holds, no end of an item is predicted
     """
@@ -56,8 +58,9 @@ class TokenDenoiser(Denoiser):
     def space(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (self.net.dims, shape[-1])
 
-    def embed(self, data: Tensor) -> Tensor:
-        return functional.embedding(data, self.table).transpose(1, 2) * (data != 0)[:, None]
+    def embed(self, data: Tensor, cond: Cond | None = None) -> Tensor:
+        x = functional.embedding(data, self.table).transpose(1, 2) * (data != 0)[:, None]
+        return x * cond["scale"] if cond and "scale" in cond else x
 
     def unembed(self, x: Tensor) -> Tensor:
         """The token whose embedding is nearest; 0, padding, where x is exactly 0."""
@@ -69,17 +72,19 @@ class TokenDenoiser(Denoiser):
         cond = cond or {}
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         table = self.table
-        x_t, given = self._with_given(x_t, t, cond, table)
-        alpha, sigma = self.schedule(t)
-        z = x_t.transpose(1, 2)
-        heard = (z.float() @ table.T) * (alpha / sigma**2).to(z)[:, None, None]
+        scale = cond["scale"].float() if "scale" in cond else torch.ones_like(x_t[:, :1], dtype=torch.float32)
+        x_t, given = self._with_given(x_t / scale, t, cond, table)
+        alpha, sigma = (expand(value, x_t).float() for value in self.schedule(t))
+        sigma = sigma / scale
+        heard = x_t.float().transpose(1, 2) @ table.T * (alpha / sigma**2).transpose(1, 2)
         heard = (heard - heard.amax(-1, keepdim=True)).clamp(min=FAINTEST)
         estimate = cond.get("estimate")
         features = torch.cat(
             [
-                expand((alpha**2 + sigma**2).rsqrt(), x_t) * x_t,
+                (alpha**2 + sigma**2).rsqrt().to(x_t) * x_t,
+                self._bumps(sigma / alpha).to(x_t),
                 self.net.dims**0.5 * heard.softmax(-1).transpose(1, 2),
-                torch.zeros_like(x_t) if estimate is None else estimate.to(x_t),
+                torch.zeros_like(x_t) if estimate is None else estimate.to(x_t) / scale.to(x_t),
                 given,
             ],
             dim=1,
@@ -101,12 +106,14 @@ class TokenDenoiser(Denoiser):
             x_hat = torch.where(
                 cond["given"] > 0, functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2), x_hat
             )
+        if "scale" in cond:
+            x_hat = x_hat * cond["scale"].to(x_hat)
         return x_hat * cond["mask"] if "mask" in cond else x_hat
 
     def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
         """The mean cross-entropy in nats of the tokens x (B, L) that are neither padding nor given: (B,)."""
         cond = {**(cond or {}), "tokens": x[:, None]}
-        embedded = self.embed(x)
+        embedded = self.embed(x, cond)
         alpha, sigma = self.schedule(t)
         x_t = expand(alpha, embedded) * embedded + expand(sigma, embedded) * eps
         if self.recalls and self.training:
@@ -128,6 +135,12 @@ class TokenDenoiser(Denoiser):
         with torch.no_grad():
             whole[some] = self(x_t[some], t[some], part).to(whole)
         return whole
+
+    def _bumps(self, ratio: Tensor) -> Tensor:
+        """How near noise ratios (B, 1, L) are to each of BUMPS from 0.1 to 10 norms, in log: (B, BUMPS, L)."""
+        place = torch.linspace(-1, 1, BUMPS, device=ratio.device)[:, None]
+        level = (ratio / math.sqrt(self.net.dims)).log() / math.log(10)
+        return (-((level - place) * BUMPS / 2).square()).exp()
 
     def _with_given(self, x_t: Tensor, t: Tensor, cond: Cond, table: Tensor) -> tuple[Tensor, Tensor]:
         """x_t with what is given in its place, free of noise, and where that is: (B, d, L) and (B, 1, L)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -58,7 +57,7 @@ def terms(
     cond: as for the denoiser; of a text that is partly given, the bound is on the rest given that part.
     """
     cond = {**cond, "tokens": tokens[:, None]}
-    x = denoiser.embed(tokens)
+    x = denoiser.embed(tokens, cond)
     counted = denoiser.counted(tokens, cond)
 
     def reconstruct(x_t: Tensor, t: Tensor) -> Tensor:
@@ -78,8 +77,8 @@ def bits(
     law: TimeLaw | None,
     ends: tuple[float, float],
     tokens: Tensor,
-    characters: Callable[[Tensor], Tensor],
-    condition: Callable[[Tensor], dict[str, Tensor]],
+    characters: Tensor,
+    cond: Cond,
     seed: int = 0,
     draws: int = DRAWS,
     batch: int = 64,
@@ -87,19 +86,15 @@ def bits(
     """The bound over texts, rows of tokens (N, L).
 
     ends: the least and the most noise, sigma / alpha. law: what noise levels are drawn by, at best the one that was
-    learned. characters: how many each row (B, L) stands for, (B,); condition: the conditions of rows.
+    learned. characters: how many each row stands for, (N,); cond: the conditions of all rows.
     """
     levels = Continuous(denoiser.schedule, *ends, law)
     found: list[Terms] = []
-    counts: list[Tensor] = []
-    sizes: list[Tensor] = []
     for start in range(0, len(tokens), batch):
         rows = tokens[start : start + batch]
-        cond = condition(rows)
-        found.append(terms(denoiser, levels, rows, cond, seed, range(start, start + len(rows)), draws))
-        counts.append(characters(rows))
-        sizes.append(denoiser.counted(rows, cond).sum(1))
-    per = torch.cat(counts).double()
+        part = {name: value[start : start + batch] for name, value in cond.items()}
+        found.append(terms(denoiser, levels, rows, part, seed, range(start, start + len(rows)), draws))
+    per = characters.double()
     whole = float(per.sum())
     nats = {
         name: torch.cat([getattr(part, name) for part in found]) for name in ("prior", "diffusion", "reconstruction")
@@ -116,5 +111,5 @@ def bits(
         shares["reconstruction"],
         error / math.log(2),
         len(per),
-        float(all_.sum()) / float(torch.cat(sizes).sum()),
+        float(all_.sum()) / float(denoiser.counted(tokens, cond).sum()),
     )

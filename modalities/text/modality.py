@@ -11,7 +11,7 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from modalities.text import options, preview, requests
+from modalities.text import levels, options, preview, requests
 from modalities.text.data import Corpus, Texts, crop
 from modalities.text.data import read as read_corpus
 from modalities.text.masks import draw_given
@@ -94,9 +94,10 @@ class Text(Modality):
         return TokenDenoiser(net, schedule, self.model.recall)
 
     def noise_levels(self) -> tuple[float, float, float]:
-        """In units of one coordinate: an embedding has norm sqrt(dims)."""
+        """In units of one coordinate: an embedding has norm sqrt(dims), times a scale where levels are spread."""
         norm = math.sqrt(self.model.dims)
-        return self.model.lowest * norm, MIDDLE * norm, self.model.highest * norm
+        widest = math.exp(self.model.spread)
+        return self.model.lowest * norm / widest, MIDDLE * norm, self.model.highest * norm * widest
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Examples:
         """Cut running text anywhere; say where texts end, and which tokens are told."""
@@ -112,6 +113,8 @@ class Text(Modality):
         else:
             given = None
         cond = requests.conditions(tokens, length, given)
+        if self.model.spread:
+            cond["scale"] = levels.spread_out(torch.rand(tokens.shape, generator=generator), self.model.spread)
         if "label" in examples.cond:
             cond["label"] = examples.cond["label"]
         return Examples(tokens, cond)
@@ -139,6 +142,15 @@ class Text(Modality):
     def requests(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
         """Texts of the asked or a drawn length, or with what is given in its place. Raises UsageError."""
         assert isinstance(ask, options.Ask)
+        made = self._asked(ask, seed, positions)
+        spread = self.model.spread
+
+        def scales(job: Request) -> dict[str, Tensor]:
+            return levels.scales(spread, job.shape[-1], seed, [positions[i] for i in job.which])
+
+        return [job._replace(cond={**job.cond, **scales(job)}) for job in made]
+
+    def _asked(self, ask: options.Ask, seed: int, positions: Sequence[int]) -> list[Request]:
         paired = bool(self.facts.extra["paired"])
         if why := requests.contradiction(ask, paired):
             raise UsageError(why)

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from modalities.text.options import Model
 from toolkit.nn import Transformer
 
+BUMPS = 8
+"""Inputs that tell a token's own noise level."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -30,7 +33,7 @@ PRESETS = {
 
 
 class TokenNet(nn.Module):
-    """(features (B, 2 dims + V + 1, L), c_noise (B,), cond) -> logits (B, L, V), with a table of embeddings."""
+    """(features (B, 2 dims + V + BUMPS + 1, L), c_noise (B,), cond) -> logits (B, L, V), with a table of embeddings."""
 
     def __init__(self, vocabulary: int, dims: int, preset: Preset, labels: int = 0) -> None:
         super().__init__()
@@ -39,7 +42,8 @@ class TokenNet(nn.Module):
         # only directions count, so short vectors turn faster at the same learning rate
         nn.init.normal_(self.embedding.weight, std=0.3 / dims**0.5)
         self.gate = nn.Parameter(torch.zeros(()))
-        self.body = Transformer(2 * dims + vocabulary + 1, vocabulary, preset.width, preset.depth, preset.heads, labels)
+        features = 2 * dims + vocabulary + BUMPS + 1
+        self.body = Transformer(features, vocabulary, preset.width, preset.depth, preset.heads, labels)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         output: Tensor = self.body(x, c_noise, cond)

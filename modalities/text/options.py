@@ -50,6 +50,9 @@ class Model(Options):
     """The share of training examples that are shown the network's own estimate (self-conditioning); 0: never."""
     given: float = Field(default=0.25, ge=0, lt=1)
     """The share of training examples of which some tokens are told, which is what filling holes needs."""
+    spread: float = Field(default=5.0, ge=0, le=6)
+    """How much noise levels differ between the tokens of one text: each has that of the text times e^u, u from -spread
+    to spread in random order. 0: all have the same."""
     lowest: float = Field(default=0.1, gt=0)
     """The least noise, in units of the norm of an embedding: below it every token is known for sure."""
     highest: float = Field(default=10.0, gt=0)

@@ -40,8 +40,8 @@ class Denoiser(nn.Module, ABC):
         """The shape of x for one example, given that of the encoded data."""
         return tuple(shape)
 
-    def embed(self, data: Tensor) -> Tensor:
-        """Encoded data (B, ...) as x (B, *), to which noise is added; the same unless the space is learned."""
+    def embed(self, data: Tensor, cond: Cond | None = None) -> Tensor:
+        """Encoded data (B, ...) as x (B, *), to which noise is added; the same unless the space is learned or told."""
         return data
 
     def unembed(self, x: Tensor) -> Tensor:

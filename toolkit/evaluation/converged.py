@@ -55,8 +55,8 @@ def levels(run: Generator, batches: list[Batch]) -> LevelLoss:
     parts = []
     start = 0
     for data, cond in batches:
-        x = run.denoiser.embed(data.to(run.device)).detach()
         told = {name: value.to(run.device) for name, value in cond.items()}
+        x = run.denoiser.embed(data.to(run.device), told).detach()
         if run.denoiser.space(data.shape[1:]) != tuple(data.shape[1:]):
             told["tokens"] = data[:, None].to(run.device)
         with autocast(run.device, run.dtype):

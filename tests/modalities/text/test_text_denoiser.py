@@ -265,3 +265,36 @@ def test_no_end_is_predicted_where_none_may_come() -> None:
     rest = free.detach().clone()
     rest[..., 1] = 0
     assert torch.allclose(bound.detach(), rest / rest.sum(-1, keepdim=True), atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_scale_is_another_noise_level_for_that_token_alone() -> None:
+    """The gate alone knows each place by itself: scaled by s, it says what it says at noise / s without a scale."""
+    denoiser, x = oracle(), words(5, LENGTH)
+    t = denoiser.schedule.time(torch.full((5,), -2 * math.log(1.5), dtype=F64))
+    scale = torch.linspace(-1, 1, LENGTH).exp().expand(5, 1, LENGTH)
+    embedded = denoiser.embed(x, {"scale": scale})
+    assert torch.equal(embedded, scale * denoiser.embed(x)) and torch.equal(denoiser.unembed(embedded), x)
+    eps = draw(5, DIMS, LENGTH)
+    alpha, sigma = (c.float()[:, None, None] for c in denoiser.schedule(t))
+    found = denoiser(alpha * embedded + sigma * eps, t, {"scale": scale})
+    for place in range(LENGTH):
+        factor = float(scale[0, 0, place])
+        alone = denoiser.schedule.time(torch.full((5,), -2 * math.log(1.5 / factor), dtype=F64))
+        a, s = (c.float()[:, None, None] for c in denoiser.schedule(alone))
+        same = denoiser(a * denoiser.embed(x) + s * eps, alone)
+        torch.testing.assert_close(found[..., place], factor * same[..., place], rtol=0, atol=2e-4)
+
+
+@torch.no_grad()
+def test_scales_of_one_change_nothing_and_given_words_come_back_scaled() -> None:
+    denoiser, tokens = untrained(), words(3, LENGTH)
+    x_t, t = draw(3, DIMS, LENGTH), torch.tensor([0.3, 0.6, 0.9], dtype=F64)
+    ones = torch.ones(3, 1, LENGTH)
+    assert torch.equal(denoiser(x_t, t), denoiser(x_t, t, {"scale": ones}))
+    scale = torch.linspace(0.1, 5, LENGTH).expand(3, 1, LENGTH)
+    told = {"scale": scale, "given": ones, "tokens": tokens[:, None]}
+    assert torch.equal(denoiser(x_t, t, told), denoiser.embed(tokens, {"scale": scale}))
+    x_hat = denoiser(x_t, t, {"scale": scale})
+    assert float((x_hat / scale).square().sum(1).max()) <= DIMS * 1.0001  # each within its sphere
+    assert float((x_hat - denoiser(x_t, t)).abs().max()) > 1e-3

@@ -93,7 +93,11 @@ def test_running_text_is_cut_anywhere_and_some_of_it_is_given(play: Path, tmp_pa
     assert 0.3 < float(share) < 0.6  # half of the examples, less those whose share of given tokens rounds to none
     told = torch.cat([cond["given"].flatten(1).mean(1) for _, cond in made])
     assert float(told.max()) < 1  # something is left to find
-    never = opened(play, tmp_path, options.Model(given=0), length=32)
+    levels = torch.cat([cond["scale"].log().sort(-1).values for _, cond in made])
+    spread = options.Model().spread
+    evenly = torch.linspace(-spread, spread, 65)[1::2]  # each example has all levels
+    torch.testing.assert_close(levels, evenly.expand_as(levels), rtol=0, atol=1e-4)
+    never = opened(play, tmp_path, options.Model(given=0, spread=0), length=32)
     assert set(never.prepare(data.take(torch.arange(4)), generator(0, "test")).cond) == set()
 
 

@@ -1,0 +1,30 @@
+"""Noise levels that differ from token to token, so that some are clear while others are still noise.
+
+What a text is noised as is scale E[token], and noise of one sigma for all of it is then noise of sigma / scale for
+each token by itself (independent levels: Chen et al. 2024, "Diffusion Forcing"). Schedule, sampler and bound need not
+know: the scales are told, so they are part of what x is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from toolkit.diffusion.randomness import normal
+
+
+def spread_out(order: Tensor, spread: float) -> Tensor:
+    """Scales (B, 1, L): exp of equidistant numbers between -spread and spread, in the order of numbers (B, L).
+
+    So each example has all levels, and which token has which is by chance.
+    """
+    rank = order.argsort(-1).argsort(-1)
+    return (spread * ((2 * rank + 1) / order.shape[-1] - 1)).exp().float()[:, None]
+
+
+def scales(spread: float, length: int, seed: int, positions: Sequence[int]) -> dict[str, Tensor]:
+    """The condition `scale` of the examples numbered `positions`, each of so many tokens; none without a spread."""
+    if not spread:
+        return {}
+    return {"scale": spread_out(normal(seed, "scale", positions, (length,)), spread)}
