@@ -62,9 +62,12 @@ def references(text: Text) -> dict[str, list[str]]:
 
 
 def bits_of_held_out(
-    text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, seed: int = 0, draws: int = likelihood.DRAWS
+    text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, seed: int = 0, draws: int | None = None
 ) -> likelihood.Bits:
-    """The bound on `count` held-out examples, spread evenly over the split. Raises DataError when there are none."""
+    """The bound on `count` held-out examples, spread evenly over the split. Raises DataError when there are none.
+
+    draws: noise levels for each; by default more where they are few or short.
+    """
     assert isinstance(denoiser, TokenDenoiser)
     data = text.dataset("test")
     if not len(data):
@@ -83,7 +86,9 @@ def bits_of_held_out(
     made = torch.from_numpy(vocabulary.characters(rows.numpy())).double() + (rows == EOS).double()
     characters = (made * denoiser.counted(rows, cond)).sum(1)
     ends = text.noise_levels()
-    return likelihood.bits(denoiser, law, (ends[0], ends[2]), rows, characters, cond, seed, draws)
+    return likelihood.bits(
+        denoiser, law, (ends[0], ends[2]), rows, characters, cond, seed, draws or likelihood.enough(rows)
+    )
 
 
 def likelihood_figures(

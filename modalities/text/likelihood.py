@@ -15,8 +15,8 @@ from toolkit.diffusion.denoiser import Cond
 from toolkit.diffusion.loss import TimeLaw
 from toolkit.diffusion.sampler import Denoise
 
-DRAWS = 8
-"""Noise levels for each text."""
+LOOKS = 2**18
+"""How often a token is looked at, over all texts and noise levels: the fewer and shorter the texts, the more levels."""
 
 
 class Bits(NamedTuple):
@@ -29,6 +29,11 @@ class Bits(NamedTuple):
     error: float
     texts: int
     nats_per_token: float
+
+
+def enough(tokens: Tensor) -> int:
+    """Noise levels for each of some texts (N, L), 8 to 512."""
+    return min(512, max(8, round(LOOKS / max(1, int((tokens != 0).sum())))))
 
 
 def twice(denoiser: TokenDenoiser, cond: Cond) -> Denoise:
@@ -50,7 +55,7 @@ def terms(
     cond: Cond,
     seed: int,
     positions: range,
-    draws: int = DRAWS,
+    draws: int,
 ) -> Terms:
     """The bound on -log P in nats for each row of tokens (B, L), 0 where there is padding; (B,) each.
 
@@ -80,7 +85,7 @@ def bits(
     characters: Tensor,
     cond: Cond,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = 8,
     batch: int = 64,
 ) -> Bits:
     """The bound over texts, rows of tokens (N, L).
