@@ -57,6 +57,7 @@ def test_a_one_dimensional_network_is_the_two_dimensional_one_on_a_line() -> Non
     assert float((found - wanted[:, :, None]).abs().max()) < 1e-5 < float(wanted.std())
 
 
+@torch.no_grad()
 def test_labels_and_noise_levels_matter_and_no_label_is_the_null_label() -> None:
     net = randomise(build(Model(preset="tiny"), (1, 28, 28), 10))
     x = torch.randn(2, 1, 28, 28)
