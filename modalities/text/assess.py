@@ -61,13 +61,8 @@ def references(text: Text) -> dict[str, list[str]]:
     return found
 
 
-def bits_of_held_out(
-    text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, seed: int = 0, draws: int | None = None
-) -> likelihood.Bits:
-    """The bound on `count` held-out examples, spread evenly over the split. Raises DataError when there are none.
-
-    draws: noise levels for each; by default more where they are few or short.
-    """
+def bits_of_held_out(text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, seed: int = 0) -> likelihood.Bits:
+    """The bound on `count` held-out examples, spread evenly over the split. Raises DataError when there are none."""
     assert isinstance(denoiser, TokenDenoiser)
     data = text.dataset("test")
     if not len(data):
@@ -86,9 +81,7 @@ def bits_of_held_out(
     made = torch.from_numpy(vocabulary.characters(rows.numpy())).double() + (rows == EOS).double()
     characters = (made * denoiser.counted(rows, cond)).sum(1)
     ends = text.noise_levels()
-    return likelihood.bits(
-        denoiser, law, (ends[0], ends[2]), rows, characters, cond, seed, draws or likelihood.enough(rows)
-    )
+    return likelihood.bits(denoiser, law, (ends[0], ends[2]), rows, characters, cond, seed)
 
 
 def likelihood_figures(

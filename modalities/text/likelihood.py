@@ -85,15 +85,17 @@ def bits(
     characters: Tensor,
     cond: Cond,
     seed: int = 0,
-    draws: int = 8,
+    draws: int | None = None,
     batch: int = 64,
 ) -> Bits:
     """The bound over texts, rows of tokens (N, L).
 
     ends: the least and the most noise, sigma / alpha. law: what noise levels are drawn by, at best the one that was
-    learned. characters: how many each row stands for, (N,); cond: the conditions of all rows.
+    learned. characters: how many each row stands for, (N,); cond: the conditions of all rows. draws: noise levels for
+    each row; by default more where rows are few or short.
     """
     levels = Continuous(denoiser.schedule, *ends, law)
+    draws = draws or enough(tokens)
     found: list[Terms] = []
     for start in range(0, len(tokens), batch):
         rows = tokens[start : start + batch]

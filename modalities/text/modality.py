@@ -151,6 +151,7 @@ class Text(Modality):
         return [job._replace(cond={**job.cond, **scales(job)}) for job in made]
 
     def _asked(self, ask: options.Ask, seed: int, positions: Sequence[int]) -> list[Request]:
+        """The requests without the tokens' noise levels. Raises UsageError."""
         paired = bool(self.facts.extra["paired"])
         if why := requests.contradiction(ask, paired):
             raise UsageError(why)
