@@ -16,9 +16,9 @@ from PIL import Image
 
 import toolkit
 from tests.conftest import ROOT
+from toolkit import paths, session
 from toolkit import recipe as recipes
-from toolkit import session
-from toolkit.errors import BusyError, DivergedError, Interrupted, ToolkitError, UsageError
+from toolkit.errors import BusyError, DataError, DivergedError, Interrupted, ToolkitError, UsageError
 from toolkit.recipe import Recipe
 from toolkit.training.batches import Batches
 from toolkit.training.lock import RunLock
@@ -229,6 +229,22 @@ def test_python_api_trains_and_resumes(tmp_path: Path) -> None:
     files = made.sample(3, label="3").save(tmp_path / "out")
     assert [f.name for f in files] == ["grid.png", "0-3.png", "1-3.png", "2-3.png"]
     assert all(f.stat().st_size for f in files)
+
+
+def test_on_data_that_is_open_it_samples_the_same_and_other_data_is_refused(whole: Path) -> None:
+    generator = toolkit.load(whole, device="cpu", notify=quiet)
+    real = session.prepare(SMALL, whole, "cpu", quiet).modality
+    with pytest.raises(RuntimeError):  # of a run alone no data is open
+        generator.modality.dataset("train")
+    on = generator.on(real)
+    assert len(on.modality.dataset("train")) == 100
+    assert torch.equal(on.sample(2, steps=1).x, generator.sample(2, steps=1).x)
+    smaller = recipes.replace(SMALL, {"data.size": 16})
+    kind = type(real)
+    other = kind(*recipes.validate_for(smaller, kind))
+    other.open(paths.cache(), quiet)
+    with pytest.raises(DataError, match="run 'small' has changed since it was trained"):
+        generator.on(other)
 
 
 def test_autoguidance_with_itself_changes_nothing_and_with_another_does(whole: Path) -> None:

@@ -26,7 +26,7 @@ from toolkit.diffusion import (
 )
 from toolkit.diffusion.sampler import Denoise, Step
 from toolkit.diffusion.window import cut, starts, windowed
-from toolkit.errors import ToolkitError, UsageError, unknown
+from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
 from toolkit.options import checked
 from toolkit.recipe import Named, Recipe
@@ -96,6 +96,16 @@ class Generator:
         self.device = device
         self.law = law
         self.dtype = resolve(recipe.train.precision, device)
+
+    def on(self, opened: Modality) -> Generator:
+        """The same with a modality whose data is open, of which a vocoder takes the sounds that it makes again.
+
+        Raises DataError when that data is no longer such as the run was trained on.
+        """
+        if (opened.labels, opened.shape) != (self.modality.labels, self.modality.shape):
+            name = self.recipe.name
+            raise DataError(f"the data of run '{name}' has changed since it was trained: other labels or sizes")
+        return Generator(self.recipe, opened, self.denoiser, self.device, self.law)
 
     def sample(
         self,

@@ -157,8 +157,7 @@ def measure(
     figures of a judge none is trained. Raises StorageError.
     """
     run, real = plan.out, plan.modality
-    generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality)
-    generator.modality = real  # with its data, of which a vocoder takes the sounds that it makes again
+    generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality).on(real)
     how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True) | section.sample.ask
     about = {**about_run(run, generator, how, section.sample.ema), "seed": section.seed}
     wanted = set(section.figures)

@@ -15,7 +15,7 @@ import typer
 from toolkit.cli.console import console, notify, one_line, print_table
 from toolkit.cli.extras import extras, own_options
 from toolkit.cli.sample import folder_name
-from toolkit.errors import DataError, StorageError, UsageError
+from toolkit.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from toolkit.evaluation.figures import Figure, Table, Wishes
@@ -185,10 +185,7 @@ def _runs(
         can_judge(kind)
         real = kind(*recipes.validate_for(generator.recipe, kind))
         real.open(paths.cache(), say)
-        if (real.labels, real.shape) != (generator.modality.labels, generator.modality.shape):
-            raise DataError(f"the data of {run} has changed since it was trained: its labels or sizes are others now")
-        generator.modality = real  # with its data, of which a vocoder takes the sounds that it makes again
-        made.append((run, generator, real))
+        made.append((run, generator.on(real), real))
     tables = []
     n, seed = given.get("n", SAMPLES), given.get("seed", 0)
     for run, generator, real in made:
