@@ -298,3 +298,37 @@ def test_scales_of_one_change_nothing_and_given_words_come_back_scaled() -> None
     x_hat = denoiser(x_t, t, {"scale": scale})
     assert float((x_hat / scale).square().sum(1).max()) <= DIMS * 1.0001  # each within its sphere
     assert float((x_hat - denoiser(x_t, t)).abs().max()) > 1e-3
+
+
+@torch.no_grad()
+def test_the_loss_is_of_the_tokens_that_noise_leaves_open() -> None:
+    """Half of the tokens clear, half noise: the loss is that of the noisy half, and half of that is not known."""
+    denoiser, x = untrained().eval(), words(6, LENGTH)
+    t = denoiser.schedule.time(torch.zeros(6, dtype=F64))
+    noisy = (torch.arange(LENGTH) % 2).float().expand(6, LENGTH)
+    cond = {"scale": torch.where(noisy > 0, 1e-3, 1e3)[:, None]}
+    eps = draw(6, DIMS, LENGTH)
+    embedded = denoiser.embed(x, cond)
+    alpha, sigma = (c.float()[:, None, None] for c in denoiser.schedule(t))
+    logits = denoiser.logits(alpha * embedded + sigma * eps, t, cond)
+    lost = torch.nn.functional.cross_entropy(logits.transpose(1, 2), x, reduction="none")
+    expected = (lost * (noisy + 0.015 * (1 - noisy))).sum(1) / (1.015 * noisy.sum(1))
+    loss = denoiser.loss(x, t, eps, cond)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(denoiser.unknown(loss, t, cond), expected * 0.5075, rtol=1e-4, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("t", [0.01, 0.3, 0.7, 0.99])
+def test_tokens_of_one_level_count_alike(t: float) -> None:
+    """Then the loss is the plain mean, which is what is not known."""
+    denoiser, x, times = untrained().eval(), words(4, LENGTH), torch.full((4,), t, dtype=F64)
+    ones = {"scale": torch.ones(4, 1, LENGTH)}
+    loss = denoiser.loss(x, times, draw(4, DIMS, LENGTH))
+    lost = torch.nn.functional.cross_entropy(
+        denoiser.logits(noised(denoiser, denoiser.embed(x), times), times).transpose(1, 2), x, reduction="none"
+    )
+    torch.testing.assert_close(loss, lost.mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss, denoiser.loss(x, times, draw(4, DIMS, LENGTH), ones), rtol=1e-5, atol=1e-6)
+    assert torch.equal(denoiser.unknown(loss, times), loss)
+    torch.testing.assert_close(denoiser.unknown(loss, times, ones), loss, rtol=1e-5, atol=0)
