@@ -332,3 +332,19 @@ def test_tokens_of_one_level_count_alike(t: float) -> None:
     torch.testing.assert_close(loss, denoiser.loss(x, times, draw(4, DIMS, LENGTH), ones), rtol=1e-5, atol=1e-6)
     assert torch.equal(denoiser.unknown(loss, times), loss)
     torch.testing.assert_close(denoiser.unknown(loss, times, ones), loss, rtol=1e-5, atol=0)
+
+
+def test_the_gates_gradient_is_that_of_the_gate_itself() -> None:
+    """The gate counts SWIFT times; its gradient is told without that factor, or it would rule clipping."""
+    denoiser, x = untrained().eval(), words(4, LENGTH)
+    t, eps, gate, step = torch.full((4,), 0.5, dtype=F64), draw(4, DIMS, LENGTH), denoiser.net.gate, 1e-4
+    denoiser.loss(x, t, eps).mean().backward()
+    assert gate.grad is not None
+    with torch.no_grad():
+        there = []
+        for move in (step, -2 * step):
+            gate += move
+            there.append(float(denoiser.loss(x, t, eps).double().mean()))
+    slope = (there[0] - there[1]) / (2 * step)
+    assert abs(slope) > 0.1
+    assert float(gate.grad) == pytest.approx(slope / SWIFT, rel=0.02)
