@@ -20,6 +20,8 @@ OPEN = 0.2
 """Noise, in norms, that tells a token: of 64 equally likely ones it leaves 0.1 nats open; at 0.35 norms 1.4."""
 CLOSED = 0.015
 """What a token counts that the noise tells, where others are open."""
+KNOWN = 0.1
+"""Noise, in norms, that a given token is told to have."""
 FAINTEST = -30.0
 """log of the smallest likelihood of a token, relative to the likeliest, that the noise alone can give it."""
 
@@ -77,9 +79,8 @@ class TokenDenoiser(Denoiser):
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         table = self.table
         scale = cond["scale"].float() if "scale" in cond else torch.ones_like(x_t[:, :1], dtype=torch.float32)
-        x_t, given = self._with_given(x_t / scale, t, cond, table)
         alpha, sigma = (expand(value, x_t).float() for value in self.schedule(t))
-        sigma = sigma / scale
+        x_t, alpha, sigma, given = self._with_given(x_t / scale, alpha, sigma / scale, cond, table)
         heard = x_t.float().transpose(1, 2) @ table.T * (alpha / sigma**2).transpose(1, 2)
         heard = (heard - heard.amax(-1, keepdim=True)).clamp(min=FAINTEST)
         estimate = cond.get("estimate")
@@ -165,10 +166,21 @@ class TokenDenoiser(Denoiser):
         level = (ratio / math.sqrt(self.net.dims)).log() / math.log(10)
         return (-((level - place) * BUMPS / 2).square()).exp()
 
-    def _with_given(self, x_t: Tensor, t: Tensor, cond: Cond, table: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t with what is given in its place, free of noise, and where that is: (B, d, L) and (B, 1, L)."""
+    def _with_given(
+        self, x_t: Tensor, alpha: Tensor, sigma: Tensor, cond: Cond, table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x_t, alpha and sigma with what is given in its place, as clear as at the least noise, and where that is.
+
+        As clear at any time: the more noise there is elsewhere, the more it has to say.
+        """
         if "given" not in cond:
-            return x_t, torch.zeros_like(x_t[:, :1])
-        known = functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2)
-        scale = expand(self.schedule(t)[0], x_t)
-        return torch.where(cond["given"] > 0, scale * known, x_t), cond["given"].to(x_t)
+            return x_t, alpha, sigma, torch.zeros_like(x_t[:, :1])
+        known = functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2).to(x_t)
+        told = cond["given"] > 0
+        clear = KNOWN * math.sqrt(self.net.dims)
+        return (
+            torch.where(told, known, x_t),
+            torch.where(told, 1.0, alpha),
+            torch.where(told, clear, sigma),
+            cond["given"].to(x_t),
+        )

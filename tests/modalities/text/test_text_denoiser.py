@@ -348,3 +348,19 @@ def test_the_gates_gradient_is_that_of_the_gate_itself() -> None:
     slope = (there[0] - there[1]) / (2 * step)
     assert abs(slope) > 0.1
     assert float(gate.grad) == pytest.approx(slope / SWIFT, rel=0.02)
+
+
+@torch.no_grad()
+def test_what_is_given_looks_the_same_at_any_noise() -> None:
+    """To the network: else a text would be written before its source, or what is around its hole, can be read."""
+    denoiser, tokens, seen = untrained(), words(3, LENGTH), []
+    given = (torch.arange(LENGTH) < 6).float().expand(3, 1, LENGTH)
+    denoiser.net.register_forward_pre_hook(lambda net, told: seen.append(told[0]))
+    for t in (0.01, 0.5, 0.999, 1.0):
+        for spread in (0.0, 5.0):
+            cond = {"given": given, "tokens": tokens[:, None], "scale": (spread * draw(3, 1, LENGTH)).exp()}
+            denoiser.logits(draw(3, DIMS, LENGTH), torch.full((3,), t, dtype=F64), cond)
+    assert all(torch.equal(one[:, :, :6], seen[0][:, :, :6]) for one in seen)
+    shown = seen[0][:, :DIMS, :6].transpose(1, 2)
+    assert torch.equal(denoiser.unembed(shown.transpose(1, 2)), tokens[:, :6])
+    torch.testing.assert_close(shown.square().mean(-1), torch.full((3, 6), 1 / (1 + 0.01 * DIMS)), rtol=1e-4, atol=0)
