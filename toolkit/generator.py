@@ -104,7 +104,10 @@ class Generator:
         """
         if (opened.labels, opened.shape) != (self.modality.labels, self.modality.shape):
             name = self.recipe.name
-            raise DataError(f"the data of run '{name}' has changed since it was trained: other labels or sizes")
+            raise DataError(
+                f"the data of run '{name}' has changed since it was trained: other labels or sizes; "
+                "put back what it was trained on, or train again"
+            )
         return Generator(self.recipe, opened, self.denoiser, self.device, self.law)
 
     def sample(
