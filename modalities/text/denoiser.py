@@ -20,8 +20,6 @@ OPEN = 0.2
 """Noise, in norms, that tells a token: of 64 equally likely ones it leaves 0.1 nats open; at 0.35 norms 1.4."""
 CLOSED = 0.015
 """What a token counts that the noise tells, where others are open."""
-KNOWN = 0.1
-"""Noise, in norms, that a given token is told to have."""
 FAINTEST = -30.0
 """log of the smallest likelihood of a token, relative to the likeliest, that the noise alone can give it."""
 
@@ -48,12 +46,21 @@ class TokenDenoiser(Denoiser):
     net: TokenNet
     recalls = True
 
-    def __init__(self, net: TokenNet, schedule: Schedule, recall: float = 0.25) -> None:
-        """`recall`: the share of a batch that is shown an own estimate in training; 0: none ever is."""
+    def __init__(
+        self, net: TokenNet, schedule: Schedule, recall: float = 0.25, lowest: float = 0.1, highest: float = 10.0
+    ) -> None:
+        """`recall`: the share of a batch that is shown an own estimate in training; 0: none ever is.
+
+        `lowest`, `highest`: the range, in norms of an embedding, over which the network is told a token's noise level;
+        given tokens count as having the least. Raises ValueError.
+        """
         super().__init__()
         if not 0 <= recall <= 1:
             raise ValueError(f"recall is a share in [0, 1], got {recall}")
+        if not 0 < lowest < highest:
+            raise ValueError(f"noise levels are positive and rise, got {lowest:g} to {highest:g}")
         self.net, self.schedule, self.recall = net, schedule, recall
+        self.lowest, self.highest = lowest, highest
         self.recalls = recall > 0
 
     @property
@@ -135,9 +142,16 @@ class TokenDenoiser(Denoiser):
         return (lost * weight).sum(1) / weight.sum(1).clamp(min=CLOSED)
 
     def unknown(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """The mean cross-entropy of all tokens: those that are not open add nothing."""
-        weight = self._open(t, cond or {})
-        return loss * (weight.mean(1) / weight.amax(1)).to(loss)
+        """The mean cross-entropy of all tokens that are not given: those that are not open add nothing."""
+        cond = cond or {}
+        weight = self._open(t, cond)
+        counted = torch.ones_like(weight)
+        if "mask" in cond:
+            counted = counted * cond["mask"][:, 0]
+        if "given" in cond:
+            counted = counted * (1 - cond["given"][:, 0])
+        share = (weight * counted).sum(1) / counted.sum(1).clamp(min=1)
+        return loss * (share / weight.amax(1)).to(loss)
 
     def counted(self, tokens: Tensor, cond: Cond) -> Tensor:
         """1 where a token is to be predicted, else 0: (B, L) float32."""
@@ -161,9 +175,10 @@ class TokenDenoiser(Denoiser):
         return whole
 
     def _bumps(self, ratio: Tensor) -> Tensor:
-        """How near noise ratios (B, 1, L) are to each of BUMPS from 0.1 to 10 norms, in log: (B, BUMPS, L)."""
+        """How near noise ratios (B, 1, L) are to each of BUMPS levels of the range, in log: (B, BUMPS, L)."""
         place = torch.linspace(-1, 1, BUMPS, device=ratio.device)[:, None]
-        level = (ratio / math.sqrt(self.net.dims)).log() / math.log(10)
+        least = self.lowest * math.sqrt(self.net.dims)
+        level = 2 * (ratio / least).log() / math.log(self.highest / self.lowest) - 1
         return (-((level - place) * BUMPS / 2).square()).exp()
 
     def _with_given(
@@ -177,7 +192,7 @@ class TokenDenoiser(Denoiser):
             return x_t, alpha, sigma, torch.zeros_like(x_t[:, :1])
         known = functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2).to(x_t)
         told = cond["given"] > 0
-        clear = KNOWN * math.sqrt(self.net.dims)
+        clear = self.lowest * math.sqrt(self.net.dims)
         return (
             torch.where(told, known, x_t),
             torch.where(told, 1.0, alpha),

@@ -91,7 +91,7 @@ class Text(Modality):
         from modalities.text.network import TokenNet
 
         assert isinstance(net, TokenNet)
-        return TokenDenoiser(net, schedule, self.model.recall)
+        return TokenDenoiser(net, schedule, self.model.recall, self.model.lowest, self.model.highest)
 
     def noise_levels(self) -> tuple[float, float, float]:
         """In units of one coordinate: an embedding has norm sqrt(dims), times a scale where levels are spread."""

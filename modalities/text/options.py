@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from toolkit.modality import Options
 
@@ -57,6 +57,12 @@ class Model(Options):
     """The least noise, in units of the norm of an embedding: below it every token is known for sure."""
     highest: float = Field(default=10.0, gt=0)
     """The most noise, in the same units: above it nothing is."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> Model:
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest {self.lowest:g} is not below highest {self.highest:g}, both in norms")
+        return self
 
 
 class Ask(Options):

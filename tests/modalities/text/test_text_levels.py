@@ -6,9 +6,14 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from modalities.text.denoiser import SWIFT
+from modalities.text.denoiser import SWIFT, TokenDenoiser
+from modalities.text.network import BUMPS
+from modalities.text.options import Model
 from tests.modalities.text.denoisers import DIMS, F64, LENGTH, draw, noised, oracle, untrained, words
+from toolkit.diffusion import RectifiedFlow
+from toolkit.diffusion.denoiser import Cond
 
 
 @torch.no_grad()
@@ -92,3 +97,48 @@ def test_the_gates_gradient_is_that_of_the_gate_itself() -> None:
     slope = (there[0] - there[1]) / (2 * step)
     assert abs(slope) > 0.1
     assert float(gate.grad) == pytest.approx(slope / SWIFT, rel=0.02)
+
+
+@torch.no_grad()
+def test_neither_padding_nor_what_is_given_is_unknown() -> None:
+    """What is open is a share of the tokens that are to be found."""
+    denoiser = untrained().eval()
+    t = denoiser.schedule.time(torch.zeros(1, dtype=F64))
+    noisy = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    cond = {"scale": torch.where(noisy > 0, 1e-3, 1e3)[None, None]}
+    loss = torch.tensor([2.0])
+    mask, given = torch.tensor([[[1.0, 1, 1, 1, 0, 0]]]), torch.tensor([[[0.0, 0, 0, 1, 0, 0]]])
+    for told, share in (({}, 4 / 6), ({"mask": mask}, 2 / 4), ({"mask": mask, "given": given}, 1 / 3)):
+        found = float(denoiser.unknown(loss, t, {**cond, **told}))
+        assert found == pytest.approx(2 * (share + 0.015 * (1 - share)), rel=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("lowest", "highest"), [(0.1, 10.0), (0.03, 3.0)])
+def test_the_network_is_told_noise_over_the_range_of_the_options(lowest: float, highest: float) -> None:
+    """At its ends the first and the last input are 1; what is given looks as at its lower end."""
+    seen: list[torch.Tensor] = []
+    denoiser = TokenDenoiser(untrained().net, RectifiedFlow(), lowest=lowest, highest=highest)
+    forward = denoiser.net.forward
+
+    def spy(x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
+        seen.append(x[:, DIMS : DIMS + BUMPS])
+        return forward(x, c_noise, cond)
+
+    denoiser.net.forward = spy  # type: ignore[method-assign]
+    norms = torch.tensor([lowest, highest], dtype=F64)
+    t = denoiser.schedule.time(-2 * (norms * DIMS**0.5).log())
+    x_t, tokens = draw(2, DIMS, LENGTH), words(2, LENGTH)
+    denoiser(x_t, t)
+    one = torch.ones(LENGTH)
+    torch.testing.assert_close(seen[0][0, 0], one)
+    torch.testing.assert_close(seen[0][1, -1], one)
+    denoiser(x_t, t, {"given": torch.ones(2, 1, LENGTH), "tokens": tokens[:, None]})
+    torch.testing.assert_close(seen[1], seen[0][:1].expand(2, -1, -1))
+
+
+def test_noise_levels_that_do_not_rise_are_refused() -> None:
+    with pytest.raises(ValueError, match="positive and rise, got 3 to 2"):
+        TokenDenoiser(untrained().net, RectifiedFlow(), lowest=3, highest=2)
+    with pytest.raises(ValidationError, match="lowest 30 is not below highest 10"):
+        Model(lowest=30)
