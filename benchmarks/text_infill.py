@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--restarts", type=int, default=None, help="as in toolkit sample; default: the recipe's")
     parser.add_argument("--holes", type=int, nargs=2, default=(4, 64), metavar=("LEAST", "MOST"), help="characters")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -57,7 +58,7 @@ def main() -> None:
             **levels.scales(made.model.spread, length, 0, range(which.start, which.stop)),
         }
         request = Request(tuple(range(which.start, which.stop)), (length,), told)
-        last = list(run.trajectory(request.which, steps=args.steps, request=request))[-1]
+        last = list(run.trajectory(request.which, steps=args.steps, restarts=args.restarts, request=request))[-1]
         filled[which] = run.denoiser.unembed(last.x.float())
     seconds = time.perf_counter() - began
     unchanged = int(((filled == rows) | ~given).all(1).sum())

@@ -1,6 +1,6 @@
 """How good are the samples of a text run? Words, judges and copies over temperatures and steps, beside real text.
 
-    python benchmarks/text_quality.py runs/shakespeare [--n 256] [--temperature 0.8 0.9 1.0] [--steps 32 64] ...
+    python benchmarks/text_quality.py runs/shakespeare [--temperature 0.8 0.9 1.0] [--steps 32 64] [--restarts 0 20] ...
 
 Read the bits together with the entropy and the distances, never alone: a low temperature makes text that a judge finds
 easy because there is little in it. `real` is held-out text of the same number and lengths, and the first column is
@@ -56,6 +56,7 @@ def main() -> None:
     ask.add_argument("--n", type=int, default=256)
     ask.add_argument("--temperature", type=float, nargs="*", default=[1.0])
     ask.add_argument("--steps", type=int, nargs="*", default=[None])
+    ask.add_argument("--restarts", type=int, nargs="*", default=[None])
     ask.add_argument("--sampler", nargs="*", default=[None])
     ask.add_argument("--ema", type=float, default=None)
     ask.add_argument("--seed", type=int, default=1)
@@ -68,14 +69,22 @@ def main() -> None:
     length = text.shape[-1]
     made = ngram_samples(text, ngram_model(text), chosen.n, length, chosen.seed)
     tables = [table(text, made, f"{ORDER}-gram model")]
-    for sampler, steps, temperature in itertools.product(chosen.sampler, chosen.steps, chosen.temperature):
+    settings = itertools.product(chosen.sampler, chosen.steps, chosen.restarts, chosen.temperature)
+    for sampler, steps, restarts, temperature in settings:
         began = time.perf_counter()
         samples = generator.sample(
-            chosen.n, steps=steps, sampler=sampler, seed=chosen.seed, batch=chosen.batch, temperature=temperature
+            chosen.n,
+            steps=steps,
+            sampler=sampler,
+            restarts=restarts,
+            seed=chosen.seed,
+            batch=chosen.batch,
+            temperature=temperature,
         )
         seconds = time.perf_counter() - began
         s = generator.recipe.sample
-        subject = f"{sampler or s.sampler}, {steps or s.steps} steps, temperature {temperature:g}"
+        again = s.restarts if restarts is None else restarts
+        subject = f"{sampler or s.sampler}, {steps or s.steps} steps, {again} restarts, temperature {temperature:g}"
         print(f"{subject}: {text.rate_note(samples.raw, seconds)}", flush=True)
         tables.append(table(text, samples.raw, subject))
     show(tables)

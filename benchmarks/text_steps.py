@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[8, 16, 32, 64, 128, 256])
     parser.add_argument("--samplers", nargs="+", default=["ddim", "dpm++2m", "euler-ancestral"])
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--restarts", type=int, default=None, help="as in toolkit sample; default: the recipe's")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--plot", type=Path, default=None)
     args = parser.parse_args()
@@ -31,6 +32,9 @@ def main() -> None:
     run = toolkit.load(args.run)
     made = Text(*recipes.validate_for(run.recipe, Text))
     made.open(paths.cache())
+    restarts = run.recipe.sample.restarts if args.restarts is None else args.restarts
+    more = restarts * run.recipe.sample.back
+    print(f"{restarts} restarts of {run.recipe.sample.back} steps: {more} network calls more than steps")
     train, held = real(made)
     assert isinstance(train, str) and isinstance(held, str)
     grams, known = NGram(train, 5, held), set(words(train))
@@ -38,7 +42,7 @@ def main() -> None:
     for sampler in args.samplers:
         for steps in args.steps:
             began = time.perf_counter()
-            samples = run.sample(args.n, steps=steps, sampler=sampler, temperature=args.temperature)
+            samples = run.sample(args.n, steps=steps, sampler=sampler, temperature=args.temperature, restarts=restarts)
             seconds = time.perf_counter() - began
             texts = run.modality.texts(samples.raw)
             bits, error = grams.bits_per_character(texts)

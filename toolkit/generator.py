@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ class Generator:
         guidance: float | None = None,
         sampler: Named | None = None,
         grid: Named | None = None,
+        restarts: int | None = None,
         seed: int = 0,
         batch: int = 64,
         weak: Generator | None = None,
@@ -140,11 +141,12 @@ class Generator:
         numbers = self._labels(label, n)
         jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
         parts = []
-        each = steps or self.recipe.sample.steps
+        chosen = self.recipe.sample
+        each = (steps or chosen.steps) + (chosen.restarts if restarts is None else restarts) * chosen.back
         for done, job in enumerate(jobs):
-            chosen = [numbers[i] for i in job.which] if numbers is not None else None
+            given = [numbers[i] for i in job.which] if numbers is not None else None
             x = torch.zeros(0)
-            for step in self.trajectory(job.which, chosen, steps, guidance, sampler, grid, seed, weak, job):
+            for step in self.trajectory(job.which, given, steps, guidance, sampler, grid, restarts, seed, weak, job):
                 x = step.x
                 if progress:
                     progress(done * each + min(step.index + 1, each), len(jobs) * each)
@@ -169,6 +171,7 @@ class Generator:
         guidance: float | None = None,
         sampler: Named | None = None,
         grid: Named | None = None,
+        restarts: int | None = None,
         seed: int = 0,
         weak: Generator | None = None,
         request: Request | None = None,
@@ -176,6 +179,8 @@ class Generator:
         """The way from noise to the samples at `positions`, step by step, on the run's device.
 
         `request`: their shape and conditions; by default the shape of the training examples, and none.
+        `restarts`: how often the last `sample.back` steps are taken again, from their sample with noise added (Xu et
+        al. 2023, "Restart Sampling", algorithm 1, with t_min = 0): mistakes of earlier steps are mended by later ones.
         """
         chosen = self.recipe.sample
         schedule = self.denoiser.schedule
@@ -184,17 +189,30 @@ class Generator:
             times = assemble.grid(grid or chosen.grid, self.law)(schedule, steps or chosen.steps)
         except ValueError as error:
             raise UsageError(f"steps: {error}") from None
+        rounds = chosen.restarts if restarts is None else restarts
+        if rounds and chosen.back >= len(times):
+            raise UsageError(f"a restart goes {chosen.back} steps back, so it takes {chosen.back} at least")
         request = request or Request(tuple(positions), self.modality.shape)
+        w = chosen.guidance if guidance is None else guidance
         noise = NoiseStream(seed, "sample", positions, self.denoiser.space(request.shape))
-        sigma = float(schedule(times[0])[1])
-        denoise = self._denoise(request, labels, chosen.guidance if guidance is None else guidance, weak)
-        step = None
-        for step in trajectory(denoise, schedule, method, sigma * noise().to(self.device), times, noise):
-            yield step
-        if step is not None and float(schedule(times[-1])[1]) > 0:
-            # schedules such as karras and sqrt end with a little noise left: one more call takes it out
-            clean = denoise(step.x, times[-1])
-            yield Step(step.index + 1, step.s, step.s, clean, clean)
+        x = float(schedule(times[0])[1]) * noise().to(self.device)
+        taken = 0
+        for round_ in range(rounds + 1):
+            if round_:
+                request = self.modality.renewed(request, seed, positions, round_)
+                times = times[-1 - chosen.back :]
+                cond = {name: value.to(self.device) for name, value in request.cond.items()}
+                alpha, sigma = (float(value) for value in schedule(times[0]))
+                x = alpha * self.denoiser.embed(self.denoiser.unembed(x), cond) + sigma * noise().to(self.device)
+            denoise = self._denoise(request, labels, w, weak)
+            for step in trajectory(denoise, schedule, method, x, times, noise):
+                x = step.x
+                yield replace(step, index=taken)
+                taken += 1
+            if float(schedule(times[-1])[1]) > 0:
+                # schedules such as karras and sqrt end with a little noise left: one more call takes it out
+                x = denoise(x, times[-1])
+                yield Step(taken, float(times[-1]), float(times[-1]), x, x)
 
     def _denoise(self, request: Request, labels: Sequence[int] | None, w: float, weak: Generator | None) -> Denoise:
         """Guided, limited to its interval and clipped, as the recipe says; by windows where the request has them."""

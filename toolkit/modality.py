@@ -225,6 +225,10 @@ class Modality(ABC):
         """
         return [Request(tuple(range(len(positions))), self.shape)]
 
+    def renewed(self, request: Request, seed: int, positions: Sequence[int], round: int) -> Request:
+        """A request for the `round`-th restart of its samples, with what is to be drawn anew: nothing by default."""
+        return request
+
     def polish(self, x: Tensor, cond: Mapping[str, Tensor], ask: Options) -> Tensor:
         """What follows a sampler's last step: x (B, *space), with the conditions of its `Request`, or one like it."""
         return x

@@ -23,8 +23,12 @@ def spread_out(order: Tensor, spread: float) -> Tensor:
     return (spread * ((2 * rank + 1) / order.shape[-1] - 1)).exp().float()[:, None]
 
 
-def scales(spread: float, length: int, seed: int, positions: Sequence[int]) -> dict[str, Tensor]:
-    """The condition `scale` of the examples numbered `positions`, each of so many tokens; none without a spread."""
+def scales(spread: float, length: int, seed: int, positions: Sequence[int], round: int = 0) -> dict[str, Tensor]:
+    """The condition `scale` of the examples numbered `positions`, each of so many tokens; none without a spread.
+
+    `round`: another number draws them anew.
+    """
     if not spread:
         return {}
-    return {"scale": spread_out(normal(seed, "scale", positions, (length,)), spread)}
+    purpose = f"scale {round}" if round else "scale"
+    return {"scale": spread_out(normal(seed, purpose, positions, (length,)), spread)}

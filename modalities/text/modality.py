@@ -142,13 +142,14 @@ class Text(Modality):
     def requests(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
         """Texts of the asked or a drawn length, or with what is given in its place. Raises UsageError."""
         assert isinstance(ask, options.Ask)
-        made = self._asked(ask, seed, positions)
-        spread = self.model.spread
+        return [
+            self.renewed(job, seed, [positions[i] for i in job.which], 0) for job in self._asked(ask, seed, positions)
+        ]
 
-        def scales(job: Request) -> dict[str, Tensor]:
-            return levels.scales(spread, job.shape[-1], seed, [positions[i] for i in job.which])
-
-        return [job._replace(cond={**job.cond, **scales(job)}) for job in made]
+    def renewed(self, request: Request, seed: int, positions: Sequence[int], round: int) -> Request:
+        """Other tokens become noise in each round, so that all have their turn to be written anew."""
+        drawn = levels.scales(self.model.spread, request.shape[-1], seed, positions, round)
+        return request._replace(cond={**request.cond, **drawn})
 
     def _asked(self, ask: options.Ask, seed: int, positions: Sequence[int]) -> list[Request]:
         """The requests without the tokens' noise levels. Raises UsageError."""

@@ -44,6 +44,9 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...")] = None,
+    restarts: Annotated[
+        int | None, typer.Option(min=0, help="How often the last steps are taken again, with noise added.")
+    ] = None,
     ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
     cas: Annotated[
@@ -75,6 +78,7 @@ def evaluate(
     say = (lambda line: print(one_line(line), file=sys.stderr)) if as_json else notify
     wishes = Wishes(cas, features)
     given = {"n": n, "seed": seed, "ema": ema, "steps": steps, "guidance": guidance, "sampler": sampler}
+    given |= {"restarts": restarts}
     given = {key: value for key, value in given.items() if value is not None}
     folders, further = split([*(runs or []), *context.args])
     if samples is not None:

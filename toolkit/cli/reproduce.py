@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from toolkit.reproduce import Reproduction
     from toolkit.session import Plan
 
-CHANGES = ("--minutes", "--steps", "--set", "--batch", "--seed", "--data", "-n", "--guidance", "--sampler", "--ema")
+CHANGES = (
+    *("--minutes", "--steps", "--set", "--batch", "--seed", "--data", "-n"),
+    *("--guidance", "--sampler", "--restarts", "--ema"),
+)
 """Options of other commands that would make it another recipe."""
 HOME = Path("runs") / "reproduce"
 

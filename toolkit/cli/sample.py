@@ -21,6 +21,9 @@ def sample(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...")] = None,
+    restarts: Annotated[
+        int | None, typer.Option(min=0, help="How often the last steps are taken again, with noise added.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
     ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
@@ -38,7 +41,7 @@ def sample(
     import toolkit
     from toolkit.options import checked
 
-    given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
+    given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler, "restarts": restarts}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     generator = toolkit.load(run, device=device, ema=ema, notify=notify, modality=modality)
     kind = generator.modality

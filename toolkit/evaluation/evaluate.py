@@ -69,6 +69,7 @@ def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float |
         "sampler": _text(how.get("sampler", chosen.sampler)),
         "grid": _text(chosen.grid),
         "steps": int(how.get("steps", chosen.steps)),
+        "restarts": int(how.get("restarts", chosen.restarts)),
         "guidance": float(how.get("guidance", chosen.guidance)),
     }
 

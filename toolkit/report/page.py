@@ -94,12 +94,16 @@ def recipe(facts: RunFacts) -> Markup:
     diffusion, sample = facts.recipe.diffusion, facts.recipe.sample
     chosen = [
         ("schedule", diffusion.schedule), ("the network predicts", diffusion.prediction),
-        ("sampler", f"{_named(sample.sampler)}, {sample.steps} steps on grid {_named(sample.grid)}"),
+        ("sampler", f"{_named(sample.sampler)}, {sample.steps} steps on grid {_named(sample.grid)}{_again(sample)}"),
         ("guidance", f"{sample.guidance:g}" + (" (off)" if sample.guidance == 1 else "")),
     ]  # fmt: skip
     rows = [(what, _named(value)) for what, value in chosen]
     toml = tag("details", tag("summary", "recipe.toml, all of it"), tag("pre", recipes.dump(facts.recipe)))
     return join([table(rows), toml])
+
+
+def _again(sample: recipes.Sample) -> str:
+    return f", then {sample.restarts} times the last {sample.back} again" if sample.restarts else ""
 
 
 def _named(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -14,34 +13,11 @@ from modalities.text.denoiser import SWIFT, TokenDenoiser
 from modalities.text.likelihood import Bits, bits
 from modalities.text.network import build
 from modalities.text.options import Model
+from tests.modalities.text.laws import DIMS, LENGTH, Law, V, chain
 from toolkit.diffusion import RectifiedFlow
-from toolkit.diffusion.schedule import expand
 
-V, DIMS, LENGTH = 7, 16, 12
 LEAST, MOST = 0.1 * DIMS**0.5, 30 * DIMS**0.5
 SPREADS = [0.0, 1.5, 4.0]
-
-
-class Law(TokenDenoiser):
-    """The exact posterior of sequences whose tokens have these probabilities, start (V,) and next (V, V)."""
-
-    def __init__(self, start: Tensor, following: Tensor) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            super().__init__(build(Model(preset="smoke", width=16, depth=1, dims=DIMS), V, 0), RectifiedFlow(), 0)
-        self.start, self.following = start.double().log(), following.double().log()
-
-    def logits(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
-        """By adding up what is before and what is behind (Baum et al. 1970), all in float64."""
-        alpha, sigma = (expand(c, x_t).double() for c in self.schedule(t))
-        scale = cond["scale"].double() if "scale" in cond else 1.0
-        z, table = x_t.double().transpose(1, 2), self.table.double()
-        heard = z @ table.T * (alpha * scale / sigma**2).transpose(1, 2)
-        before, behind = [self.start.expand(len(x_t), -1)], [torch.zeros(len(x_t), V, dtype=torch.float64)]
-        for place in range(LENGTH - 1):
-            before.append(((before[-1] + heard[:, place])[:, :, None] + self.following).logsumexp(1))
-            behind.append(((behind[-1] + heard[:, -1 - place])[:, None] + self.following).logsumexp(2))
-        return (torch.stack(before, 1) + heard + torch.stack(behind[::-1], 1)).float()
 
 
 def measured(denoiser: TokenDenoiser, tokens: Tensor, spread: float, draws: int = 32) -> Bits:
@@ -67,12 +43,7 @@ def test_tokens_that_know_nothing_of_each_other_cost_the_log_of_their_number(spr
 @pytest.mark.parametrize("spread", SPREADS)
 def test_a_chain_of_tokens_costs_its_entropy(spread: float) -> None:
     """Each token mostly follows from the one before: 2.58 bits for the first, and 1.19 for each after it."""
-    following = torch.full((V, V), 0.2 / (V - 2))
-    following[:, 0] = 1e-12
-    for token in range(1, V):
-        following[token, token % (V - 1) + 1] = 0.8
-    start = torch.full((V,), 1 / (V - 1))
-    start[0] = 1e-12
+    start, following = chain()
     draw = torch.Generator().manual_seed(2)
     tokens = [torch.multinomial(start, 256, True, generator=draw)]
     for _ in range(LENGTH - 1):
