@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolkit.diffusion import RectifiedFlow
+from toolkit.diffusion import RectifiedFlow, Sqrt
 from toolkit.diffusion.denoiser import Cond, Denoiser
 from toolkit.diffusion.schedule import expand
-from toolkit.errors import UsageError
 from toolkit.generator import Generator
 from toolkit.modality import find
 from toolkit.recipe import from_mapping
@@ -54,17 +53,16 @@ def calls(generator: Generator) -> list[float]:
 @pytest.mark.parametrize("sampler", ["heun", "ddpm"])
 def test_restarts_leave_the_distribution_as_it_is(sampler: str) -> None:
     """Of a denoiser that is exact; and points are moved: how far is known, x' = c x + noise keeps E[x x'] = c S^2."""
-    generator = made(sampler=sampler, steps=200, back=100, restarts=3)
-    few, many = (generator.sample(4_000, restarts=r, batch=4_000).x.double() for r in (0, 3))
-    # the standard error of a variance of 8,000 numbers is 1.6 %
-    for x in (few, many):
-        assert float(x.mean()) == pytest.approx(0, abs=0.03) and float(x.var()) == pytest.approx(S**2, rel=0.07)
+    generator, n = made(sampler=sampler, steps=80, back=40), 1_500
+    plain, once, thrice = (generator.sample(n, restarts=r, batch=n).x.double() for r in (0, 1, 3))
+    # the standard error of a variance of 3,000 numbers is 2.6 %
+    for x in (plain, once, thrice):
+        assert float(x.mean()) == pytest.approx(0, abs=0.04) and float(x.var()) == pytest.approx(S**2, rel=0.1)
     # x_t at t = 1/2 is (x + eps) / 2; what is found from it has a correlation with x of S^2 / (S^2 + 1) when the way
     # back is random, and its root when it is not
-    once = generator.sample(4_000, restarts=1, batch=4_000).x.double()
     correlation = S**2 / (S**2 + 1)
     wanted = correlation if sampler == "ddpm" else correlation**0.5
-    assert float((few * once).mean() / S**2) == pytest.approx(wanted, abs=0.06)
+    assert float((plain * once).mean() / S**2) == pytest.approx(wanted, abs=0.08)
 
 
 def test_the_last_steps_are_taken_again() -> None:
@@ -86,18 +84,17 @@ def test_none_is_as_before_and_a_sample_does_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(generator.sample(4, restarts=2, batch=1).x, again[:4])
 
 
-def test_a_restart_from_before_the_beginning_is_refused() -> None:
-    generator = made(sampler="ddim", steps=5, back=6)
-    generator.sample(1)
-    with pytest.raises(UsageError, match="a restart goes 6 steps back"):
-        generator.sample(1, restarts=1)
-    assert len(generator.sample(1, restarts=1, steps=6)) == 1
+def test_a_restart_goes_back_to_the_beginning_at_most() -> None:
+    generator, seen = made(sampler="ddim", steps=2, back=6, restarts=1), []
+    generator.sample(1, progress=lambda done, total: seen.append((done, total)))
+    assert calls(generator) == [1.0, 0.5, 1.0, 0.5] and seen[-1] == (4, 4)
 
 
 def test_where_a_grid_ends_with_noise_each_restart_takes_it_out() -> None:
-    """One more call at the end of each: what is noised again has none of the noise of before."""
-    generator = made(sampler="ddim", grid="karras", steps=4, back=1, restarts=1)
-    generator.sample(1)
-    assert len(calls(generator)) >= 5
-    (*_, last) = generator.trajectory([0])
-    assert torch.equal(last.x, last.x_hat)
+    """By one more call each time, so that what is noised again has none of the noise of before."""
+    generator = made(sampler="ddim", steps=3, back=1, restarts=2)
+    generator.denoiser.schedule = Sqrt()
+    steps = list(generator.trajectory([0]))
+    assert [step.index for step in steps] == list(range(len(steps)))
+    ends = [step for step in steps if step.t == step.s]
+    assert len(ends) == 3 and all(torch.equal(step.x, step.x_hat) for step in ends)

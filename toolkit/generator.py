@@ -142,7 +142,8 @@ class Generator:
         jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
         parts = []
         chosen = self.recipe.sample
-        each = (steps or chosen.steps) + (chosen.restarts if restarts is None else restarts) * chosen.back
+        first = steps or chosen.steps
+        each = first + (chosen.restarts if restarts is None else restarts) * min(chosen.back, first)
         for done, job in enumerate(jobs):
             given = [numbers[i] for i in job.which] if numbers is not None else None
             x = torch.zeros(0)
@@ -190,8 +191,6 @@ class Generator:
         except ValueError as error:
             raise UsageError(f"steps: {error}") from None
         rounds = chosen.restarts if restarts is None else restarts
-        if rounds and chosen.back >= len(times):
-            raise UsageError(f"a restart goes {chosen.back} steps back, so it takes {chosen.back} at least")
         request = request or Request(tuple(positions), self.modality.shape)
         w = chosen.guidance if guidance is None else guidance
         noise = NoiseStream(seed, "sample", positions, self.denoiser.space(request.shape))
@@ -200,7 +199,7 @@ class Generator:
         for round_ in range(rounds + 1):
             if round_:
                 request = self.modality.renewed(request, seed, positions, round_)
-                times = times[-1 - chosen.back :]
+                times = times[-1 - chosen.back :]  # all of them, where they are fewer
                 cond = {name: value.to(self.device) for name, value in request.cond.items()}
                 alpha, sigma = (float(value) for value in schedule(times[0]))
                 x = alpha * self.denoiser.embed(self.denoiser.unembed(x), cond) + sigma * noise().to(self.device)
@@ -213,6 +212,7 @@ class Generator:
                 # schedules such as karras and sqrt end with a little noise left: one more call takes it out
                 x = denoise(x, times[-1])
                 yield Step(taken, float(times[-1]), float(times[-1]), x, x)
+                taken += 1
 
     def _denoise(self, request: Request, labels: Sequence[int] | None, w: float, weak: Generator | None) -> Denoise:
         """Guided, limited to its interval and clipped, as the recipe says; by windows where the request has them."""

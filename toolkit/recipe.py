@@ -120,7 +120,7 @@ class Sample(Section):
     restarts: int = Field(default=0, ge=0)
     """How often the sample at the end is made a little noisy again, and its last steps are taken once more."""
     back: int = Field(default=4, ge=1)
-    """How many steps back a restart goes."""
+    """How many steps back a restart goes, at most all of them."""
     guidance: float = Field(default=1.0, ge=0)
     """1 = the conditional model itself."""
     interval: Annotated[tuple[float, float] | None, Strict(False)] = None
