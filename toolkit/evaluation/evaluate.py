@@ -16,7 +16,8 @@ from toolkit.modality import Examples, Modality
 from toolkit.training.storage import write_text_atomic
 
 if TYPE_CHECKING:
-    from toolkit.generator import Generator, Samples
+    from toolkit.generator import Generator
+from toolkit.samples import Samples
 
 OVERVIEW = 64
 """Samples in samples.png."""

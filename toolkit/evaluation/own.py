@@ -20,9 +20,10 @@ from toolkit.diffusion.loss import weighted
 from toolkit.diffusion.randomness import generator as draw
 from toolkit.diffusion.randomness import normal
 from toolkit.evaluation.figures import Figure
-from toolkit.generator import Generator, Samples
+from toolkit.generator import Generator
 from toolkit.modality import Modality
 from toolkit.options import build
+from toolkit.samples import Samples
 from toolkit.training.precision import autocast
 
 HELD_OUT, SAMPLED = "held-out loss", "sample loss"
