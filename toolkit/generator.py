@@ -97,9 +97,7 @@ class Generator:
         numbers = self._labels(label, n)
         jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
         parts = []
-        chosen = self.recipe.sample
-        first = steps or chosen.steps
-        each = first + (chosen.restarts if restarts is None else restarts) * min(chosen.back, first)
+        each = self.recipe.sample.taken(steps, restarts)
         for done, job in enumerate(jobs):
             given = [numbers[i] for i in job.which] if numbers is not None else None
             x = torch.zeros(0)
@@ -158,7 +156,8 @@ class Generator:
                 times = times[-1 - chosen.back :]  # all of them, where they are fewer
                 cond = {name: value.to(self.device) for name, value in request.cond.items()}
                 alpha, sigma = (float(value) for value in schedule(times[0]))
-                x = alpha * self.denoiser.embed(self.denoiser.unembed(x), cond) + sigma * noise().to(self.device)
+                with torch.no_grad():  # embeddings may be learned
+                    x = alpha * self.denoiser.embed(self.denoiser.unembed(x), cond) + sigma * noise().to(self.device)
             denoise = self._denoise(request, labels, w, weak)
             for step in trajectory(denoise, schedule, method, x, times, noise):
                 x = step.x

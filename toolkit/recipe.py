@@ -131,6 +131,11 @@ class Sample(Section):
     ema: float | None = None
     """Which of train.ema; None = the last."""
 
+    def taken(self, steps: int | None = None, restarts: int | None = None) -> int:
+        """Steps in all, those of restarts included; None: as this section says."""
+        first = steps or self.steps
+        return first + (self.restarts if restarts is None else restarts) * min(self.back, first)
+
 
 class Recipe(Section):
     """All that a run depends on."""

@@ -334,8 +334,7 @@ def _steps(recipe: Recipe, measured: Probe, shown: tuple[int, int]) -> int:
     # checkpoints, start and end take a few hundredths; pictures take network calls, each a third of a training step's
     # work for one example
     pictures = max(0, recipe.train.previews - 1) * shown[0] + shown[1] + FILM
-    steps = recipe.sample.steps + recipe.sample.restarts * recipe.sample.back
-    calls = pictures * steps * assemble.sampler(recipe.sample.sampler).calls
+    calls = pictures * recipe.sample.taken() * assemble.sampler(recipe.sample.sampler).calls
     calls *= 1 if recipe.sample.guidance in (0, 1) else 2
     per_call = 1 / (3 * measured.steps_per_second * recipe.train.batch)
     usable = max(0.5 * 60 * recipe.train.minutes, 60 * recipe.train.minutes * 0.96 - calls * per_call)

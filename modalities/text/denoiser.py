@@ -145,11 +145,7 @@ class TokenDenoiser(Denoiser):
         """The mean cross-entropy of all tokens that are not given: those that are not open add nothing."""
         cond = cond or {}
         weight = self._open(t, cond)
-        counted = torch.ones_like(weight)
-        if "mask" in cond:
-            counted = counted * cond["mask"][:, 0]
-        if "given" in cond:
-            counted = counted * (1 - cond["given"][:, 0])
+        counted = self.counted(cond["mask"][:, 0] if "mask" in cond else torch.ones_like(weight), cond)
         share = (weight * counted).sum(1) / counted.sum(1).clamp(min=1)
         return loss * (share / weight.amax(1)).to(loss)
 

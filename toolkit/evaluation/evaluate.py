@@ -17,7 +17,7 @@ from toolkit.training.storage import write_text_atomic
 
 if TYPE_CHECKING:
     from toolkit.generator import Generator
-from toolkit.samples import Samples
+    from toolkit.samples import Samples
 
 OVERVIEW = 64
 """Samples in samples.png."""

@@ -60,6 +60,7 @@ def ask(generator: Generator, cond: dict[str, Tensor] | None = None) -> Request:
 
 def written(generator: Generator, restarts: int) -> Tensor:
     (*_, last) = generator.trajectory(range(ROWS), restarts=restarts, request=ask(generator))
+    assert not last.x.requires_grad  # although embeddings are learned
     return generator.denoiser.unembed(last.x)
 
 
