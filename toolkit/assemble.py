@@ -25,6 +25,7 @@ from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import UsageError
 from toolkit.options import build
 from toolkit.recipe import Diffusion, Named, Recipe, Train
+from toolkit.training.initial import initialised
 from toolkit.training.loop import Config
 from toolkit.training.precision import resolve
 
@@ -72,13 +73,10 @@ def time_law(spec: Named, modality: Modality) -> TimeLaw:
 
 
 def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
-    """A new, untrained denoiser; the same weights every time for one seed. Raises UsageError."""
+    """A new, untrained denoiser; its weights are functions of (seed, name of the parameter). Raises UsageError."""
     law = schedule(recipe.diffusion)
     modality.review(law)
-    with torch.random.fork_rng(devices=[]):
-        # modules initialise themselves from the global generator: seeded here, and put back afterwards
-        torch.manual_seed(recipe.train.seed)
-        net = modality.network()
+    net = initialised(modality.network, recipe.train.seed)
     try:
         return modality.denoiser(net, law, recipe.diffusion.prediction)
     except ValueError as error:

@@ -21,11 +21,11 @@ from toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     import PIL.Image
-    import torch
     from torch import Tensor, nn
 
     from toolkit.diffusion.denoiser import Denoiser
     from toolkit.diffusion.loss import TimeLaw
+    from toolkit.diffusion.randomness import Draws
     from toolkit.diffusion.schedule import Schedule
     from toolkit.evaluation.figures import Assessment, Figure, Wishes
 
@@ -201,8 +201,8 @@ class Modality(ABC):
         """
         return None
 
-    def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """A random variation of training examples `raw`; the default is none."""
+    def augment(self, raw: Tensor, draws: Draws) -> Tensor:
+        """A random variation of training examples `raw`, one row of `draws` for each; the default is none."""
         return raw
 
     def encode(self, raw: Tensor) -> Tensor:
@@ -213,9 +213,9 @@ class Modality(ABC):
         """Model space to raw examples; `encode` of it is `x` up to quantisation."""
         return x * self.facts.std + self.facts.mean
 
-    def prepare(self, examples: Examples, generator: torch.Generator) -> Examples:
-        """Training examples as the network meets them: augmented, with all conditions, cut to what the batch needs."""
-        return Examples(self.augment(examples.raw, generator), examples.cond)
+    def prepare(self, examples: Examples, draws: Draws) -> Examples:
+        """Training examples as the network meets them: augmented by `draws` alone, with all conditions, cut to need."""
+        return Examples(self.augment(examples.raw, draws), examples.cond)
 
     def requests(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
         """What to sample at `positions`, given `ask`, an `Ask`, and the labels (B,) int64 or None.

@@ -1,4 +1,4 @@
-"""Random variations of a batch of sounds, each example on its own, all from one generator."""
+"""Random variations of a batch of sounds, each example on its own."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalities.audio.options import Data
+from toolkit.diffusion.randomness import Draws
 
 _DRAWS = 4  # speed, delay, gain, polarity
 
 
-def augment(raw: Tensor, length: Tensor, options: Data, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augment(raw: Tensor, length: Tensor, options: Data, rate: int, draws: Draws) -> tuple[Tensor, Tensor]:
     """Play faster or slower, then delay, then turn up or down, then turn upside down.
 
     raw: (B, C, L) float in [-1, 1], zero from length: (B,) int64 on; so is what is returned. rate: samples a second.
-    The same four numbers are drawn for an example whatever is switched on and however many examples follow, so
+    The same four numbers are drawn for an example whatever is switched on and whatever is beside it, so
     options can be compared like with like.
     """
     if not (options.speed or options.shift or options.gain or options.polarity):
         return raw, length
-    draws = torch.rand(len(raw), _DRAWS, generator=generator, device=generator.device).to(raw.device)
+    drawn = draws.uniform("augment", _DRAWS).to(raw.device)
     if options.speed or options.shift:
-        speed = 1 + options.speed * (2 * draws[:, 0].double() - 1)
-        delay = (draws[:, 1] * (options.shift * rate + 1)).long().clamp(max=round(options.shift * rate))
+        speed = 1 + options.speed * (2 * drawn[:, 0].double() - 1)
+        delay = (drawn[:, 1] * (options.shift * rate + 1)).long().clamp(max=round(options.shift * rate))
         raw, length = _move(raw, length, speed, delay)
     if options.gain or options.polarity:
-        factor = 10 ** (options.gain / 20 * (2 * draws[:, 2] - 1))
+        factor = 10 ** (options.gain / 20 * (2 * drawn[:, 2] - 1))
         peak = raw.abs().amax((1, 2)).clamp(min=1e-9)
         factor = torch.minimum(factor, 1 / peak)
         if options.polarity:
-            factor = torch.where(draws[:, 3] < 0.5, -factor, factor)
+            factor = torch.where(drawn[:, 3] < 0.5, -factor, factor)
         raw = (raw * factor[:, None, None]).clamp(-1, 1)  # 1 / peak may round up
     return raw, length
 

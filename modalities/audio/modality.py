@@ -17,6 +17,7 @@ from modalities.audio.data import read as read_corpus
 from modalities.audio.emphasis import emphasise, undo
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.randomness import Draws
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, UsageError
 from toolkit.evaluation.figures import Assessment, Figure, Wishes
@@ -116,9 +117,9 @@ class Audio(Modality):
                 f"ends below {LOWEST_SNR_DB:.0f} dB, such as flow or cosine, or set zero_terminal_snr = true"
             )
 
-    def prepare(self, examples: Examples, generator: torch.Generator) -> Examples:
+    def prepare(self, examples: Examples, draws: Draws) -> Examples:
         """Augment, cut to the longest of the batch, and say where each clip ends: mask, seconds, perhaps mel."""
-        raw, length = augment.augment(examples.raw, examples.cond["length"], self.data, self.rate, generator)
+        raw, length = augment.augment(examples.raw, examples.cond["length"], self.data, self.rate, draws)
         frames = requests.rounded(int(length.max()), self.shape[-1])
         raw = raw[..., :frames].contiguous()
         cond = requests.conditions(length, frames, self.shape[-1])

@@ -1,4 +1,4 @@
-"""Random variations of a batch of pictures, each example on its own, all from one generator."""
+"""Random variations of a batch of pictures, each example on its own."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalities.image.options import Data
+from toolkit.diffusion.randomness import Draws
 
 _DRAWS = 6  # scale, left, top, right shift, down shift, flip
 
 
-def augment(raw: Tensor, options: Data, generator: torch.Generator) -> Tensor:
+def augment(raw: Tensor, options: Data, draws: Draws) -> Tensor:
     """Crop and enlarge, then move, then mirror; what leaves the picture is filled with its edge.
 
     raw: (B, C, H, W) uint8; so is the result. The same six numbers are drawn for an example whatever is
-    switched on and however many examples follow, so options can be compared like with like.
+    switched on and whatever is beside it, so options can be compared like with like.
     """
     if not (options.crop or options.shift or options.flip):
         return raw
-    draws = torch.rand(len(raw), _DRAWS, generator=generator, device=generator.device).to(raw.device)
+    drawn = draws.uniform("augment", _DRAWS).to(raw.device)
     if options.crop:
-        raw = _crop(raw, options.crop * draws[:, 0], draws[:, 1:3])
+        raw = _crop(raw, options.crop * drawn[:, 0], drawn[:, 1:3])
     if options.shift or options.flip:
         reach = 2 * options.shift + 1
-        move = (draws[:, 3:5] * reach).long().clamp(max=reach - 1) - options.shift
-        raw = _move(raw, move, (draws[:, 5] < 0.5) & options.flip)
+        move = (drawn[:, 3:5] * reach).long().clamp(max=reach - 1) - options.shift
+        raw = _move(raw, move, (drawn[:, 5] < 0.5) & options.flip)
     return raw
 
 

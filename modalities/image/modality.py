@@ -17,6 +17,7 @@ from modalities.image.data import Pictures
 from modalities.image.data import read as read_corpus
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, UsageError
 from toolkit.evaluation.figures import Assessment, Figure, Wishes
 from toolkit.modality import Examples, Facts, Modality, Options
@@ -67,9 +68,9 @@ class Image(Modality):
 
         return build(self.model, self.shape, len(self.labels))
 
-    def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """Crop, shift and flip as [data] says, by `generator` only: (B, C, H, W) uint8 to the same."""
-        return augment.augment(raw, self.data, generator)
+    def augment(self, raw: Tensor, draws: Draws) -> Tensor:
+        """Crop, shift and flip as [data] says: (B, C, H, W) uint8 to the same."""
+        return augment.augment(raw, self.data, draws)
 
     def augment_note(self) -> str:
         return augment.note(self.data)

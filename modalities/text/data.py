@@ -18,6 +18,7 @@ from modalities.text.tokens import Vocabulary
 from toolkit.data import listing as files
 from toolkit.data import store
 from toolkit.data.source import locate
+from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError
 from toolkit.modality import Dataset, Examples
 
@@ -167,14 +168,14 @@ def open_path(options: Data) -> Source:
     return source_of(path, listing, options)
 
 
-def crop(rows: Tensor, generator: torch.Generator) -> Tensor:
+def crop(rows: Tensor, draws: Draws) -> Tensor:
     """A random half of each row, (B, L) of (B, 2 L), that begins anywhere; of shorter texts, one without PAD if it can.
 
     Every stretch of L tokens of a running text is equally likely, but for those at multiples of L (twice).
     """
     length = rows.shape[1] // 2
     spare = ((rows != tokens.PAD).sum(dim=1) - length).clamp(min=0)
-    offsets = (torch.rand(len(rows), generator=generator) * (spare + 1)).long().clamp(max=spare)
+    offsets = (draws.uniform("crop") * (spare + 1)).long().clamp(max=spare)
     return rows.gather(1, offsets[:, None] + torch.arange(length))
 
 

@@ -41,6 +41,7 @@ class TokenDenoiser(Denoiser):
               is that of the example divided by its scale (modalities/text/levels.py)
     temperature (B,): of the posterior, 1 in training
     endless   (B,): whatever it holds, no end of an item is predicted
+    position  (B,) int64 on the CPU: places in the global batch, in training; 0, 1, ... by default
     """
 
     net: TokenNet
@@ -162,8 +163,14 @@ class TokenDenoiser(Denoiser):
         return CLOSED + (1 - CLOSED) * (4 * level.float()).sigmoid()
 
     def _estimates(self, x_t: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        """Own estimates for every so many-th example, 0 for the others; times are spread evenly over a batch."""
-        some = [i for i in range(len(x_t)) if math.floor(i * self.recall) > math.floor((i - 1) * self.recall)]
+        """Own estimates for every so many-th example of the global batch, 0 for the others.
+
+        Times are spread evenly over a batch, so those of these examples are.
+        """
+        places = cond["position"].tolist() if "position" in cond else range(len(x_t))
+        some = [i for i, p in enumerate(places) if math.floor(p * self.recall) > math.floor((p - 1) * self.recall)]
+        if not some:
+            return torch.zeros_like(x_t)
         part = {name: value[some] for name, value in cond.items()}
         whole = torch.zeros_like(x_t)
         with torch.no_grad():

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from toolkit.diffusion.randomness import Draws
+
 MOST_HOLES = 3
-_Uniform = Callable[..., Tensor]
 _PART = re.compile(r"((?:\\_|[^_])+)|(_+)", re.DOTALL)
 
 
-def draw_given(lengths: Tensor, width: int, share: float, generator: torch.Generator) -> Tensor:
+def draw_given(lengths: Tensor, width: int, share: float, draws: Draws) -> Tensor:
     """(B, width) bool: tokens that are given to the network, which has to generate the others.
 
     lengths: (B,) int64, real tokens of each row, 1 to width. share: of the rows in which any are given at all. Of
@@ -21,18 +21,14 @@ def draw_given(lengths: Tensor, width: int, share: float, generator: torch.Gener
     uniform in [0, 1], and a third has a beginning, an end, or both given. Padding is never given, and at least one
     real token of each row is not.
     """
-    batch = len(lengths)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(batch, *shape, generator=generator)
-
     size = lengths[:, None]
-    place = torch.arange(width).expand(batch, width)
-    kind = (uniform(1) * 3).long()
-    given = torch.where(kind == 0, _outside_holes(size, place, uniform), uniform(width) < uniform(1))
-    given = torch.where(kind == 2, _at_ends(size, place, uniform), given)
-    given &= (place < size) & (uniform(1) < share)
-    free = (uniform(1) * size).long()
+    place = torch.arange(width).expand(len(lengths), width)
+    kind = (draws.uniform("kind", 1) * 3).long()
+    here_and_there = draws.uniform("tokens", width) < draws.uniform("rate", 1)
+    given = torch.where(kind == 0, _outside_holes(size, place, draws), here_and_there)
+    given = torch.where(kind == 2, _at_ends(size, place, draws), given)
+    given &= (place < size) & (draws.uniform("any", 1) < share)
+    free = (draws.uniform("free", 1) * size).long()
     return given & ~((given.sum(dim=1, keepdim=True) >= size) & (place == free))
 
 
@@ -43,20 +39,20 @@ def parse_holes(text: str) -> list[str | int]:
     return [given.replace(r"\_", "_") if given else len(hole) for given, hole in found]
 
 
-def _outside_holes(size: Tensor, place: Tensor, uniform: _Uniform) -> Tensor:
+def _outside_holes(size: Tensor, place: Tensor, draws: Draws) -> Tensor:
     """One to three holes, each of 1 to size / (number of holes) tokens; they may meet."""
-    holes = 1 + (uniform(1) * MOST_HOLES).long()
+    holes = 1 + (draws.uniform("holes", 1) * MOST_HOLES).long()
     longest = (size // holes).clamp(min=1)
-    length = 1 + (uniform(MOST_HOLES) * longest).long()
-    begin = (uniform(MOST_HOLES) * (size - length + 1)).long()
+    length = 1 + (draws.uniform("sizes", MOST_HOLES) * longest).long()
+    begin = (draws.uniform("begins", MOST_HOLES) * (size - length + 1)).long()
     inside = (place[:, None] >= begin[:, :, None]) & (place[:, None] < (begin + length)[:, :, None])
     return ~(inside & (torch.arange(MOST_HOLES) < holes)[:, :, None]).any(dim=1)
 
 
-def _at_ends(size: Tensor, place: Tensor, uniform: _Uniform) -> Tensor:
+def _at_ends(size: Tensor, place: Tensor, draws: Draws) -> Tensor:
     """A beginning, an end, or both; what is left between begins and ends anywhere."""
-    which = (uniform(1) * 3).long()
-    cuts = (uniform(2) * (size + 1)).long().sort(dim=1).values
+    which = (draws.uniform("ends", 1) * 3).long()
+    cuts = (draws.uniform("cuts", 2) * (size + 1)).long().sort(dim=1).values
     begin, end = cuts[:, :1], cuts[:, 1:]
     first = (place < begin) & (which != 1)
     return first | ((place >= end) & (which != 0))

@@ -18,6 +18,7 @@ from modalities.text.masks import draw_given
 from modalities.text.tokens import EOS, PAD, SEP, Vocabulary
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.randomness import Draws
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, StorageError, UsageError
 from toolkit.evaluation.figures import Assessment, Figure, Wishes
@@ -99,22 +100,23 @@ class Text(Modality):
         widest = math.exp(self.model.spread)
         return self.model.lowest * norm / widest, MIDDLE * norm, self.model.highest * norm * widest
 
-    def prepare(self, examples: Examples, generator: torch.Generator) -> Examples:
+    def prepare(self, examples: Examples, draws: Draws) -> Examples:
         """Cut running text anywhere; say where texts end, and which tokens are told."""
         tokens, length = examples.raw, examples.cond["length"]
         if not self.items:
-            tokens = crop(tokens, generator) if tokens.shape[-1] > self.shape[-1] else tokens
+            tokens = crop(tokens, draws) if tokens.shape[-1] > self.shape[-1] else tokens
             length = (tokens != PAD).sum(1)
         tokens = tokens[:, : int(length.max())]
         if "given" in examples.cond:
             given: Tensor | None = torch.arange(tokens.shape[-1]) < examples.cond["given"][:, None]
         elif self.model.given > 0:
-            given = draw_given(length, tokens.shape[-1], self.model.given, generator)
+            given = draw_given(length, tokens.shape[-1], self.model.given, draws)
         else:
             given = None
         cond = requests.conditions(tokens, length, given)
         if self.model.spread:
-            cond["scale"] = levels.spread_out(torch.rand(tokens.shape, generator=generator), self.model.spread)
+            order = draws.uniform("scale", tokens.shape[-1])
+            cond["scale"] = levels.spread_out(order, self.model.spread, length)
         if "label" in examples.cond:
             cond["label"] = examples.cond["label"]
         return Examples(tokens, cond)

@@ -260,7 +260,7 @@ def test_training_with_it_resumes_bit_for_bit(cut: int) -> None:
 
 
 def test_a_regression_learns_with_it() -> None:
-    config = Config(steps=150, batch=128, lr=3e-3, warmup=20, time_law=Adaptive(warmup=30, horizon=60))
+    config = Config(steps=250, batch=128, lr=3e-3, warmup=20, time_law=Adaptive(warmup=30, horizon=200))
     state = fresh(config)
     losses = [done.loss for done in fit(batches, config, state)]
     assert sum(losses[-20:]) < 0.75 * sum(losses[:20])

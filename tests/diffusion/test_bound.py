@@ -159,7 +159,7 @@ def test_two_points_have_one_bit(schedule: Schedule, levels: str) -> None:
     law = LogNormal(math.log(0.6), 0.5)
     found: Levels = Continuous(schedule, 0.1, 50.0, law) if levels == "continuous" else Steps.of_chain(schedule)
     reconstruct = DiscretisedGaussian(oracle, schedule, x, Bins(2, -1.0, 2.0))
-    terms = bound(oracle, x, found, reconstruct, 0, range(n), 60, prior_variance=1.0)
+    terms = bound(oracle, x, found, reconstruct, 0, range(n), 120, prior_variance=1.0)
     bits = bits_per_dim(terms.total, 1)
     error = float(bits.std()) / math.sqrt(n)
     # a chain of 300 has a bound a little above the entropy, whatever the draws
@@ -204,7 +204,7 @@ def test_uniform_tokens_on_a_sphere_cost_log_v() -> None:
         return -log_posterior(x_t, t).gather(-1, tokens[..., None]).flatten(1).sum(1)
 
     levels = Continuous(schedule, 0.1 * size, 20 * size, LogNormal(math.log(0.4 * size), 0.6))
-    terms = bound(denoise, table[tokens], levels, reconstruct, 0, range(n), 16)
+    terms = bound(denoise, table[tokens], levels, reconstruct, 0, range(n), 48)
     bits = bits_per_dim(terms.total, length)
     error = float(bits.std()) / math.sqrt(n)
     assert error < 0.1 and abs(float(bits.mean()) - math.log2(count)) < 4 * error + 0.01
@@ -217,7 +217,7 @@ def test_uniform_tokens_on_a_sphere_cost_log_v() -> None:
 @pytest.mark.parametrize(("count", "step"), [(256, 1 / 127.5), (65536, 2.0**-15)])
 def test_bound_density_and_probability_count_the_same_bits(count: int, step: float) -> None:
     """Normal data rounded to 8 and to 16 bits, in model space: its exact bits, its ODE density and its bound."""
-    std, n, schedule = 0.2, 300, Cosine()
+    std, n, schedule = 0.2, 1200, Cosine()
     bins = Bins(count, -1.0, step).standardised(0.0, std)
     x = (std * torch.randn(n, 1, generator=torch.Generator().manual_seed(0), dtype=F64)).clamp(-0.99, 0.99)
     x = (((x + 1) / step).round() * step - 1) / std

@@ -17,8 +17,7 @@ from torch import Tensor
 from toolkit import assemble
 from toolkit.diffusion import WEIGHTINGS, Denoiser
 from toolkit.diffusion.loss import weighted
-from toolkit.diffusion.randomness import generator as draw
-from toolkit.diffusion.randomness import normal
+from toolkit.diffusion.randomness import Draws, normal
 from toolkit.evaluation.figures import Figure
 from toolkit.generator import Generator
 from toolkit.modality import Modality
@@ -77,7 +76,7 @@ def held_out(real: Modality, seed: int) -> Iterator[Batch]:
     data = data if len(data) else real.dataset("train")
     n = min(MOST, len(data))
     for rows in (torch.arange(n) * len(data) // n).split(_AT_ONCE):
-        examples = real.prepare(data.take(rows), draw(seed, "held out", int(rows[0])))
+        examples = real.prepare(data.take(rows), Draws(seed, rows.tolist(), ("held out",)))
         yield real.encode(examples.raw), dict(examples.cond)
 
 

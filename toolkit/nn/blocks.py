@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from toolkit.nn.dropout import Dropout
+
 
 class LineConv(nn.Conv2d):
     """A one-dimensional convolution, (B, C, L) -> (B, C', L'), computed as a (1, k) one over (B, C, 1, L).
@@ -117,16 +119,15 @@ class ResBlock(nn.Module):
         self.film = nn.Linear(embedding, 2 * channels_out)
         self.norm2 = norm(channels_out)
         self.conv2 = zero(Conv(dims, channels_out, channels_out, kernel, dilation=dilations[1]))
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.skip = Conv(dims, channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, keys: Tensor | None = None) -> Tensor:
+        """`keys`: as for `Dropout`."""
         h = self.conv1(functional.silu(self.norm1(x)))
         scale, shift = self.film(emb).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
         h = functional.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
-        if self.dropout and self.training:
-            h = functional.dropout(h, self.dropout)
-        output: Tensor = self.skip(x) + self.conv2(h)
+        output: Tensor = self.skip(x) + self.conv2(self.dropout(h, keys))
         return output
 
 

@@ -13,7 +13,10 @@ from toolkit.nn.embedding import LabelEmbedding, NoiseEmbedding
 
 
 class Conditioned(nn.Module, ABC):
-    """A network net(x (B, C, *space), c_noise (B,), cond) whose blocks take one embedding of it all."""
+    """A network net(x (B, C, *space), c_noise (B,), cond) whose blocks take one embedding of it all.
+
+    cond["dropout"], (B, K) int64, when it is there, says what is dropped of each example (`Dropout`).
+    """
 
     def __init__(
         self, embedding: int, labels: int, divisor: int, features: int = 64, numbers: Sequence[str] = ()

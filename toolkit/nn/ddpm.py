@@ -63,20 +63,20 @@ class DDPMUNet(Conditioned):
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         self.check(x)
-        emb = self.embed(c_noise, cond)
+        emb, keys = self.embed(c_noise, cond), cond.get("dropout")
         h = self.first(x)
         kept = [h]
         for part in self.down:
-            h = _through(part, h, emb)
+            h = _through(part, h, emb, keys)
             kept.append(h)
-        h = _through(self.middle, h, emb)
+        h = _through(self.middle, h, emb, keys)
         for part in self.up:
-            h = part(h) if isinstance(part, Upsample) else _through(part, torch.cat([h, kept.pop()], 1), emb)
+            h = part(h) if isinstance(part, Upsample) else _through(part, torch.cat([h, kept.pop()], 1), emb, keys)
         output: Tensor = self.head(functional.silu(self.norm(h)))
         return output
 
 
-def _through(part: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
+def _through(part: nn.Module, h: Tensor, emb: Tensor, keys: Tensor | None) -> Tensor:
     for layer in part if isinstance(part, nn.ModuleList) else [part]:
-        h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+        h = layer(h, emb, keys) if isinstance(layer, ResBlock) else layer(h)
     return h

@@ -21,9 +21,9 @@ class Level(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.attention = nn.ModuleList(attention)
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, keys: Tensor | None = None) -> Tensor:
         for i, block in enumerate(self.blocks):
-            x = block(x, emb)
+            x = block(x, emb, keys)
             if i < len(self.attention):
                 x = self.attention[i](x)
         return x
@@ -85,17 +85,20 @@ class Trunk(nn.Module):
                 self.grow.append(Upsample(dims, widths[i + 1], width, self.strides[i], grow))
         self.middle = ResBlock(dims, widths[-1], widths[-1], embedding, kernel, dropout=dropout, norm=norm)
 
-    def forward(self, h: Tensor, emb: Tensor, local: Sequence[Tensor] = ()) -> Tensor:
-        """`local`: a tensor for each level, finest first, that is added where the level begins, (B, width, *space)."""
+    def forward(self, h: Tensor, emb: Tensor, local: Sequence[Tensor] = (), keys: Tensor | None = None) -> Tensor:
+        """`local`: a tensor for each level, finest first, that is added where the level begins, (B, width, *space).
+
+        `keys`: as for `Dropout`.
+        """
         kept = []
         for i, level in enumerate(self.down):
-            h = level(h + local[i] if local else h, emb)
+            h = level(h + local[i] if local else h, emb, keys)
             kept.append(h)
             if i < len(self.shrink):
                 h = self.shrink[i](h)
-        h = self.middle(h, emb)
+        h = self.middle(h, emb, keys)
         for i in reversed(range(len(self.up))):
-            h = self.up[i](join(h, kept[i]), emb)
+            h = self.up[i](join(h, kept[i]), emb, keys)
             if i > 0:
                 h = self.grow[i - 1](h)
         return h
@@ -141,7 +144,8 @@ class UNet(Conditioned):
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         self.check(x)
-        h = functional.silu(self.norm(self.trunk(self.stem(x), self.embed(c_noise, cond))))
+        h = self.trunk(self.stem(x), self.embed(c_noise, cond), keys=cond.get("dropout"))
+        h = functional.silu(self.norm(h))
         if self.expand is not None:
             h = self.last(join(functional.silu(self.expand(h)), x.to(h)))
         output: Tensor = self.head(h)

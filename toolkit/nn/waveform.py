@@ -35,7 +35,9 @@ class Position(nn.Module):
         super().__init__()
         self.steps = tuple(steps)
         self.time = nn.ModuleList(nn.Linear(2 * len(self.periods), width) for width in widths)
-        self.frequency = nn.ParameterList(0.3 * torch.randn(1, w, 1, f) for w, f in zip(widths, rows, strict=True))
+        self.frequency = nn.ParameterList(torch.empty(1, w, 1, f) for w, f in zip(widths, rows, strict=True))
+        for vectors in self.frequency:
+            nn.init.normal_(vectors, std=0.3)
 
     def forward(self, length: int, like: Tensor) -> list[Tensor]:
         features = []
@@ -159,7 +161,8 @@ class WaveUNet(Conditioned):
         if self.mel is not None:
             told = self.mel(cond["mel"].to(h))
             local[0] = local[0] + functional.pad(told, (0, 0, 0, h.shape[2] - told.shape[2]))
-        h = functional.silu(self.norm(self.trunk(h, self.embed(c_noise, cond), local)))
+        h = self.trunk(h, self.embed(c_noise, cond), local, cond.get("dropout"))
+        h = functional.silu(self.norm(h))
         # in float32 whatever autocast says: of what is loud, the small difference counts
         power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
         keep = wiener((POWERS * power + expected).clamp(-MOST, MOST), c_noise.float())

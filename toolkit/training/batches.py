@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator, uniform
-from toolkit.modality import Dataset, Modality
+from toolkit.diffusion.randomness import Draws, generator, uniform
+from toolkit.modality import Dataset, Examples, Modality
 
 POOL = 16
 """Batches that are sorted together."""
@@ -21,6 +21,9 @@ class Batches:
     Each epoch is a permutation of the data that depends on (seed, epoch); position p of step k is number
     k * total + p in the endless row of permutations. Where examples differ in length, those of a batch are of like
     length: `POOL` batches at a time are sorted by it, and the batches are then shuffled.
+
+    What an example comes to does not depend on which others are asked for with it. Examples of unequal length are
+    padded alike in a whole batch, so of those a step is prepared as a whole, whatever part of it is asked for.
     """
 
     def __init__(self, modality: Modality, dataset: Dataset, total: int, seed: int, label_drop: float) -> None:
@@ -31,17 +34,17 @@ class Batches:
         self.seed = seed
         self.label_drop = label_drop
         self._order = lru_cache(maxsize=2)(self._permutation)
+        self._whole = lru_cache(maxsize=1)(self._step)
 
     def __call__(self, step: int, positions: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, *) in model space and its conditions, at `step` (0-based) for `positions` in [0, total)."""
-        indices = self.indices(step, positions)
-        examples = self.dataset.take(indices)
-        # one generator for a batch, not for each example: augmentation is vectorised
-        raw, cond = self.modality.prepare(examples, generator(self.seed, "augment", step, positions[0]))
-        cond = dict(cond)
-        if "label" in cond and self.label_drop > 0:
-            dropped = uniform(self.seed, "label drop", positions, step) < self.label_drop
-            cond["label"] = torch.where(dropped, len(self.modality.labels), cond["label"])
+        if self.dataset.lengths is None:
+            raw, cond = self._prepared(step, positions)
+        elif list(positions) == list(range(self.total)):
+            raw, cond = self._step(step)
+        else:
+            whole, rows = self._whole(step), list(positions)
+            raw, cond = whole.raw[rows], {name: value[rows] for name, value in whole.cond.items()}
         return self.modality.encode(raw), cond
 
     def indices(self, step: int, positions: Sequence[int]) -> Tensor:
@@ -55,13 +58,45 @@ class Batches:
             found[here] = self._order(epoch)[places[here] % size]
         return found
 
+    def _step(self, step: int) -> Examples:
+        return self._prepared(step, range(self.total))
+
+    def _prepared(self, step: int, positions: Sequence[int]) -> Examples:
+        """Augmented examples, some of their labels hidden; not encoded."""
+        examples = self.dataset.take(self.indices(step, positions))
+        raw, cond = self.modality.prepare(examples, Draws(self.seed, positions, ("augment", step)))
+        cond = dict(cond)
+        if "label" in cond and self.label_drop > 0:
+            dropped = uniform(self.seed, "label drop", positions, step) < self.label_drop
+            cond["label"] = torch.where(dropped, len(self.modality.labels), cond["label"])
+        return Examples(raw, cond)
+
     def _permutation(self, epoch: int) -> Tensor:
         draw = generator(self.seed, "order", epoch)
-        order = torch.randperm(len(self.dataset), generator=draw)
-        if self.dataset.lengths is None:
+        size = len(self.dataset)
+        order = torch.randperm(size, generator=draw)
+        # steps do not begin with epochs: these many examples belong to the batches shared with the epochs beside it
+        head = -epoch * size % self.total
+        tail = (size - head) % self.total
+        if self.dataset.lengths is None or head + tail + self.total > size:
             return order
         # by about the length, or the few examples of a small data set would meet the same ones in every epoch
-        about = self.dataset.lengths * (0.8 + 0.4 * torch.rand(len(order), generator=draw))
+        about = self.dataset.lengths * (0.8 + 0.4 * torch.rand(size, generator=draw))
+        first, order = _run(order, about, head, self._meeting(epoch))
+        last, order = _run(order, about, tail, self._meeting(epoch + 1))
         pools = order.split(POOL * self.total)
         groups = [group for pool in pools for group in pool[about[pool].argsort(stable=True)].split(self.total)]
-        return torch.cat([groups[i] for i in torch.randperm(len(groups), generator=draw).tolist()])
+        return torch.cat([first, *(groups[i] for i in torch.randperm(len(groups), generator=draw).tolist()), last])
+
+    def _meeting(self, epoch: int) -> float:
+        """Of which length, as a quantile, the batch is that `epoch` shares with the one before."""
+        return float(uniform(self.seed, "meeting", [epoch]))
+
+
+def _run(order: Tensor, about: Tensor, count: int, quantile: float) -> tuple[Tensor, Tensor]:
+    """`count` examples of like length, about the `quantile` of all, and the others in their order."""
+    ranked = about[order].argsort(stable=True)
+    start = round(quantile * (len(order) - count))
+    chosen = torch.zeros(len(order), dtype=torch.bool)
+    chosen[ranked[start : start + count]] = True
+    return order[ranked[start : start + count]], order[~chosen]

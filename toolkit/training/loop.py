@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
-from toolkit.diffusion.randomness import normal, stratified, uniform
+from toolkit.diffusion.randomness import dropout_keys, dropped, normal, stratified, uniform
 from toolkit.errors import ToolkitError
+from toolkit.nn.dropout import attach
 from toolkit.training.ema import PowerEMA
 from toolkit.training.muon import Muon, hidden_weights
 from toolkit.training.precision import autocast
@@ -72,6 +73,8 @@ class State:
     ema: PowerEMA
     law: TimeLaw
     """Of the training times, with what it has learned."""
+    drops: bool = False
+    """Whether the network has dropout."""
     step: int = 0
     """Optimiser steps tried."""
     updates: int = 0
@@ -146,7 +149,7 @@ def start(denoiser: Denoiser, config: Config) -> State:
         denoiser.net.compile()
     optimizer = optimizer_for(denoiser.net, config)
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
-    return State(denoiser, optimizer, average, config.time_law.fresh())
+    return State(denoiser, optimizer, average, config.time_law.fresh(), attach(denoiser.net, dropped))
 
 
 def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
@@ -188,11 +191,12 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
         net.train()
         loss = 0.0
         seen: list[tuple[Tensor, Tensor]] = []
-        for part in range(config.accumulate):
+        for part in range(min(config.accumulate, config.batch)):
             positions = range(config.batch)[part :: config.accumulate]
             value, *levels = batch_loss(batches, config, state, positions)
-            (value / config.accumulate).backward()
-            loss += float(value.detach()) / config.accumulate
+            share = len(positions) / config.batch
+            (share * value).backward()
+            loss += share * float(value.detach())
             seen.append((levels[0], levels[1]))
         norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
         lr = config.lr_at(state.step) * state.lr_factor
@@ -227,6 +231,10 @@ def batch_loss(
     device = next(denoiser.net.parameters()).device
     data, t, eps = data.to(device), t.to(device), eps.to(device)
     cond = {name: value.to(device) for name, value in cond.items()}
+    if denoiser.recalls:
+        cond["position"] = torch.tensor(list(positions))
+    if state.drops:
+        cond["dropout"] = dropout_keys(config.seed, positions, step)
     if config.channels_last and data.ndim == 4:
         data, eps = (a.contiguous(memory_format=torch.channels_last) for a in (data, eps))
     with autocast(device, config.dtype):

@@ -21,7 +21,7 @@ TERMS = ("prior", "diffusion", "reconstruction")
 
 @pytest.mark.parametrize("emphasis", [0.0, 0.8])
 def test_bits_of_white_noise(tmp_path: Path, emphasis: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "DRAWS", 256)
+    monkeypatch.setattr(likelihood, "DRAWS", 2048)
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 8)):
         (tmp_path / "noise" / split).mkdir(parents=True)

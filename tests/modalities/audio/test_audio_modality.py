@@ -14,7 +14,8 @@ import toolkit
 from modalities.audio import Audio, emphasis, mel, options
 from toolkit import recipe as recipes
 from toolkit import session
-from toolkit.diffusion import SCHEDULES, LinearChain, ZeroTerminalSNR, generator
+from toolkit.diffusion import SCHEDULES, LinearChain, ZeroTerminalSNR
+from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, UsageError
 from toolkit.generator import Generator
 from toolkit.recipe import Recipe
@@ -94,7 +95,7 @@ def test_a_batch_is_cut_to_its_longest_clip_and_says_where_each_ends(tones: Path
     audio = opened(tones, tmp_path, speed=0.05, gain=3.0)
     data = audio.dataset("train")
     short = (data.lengths < 900).nonzero()[:, 0]
-    raw, cond = audio.prepare(data.take(short), generator(0, "test"))
+    raw, cond = audio.prepare(data.take(short), Draws(0, short.tolist(), ("test",)))
     assert raw.shape[-1] < audio.shape[-1] and raw.shape[-1] % 256 == 0
     ends = cond["mask"].sum((1, 2)).long()
     for clip, end in zip(raw, ends.tolist(), strict=True):

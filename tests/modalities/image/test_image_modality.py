@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from modalities.image import Image, augment, preview
 from modalities.image.options import Data, Model
+from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, StorageError, UsageError
 from toolkit.modality import Facts
 
@@ -119,23 +120,27 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_augmentation_is_a_function_of_its_generator() -> None:
+def drawn(seed: int, raw: torch.Tensor) -> Draws:
+    return Draws(seed, range(len(raw)))
+
+
+def test_augmentation_is_a_function_of_its_draws() -> None:
     raw, options = batch(), Data(flip=True, crop=0.2, shift=2)
     before = raw.clone()
-    one = augment.augment(raw, options, seeded(3))
+    one = augment.augment(raw, options, drawn(3, raw))
     torch.manual_seed(99)
-    assert torch.equal(one, augment.augment(raw, options, seeded(3))) and torch.equal(raw, before)
-    assert not torch.equal(one, augment.augment(raw, options, seeded(4)))
-    assert torch.equal(one[:10], augment.augment(raw[:10], options, seeded(3)))  # whatever comes after
+    assert torch.equal(one, augment.augment(raw, options, drawn(3, raw))) and torch.equal(raw, before)
+    assert not torch.equal(one, augment.augment(raw, options, drawn(4, raw)))
+    assert torch.equal(one[:10], augment.augment(raw[:10], options, drawn(3, raw[:10])))  # whatever comes after
     assert one.dtype == torch.uint8 and one.shape == raw.shape
-    assert augment.augment(raw, Data(), seeded(3)) is raw
+    assert augment.augment(raw, Data(), drawn(3, raw)) is raw
     assert Image(options, Model()).augment_note() == "crops of up to 20% of the side, shifts of up to 2 px, flips"
     assert Image(Data(), Model()).augment_note() == ""
 
 
 def test_shift_moves_by_whole_pixels_and_repeats_the_edge() -> None:
     raw = batch(400)
-    out = augment.augment(raw, Data(shift=2), seeded(5))
+    out = augment.augment(raw, Data(shift=2), drawn(5, raw))
     seen = set()
     for before, after in zip(raw, out, strict=True):
         padded = torch.nn.functional.pad(before.float()[None], (2, 2, 2, 2), mode="replicate")[0].to(torch.uint8)
@@ -147,14 +152,14 @@ def test_shift_moves_by_whole_pixels_and_repeats_the_edge() -> None:
 
 def test_flip_is_an_exact_mirror_half_of_the_time() -> None:
     raw = batch(400)
-    out = augment.augment(raw, Data(flip=True), seeded(6))
+    out = augment.augment(raw, Data(flip=True), drawn(6, raw))
     mirrored = (out == raw.flip(3)).flatten(1).all(1)
     assert torch.equal(out[~mirrored], raw[~mirrored]) and 160 < mirrored.sum() < 240
 
 
 def test_crop_enlarges_by_at_most_its_margin() -> None:
     ramp = torch.arange(0, 240, 4, dtype=torch.uint8).expand(500, 1, 60, 60)  # value = 4 x
-    out = augment.augment(ramp, Data(crop=0.25), seeded(7)).double()
+    out = augment.augment(ramp, Data(crop=0.25), drawn(7, ramp)).double()
     slope = (out[:, 0, 30, 45] - out[:, 0, 30, 15]) / 30 / 4  # pixels of the original for one of the result
     assert slope.min() > 0.74 and slope.max() < 1.01 and abs(slope.mean() - 0.875) < 0.02
     assert slope.min() < 0.77 and slope.max() > 0.98

@@ -17,7 +17,7 @@ from modalities.text.named import proper_names, tunes
 from modalities.text.tokens import EOS, SEP
 from tests.modalities.text.corpus import opened, rows, save, shown
 from toolkit import paths
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, UsageError
 
 WORDS = [f"word{i}" for i in range(400)]
@@ -59,15 +59,15 @@ def test_running_text_is_covered(count: int, tmp_path: Path) -> None:
 
 def test_crops_begin_anywhere() -> None:
     rows = torch.arange(1, 33).repeat(17_000, 1)
-    got = crop(rows, generator(0, "crop"))
+    got = crop(rows, Draws(0, range(len(rows))))
     assert got.shape == (17_000, 16) and torch.equal(got, got[:, :1] + torch.arange(16))
     counts = np.bincount(got[:, 0].numpy())[1:]
     assert len(counts) == 17 and np.abs(counts - 1000).max() < 130  # four standard deviations
     short = torch.zeros(2000, 32, dtype=torch.long)
     short[:, :20] = torch.arange(1, 21)
-    assert Counter(crop(short, generator(0))[:, 0].tolist()).keys() == set(range(1, 6))
+    assert Counter(crop(short, Draws(0, range(len(short))))[:, 0].tolist()).keys() == set(range(1, 6))
     short[:, 10:] = 0
-    assert torch.equal(crop(short, generator(0)), short[:, :16])
+    assert torch.equal(crop(short, Draws(0, range(len(short)))), short[:, :16])
 
 
 def test_documents_are_packed_with_ends_between_them(tmp_path: Path) -> None:

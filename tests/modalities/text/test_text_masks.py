@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from modalities.text.masks import draw_given, parse_holes
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import Draws
 
 WIDTH = 40
 
 
 def drawn(length: int, share: float, count: int, seed: int = 0) -> np.ndarray:
-    return draw_given(torch.full((count,), length), WIDTH, share, generator(seed)).numpy()
+    return draw_given(torch.full((count,), length), WIDTH, share, Draws(seed, range(count))).numpy()
 
 
 def test_padding_is_never_given_and_not_everything_is() -> None:
     lengths = torch.arange(1, WIDTH + 1).repeat(200)
     for share in (0.0, 0.3, 1.0):
-        given = draw_given(lengths, WIDTH, share, generator(1, "masks"))
+        given = draw_given(lengths, WIDTH, share, Draws(1, range(len(lengths)), ("masks",)))
         assert given.shape == (len(lengths), WIDTH) and given.dtype == torch.bool
         assert not (given & (torch.arange(WIDTH) >= lengths[:, None])).any()
         assert (given.sum(1) < lengths).all()

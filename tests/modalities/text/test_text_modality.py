@@ -15,7 +15,7 @@ from modalities.text.assess import references
 from modalities.text.tokens import EOS, PAD, SEP
 from toolkit import recipe as recipes
 from toolkit import session
-from toolkit.diffusion import generator
+from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, ToolkitError, UsageError
 from toolkit.generator import Generator
 from toolkit.recipe import Recipe
@@ -81,7 +81,7 @@ def speaker(play: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator:
 def test_running_text_is_cut_anywhere_and_some_of_it_is_given(play: Path, tmp_path: Path) -> None:
     text = opened(play, tmp_path, options.Model(given=0.5), length=32)
     data = text.dataset("train")
-    made = [text.prepare(data.take(torch.arange(len(data))), generator(0, "test", i)) for i in range(6)]
+    made = [text.prepare(data.take(torch.arange(len(data))), Draws(0, range(len(data)), ("test", i))) for i in range(6)]
     starts = set()
     for raw, cond in made:
         assert raw.shape == (len(data), 32) and "mask" not in cond
@@ -98,13 +98,13 @@ def test_running_text_is_cut_anywhere_and_some_of_it_is_given(play: Path, tmp_pa
     evenly = torch.linspace(-spread, spread, 65)[1::2]  # each example has all levels
     torch.testing.assert_close(levels, evenly.expand_as(levels), rtol=0, atol=1e-4)
     never = opened(play, tmp_path, options.Model(given=0, spread=0), length=32)
-    assert set(never.prepare(data.take(torch.arange(4)), generator(0, "test")).cond) == set()
+    assert set(never.prepare(data.take(torch.arange(4)), Draws(0, range(4), ("test",))).cond) == set()
 
 
 def test_items_end_with_eos_and_padding_is_masked(names: Path, tmp_path: Path) -> None:
     text = opened(names, tmp_path, options.Model(given=0), items="line", length=16)
     data = text.dataset("train")
-    raw, cond = text.prepare(data.take(torch.arange(20)), generator(0, "test"))
+    raw, cond = text.prepare(data.take(torch.arange(20)), Draws(0, range(20), ("test",)))
     length = cond["mask"].sum((1, 2)).long()
     assert raw.shape[1] == int(length.max()) < 16
     for row, size in zip(raw, length.tolist(), strict=True):
@@ -117,7 +117,7 @@ def test_of_a_pair_the_source_is_given_and_the_target_is_said(table: Path, tmp_p
     text = opened(table, tmp_path, length=32)
     assert text.facts.extra["paired"] is True
     data = text.dataset("train")
-    raw, cond = text.prepare(data.take(torch.arange(10)), generator(0, "test"))
+    raw, cond = text.prepare(data.take(torch.arange(10)), Draws(0, range(10), ("test",)))
     for row, given, said in zip(raw.tolist(), cond["given"][:, 0].tolist(), text.texts(raw), strict=True):
         source = row[: row.index(SEP)]
         assert given == [1.0] * (len(source) + 1) + [0.0] * (len(row) - len(source) - 1)

@@ -1,0 +1,92 @@
+"""A network's first weights as functions of (seed, name of the parameter), not of the order of its layers.
+
+So a network begins alike on any number of processes, and a layer more or less leaves the others as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from toolkit.diffusion.randomness import generator
+
+_RANDOM = {"uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"}
+_RANDOM |= {"xavier_normal_", "orthogonal_", "sparse_"}
+_CONSTANT = {"zeros_", "ones_", "constant_", "eye_", "dirac_", "zero_", "fill_", "copy_"}
+
+
+class _Call(NamedTuple):
+    """Something that was done to a parameter in its place."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _History:
+    """What made a parameter what it is: a random filling, and what followed."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter = parameter
+        self.calls: list[_Call] = []
+        self.version = -1
+        """torch's count of changes after the last call that was seen."""
+
+    def note(self, name: str, call: _Call) -> None:
+        if name in _CONSTANT:
+            self.calls = []
+        elif name in _RANDOM:
+            self.calls = [call]
+        elif self.calls:
+            self.calls.append(call)
+        self.version = self.parameter._version
+
+    def again(self, draw: torch.Generator) -> None:
+        """The same law, drawn by `draw`. A parameter that was also changed unseen, by a view of it, stays as it is."""
+        if not self.calls or self.version != self.parameter._version:
+            return
+        with torch.no_grad():
+            for i, (function, args, kwargs) in enumerate(self.calls):
+                function(self.parameter, *args, **kwargs, **({} if i else {"generator": draw}))
+
+
+class _Watch(TorchFunctionMode):
+    """Sees what is done in place to parameters while a network is built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[int, _History] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        result = func(*args, **given)
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.startswith("_"):
+            # torch.nn.init hands its tensor on by name, methods hand on themselves
+            target = args[0] if args else given.pop("tensor", None)
+            if isinstance(target, nn.Parameter):
+                given.pop("generator", None)
+                # the history keeps its parameter, so that its id is no other's
+                self.seen.setdefault(id(target), _History(target)).note(name, _Call(func, args[1:], given))
+        return result
+
+
+def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """What `build` gives, each parameter drawn from the law that its module chose, by (seed, its name).
+
+    Parameters that were made from random tensors, and not filled in place, depend on (seed, order) instead.
+    torch's global generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]), _Watch() as watch:
+        torch.manual_seed(seed)
+        net = build()
+    for name, parameter in net.named_parameters():
+        if (history := watch.seen.get(id(parameter))) is not None:
+            history.again(generator(seed, "initial", name))
+    return net
