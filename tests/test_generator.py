@@ -98,3 +98,25 @@ def test_where_a_grid_ends_with_noise_each_restart_takes_it_out() -> None:
     assert [step.index for step in steps] == list(range(len(steps)))
     ends = [step for step in steps if step.t == step.s]
     assert len(ends) == 3 and all(torch.equal(step.x, step.x_hat) for step in ends)
+
+
+class Recalling(Gaussian):
+    """x_hat is how many calls in a row were told the one before."""
+
+    recalls = True
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        known = (cond or {}).get("estimate", torch.zeros_like(x_t))
+        return known + 1
+
+
+def test_estimates_are_of_a_trajectory_and_of_a_restart() -> None:
+    """Also in the call that takes the last noise out, and of no other trajectory that is under way."""
+    generator = made(sampler="ddim", steps=3, back=2, restarts=1)
+    generator.denoiser = Recalling()
+    generator.denoiser.schedule = Sqrt()
+    wanted = [1, 2, 3, 4, 1, 2, 3]
+    one, other = generator.trajectory([0, 1]), generator.trajectory([2])
+    found = [(float(a.x_hat[0, 0]), float(b.x_hat[0, 0])) for a, b in zip(one, other, strict=True)]
+    assert found == [(k, k) for k in wanted]
+    assert not any(step.x.requires_grad for step in generator.trajectory([0]))
