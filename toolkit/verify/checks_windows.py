@@ -3,8 +3,8 @@
 For windows of two at every place it is closed-form. The covariance of two neighbours has the eigenvectors (1, 1) and
 (1, -1) with eigenvalues 1 + r and 1 - r, and so the average of the windows' posterior means is a(t) I + b(t) S, where S
 is one step of a walk over the places (to either neighbour, from an end to its only one). Such matrices commute, so
-the probability flow has the solution x_0 = F(S) x_T, where F(mu) is the flow of variance 1 + r to the power (1 + mu) / 2
-times the flow of variance 1 - r to the power (1 - mu) / 2: a geometric mean. From pure noise to none that is
+the probability flow has the solution x_0 = F(S) x_T, where F(mu) is the flow of a variance 1 + r to (1 + mu) / 2
+times that of 1 - r to (1 - mu) / 2: a geometric mean. From pure noise to none that is
 
     F(S) = (1 - r^2)^(1/4) exp(artanh(r) / 2 S),
 
