@@ -43,6 +43,18 @@ def test_the_weights_are_a_sine_squared_in_the_middle_of_each_place() -> None:
     torch.testing.assert_close(whole(x, torch.tensor(0.5)), x, rtol=0, atol=1e-15)
 
 
+def test_weights_are_as_exact_as_float64() -> None:
+    """Windows of 4: sin^2 of 22.5 and 67.5 degrees is (2 -+ sqrt 2) / 4. In any order, and also one window alone."""
+    small, large = (2 - 2**0.5) / 4, (2 + 2**0.5) / 4
+    denoise = windowed(lambda start: lambda x_t, t: torch.full_like(x_t, float(start > 0)), 6, 4, [2, 0])
+    found = denoise(torch.zeros(1, 6, dtype=torch.float64), torch.tensor(0.5))[0].tolist()
+    assert found == pytest.approx([0, 0, small, large, 1, 1], abs=1e-15)
+    for length, window, places in ((4, 4, [0]), (96, 32, [64, 0, 32])):
+        whole = windowed(lambda start: lambda x_t, t: x_t, length, window, places)
+        x = torch.linspace(-1, 1, length, dtype=torch.float64)[None]
+        torch.testing.assert_close(whole(x, torch.tensor(0.5)), x, rtol=0, atol=1e-15)
+
+
 def test_windows_are_asked_for_their_own_place_once() -> None:
     seen: list[int] = []
 
@@ -110,6 +122,7 @@ def test_conditions_are_cut_at_their_own_rate() -> None:
     assert found["label"].tolist() == [1, 2]
     assert found["mask"][0, 0].tolist() == list(range(16, 48)) and found["mel"][0, 0].tolist() == list(range(4, 12))
     assert cut({"both": torch.zeros(2, 64)}, 16, 32, 64)["both"].shape == (2, 64)
+    assert cut(cond, 32, 16, 64)["mel"][0, 0].tolist() == [8, 9, 10, 11]
     # a start, and a window, that is no whole number of frames
     for start, window in ((18, 32), (16, 30)):
         with pytest.raises(ValueError, match="a condition with 16 frames cannot be cut"):
