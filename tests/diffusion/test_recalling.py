@@ -131,9 +131,11 @@ def test_autoguidance_recalls_both_models_each_its_own() -> None:
 
 
 def test_autoguidance_by_itself_is_told_the_same_twice() -> None:
-    """What the strong half finds is not shown to the weak half of the same call."""
+    """What the strong half finds is not shown to the weak half of the same call, nor in windows."""
     plain = conditional(Counting(), plus(3, 4))
-    assert numbers(autoguidance(plain, plain, 2.0), 3) == numbers(plain, 3)
+    twice = autoguidance(plain, plain, 2.0)
+    parts = windowed(lambda start: twice, 3, 2, [0, 1])
+    assert numbers(twice, 3) == numbers(parts, 3) == numbers(plain, 3)
 
 
 def test_an_interval_recalls_across_its_borders() -> None:

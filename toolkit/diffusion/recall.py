@@ -45,7 +45,6 @@ class Estimates:
     def turn(self) -> None:
         """From now on, what was found in this call is what was found before."""
         self._before.update(self._now)
-        self._now.clear()
 
     def _key(self, denoiser: Denoiser, cond: Cond | None) -> tuple[int, ...]:
         return (*self._place, id(denoiser), id(cond))
