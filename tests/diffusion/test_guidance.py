@@ -102,6 +102,17 @@ def test_each_example_at_its_own_time_is_as_by_itself(leaf: str, wrappers: tuple
     torch.testing.assert_close(made(slice(None))(X, T[2].expand(B)), same, rtol=0, atol=1e-12)
 
 
+def test_one_half_alone_is_one_call_and_is_left_as_it_is() -> None:
+    model, everyone = Mixing(), slice(None)
+    for w, half in ((1.0, cond(everyone)), (0.0, null(everyone))):
+        model.calls.clear()
+        found = classifier_free(model, cond(everyone), null(everyone), w, rescale=0.7)(X, T)
+        assert model.calls == [B] and torch.equal(found, model(X, T, half))
+    model.calls.clear()
+    classifier_free(model, cond(everyone), null(everyone), 2.0)(X, T)
+    assert model.calls == [2 * B]
+
+
 def test_an_interval_calls_only_what_it_needs() -> None:
     inside, outside = Mixing(), Mixing()
     limited = interval(conditional(inside, LABELS), conditional(outside, LABELS), SCHEDULE, -1.5, 1.5)
@@ -153,7 +164,8 @@ def test_what_makes_no_sense_is_refused() -> None:
     for low, high in ((1.0, -1.0), (1.0, 1.0)):
         with pytest.raises(ValueError, match="from low to high"):
             interval(plain, plain, SCHEDULE, low, high)
-        with pytest.raises(ValueError, match="from low to high"):
-            clip(plain, low, high)
+    with pytest.raises(ValueError, match=r"from low to high, got 1\.0 to -1\.0"):
+        clip(plain, 1.0, -1.0)
+    assert clip(plain, 1.0, 1.0)(X, T).unique().tolist() == [1.0]
     with pytest.raises(ValueError, match="the halves have other conditions: label; label, mel"):
         classifier_free(MODEL, LABELS, {**LABELS, "mel": X}, 2.0)

@@ -59,7 +59,10 @@ def interval(inside: Denoise, outside: Denoise, schedule: Schedule, low: float, 
 
 
 def clip(denoise: Denoise, low: float, high: float) -> Denoise:
-    """x_hat limited to the range of the data; samplers derive eps_hat from x_hat, so it follows."""
+    """x_hat limited to the range of the data; samplers derive eps_hat from x_hat, so it follows.
+
+    Raises ValueError when `low` is above `high`.
+    """
     return Clip(denoise, low, high)
 
 
@@ -102,7 +105,7 @@ class ClassifierFree(Composed):
     def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         halves = self.cond, self.null
         known = [found for cond in halves if (found := estimates.last(self.denoiser, cond)) is not None]
-        last = torch.cat([known[0], known[-1]]) if known and self.denoiser.recalls else None
+        last = torch.cat([known[0], known[-1]]) if known else None
         x_hat = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, _with(self.both, last))
         with_cond, without = x_hat.chunk(2)
         if self.denoiser.recalls:
@@ -162,7 +165,7 @@ class Clip(Composed):
     high: float
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
+        if not self.low <= self.high:
             raise ValueError(f"x_hat is clipped from low to high, got {self.low} to {self.high}")
 
     def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
