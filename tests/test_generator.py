@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from toolkit.diffusion import RectifiedFlow, Sqrt
 from toolkit.diffusion.denoiser import Cond, Denoiser
 from toolkit.diffusion.schedule import expand
+from toolkit.errors import UsageError
 from toolkit.generator import Generator
-from toolkit.modality import find
+from toolkit.modality import Request, find
 from toolkit.recipe import from_mapping
 
 FILE = str(Path(__file__).parent / "points.py")
@@ -98,3 +99,135 @@ def test_where_a_grid_ends_with_noise_each_restart_takes_it_out() -> None:
     assert [step.index for step in steps] == list(range(len(steps)))
     ends = [step for step in steps if step.t == step.s]
     assert len(ends) == 3 and all(torch.equal(step.x, step.x_hat) for step in ends)
+
+
+class Recalling(Gaussian):
+    """x_hat is how many calls in a row were told the one before."""
+
+    recalls = True
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        known = (cond or {}).get("estimate", torch.zeros_like(x_t))
+        return known + 1
+
+
+def test_estimates_are_of_a_trajectory_and_of_a_restart() -> None:
+    """Also in the call that takes the last noise out, and of no other trajectory that is under way."""
+    generator = made(sampler="ddim", steps=3, back=2, restarts=1)
+    generator.denoiser = Recalling()
+    generator.denoiser.schedule = Sqrt()
+    wanted = [1, 2, 3, 4, 1, 2, 3]
+    one, other = generator.trajectory([0, 1]), generator.trajectory([2])
+    found = [(float(a.x_hat[0, 0]), float(b.x_hat[0, 0])) for a, b in zip(one, other, strict=True)]
+    assert found == [(k, k) for k in wanted]
+    assert not any(step.x.requires_grad for step in generator.trajectory([0]))
+
+
+class Told(Denoiser):
+    """x_hat depends on neighbours, on the label and on a condition that runs along the example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule, self.net = RectifiedFlow(), nn.Identity()
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        assert cond is not None
+        along = cond["along"][:, 0] if "along" in cond else 0.0
+        label = expand(cond["label"], x_t) if "label" in cond else -1.0
+        return torch.tanh(x_t + 0.3 * x_t.roll(1, -1) * (1 + label) + along)
+
+    def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+X_T, HALF = torch.linspace(-1, 1, 24).reshape(3, 8), torch.tensor(0.5, dtype=torch.float64)
+ALONG = {"along": torch.linspace(-1, 0, 24).reshape(3, 1, 8)}
+BORDERS = [(0, 4), (2, 6), (4, 8)]
+
+
+def with_facts(generator: Generator, **facts: object) -> Generator:
+    """The same of other data."""
+    of = generator.modality
+    modality = type(of)(of.data, of.model, of.facts.model_copy(update=facts))
+    return Generator(generator.recipe, modality, generator.denoiser, generator.device)
+
+
+def what_it_says(generator: Generator, labels: list[int] | None, w: float, window: int | None = None) -> Tensor:
+    request = Request((0, 1, 2), (8,), ALONG, window)
+    return generator._denoise(request, labels, w, None)(X_T, HALF)
+
+
+def test_what_the_recipe_says_is_done_in_its_order() -> None:
+    """Guided, then within the interval, then clipped; the label behind the last is none. log-SNR is 0 at t = 1/2."""
+    model, labels = Told(), [0, 1, 1]
+    yes = model(X_T, HALF, {**ALONG, "label": torch.tensor(labels)})
+    no = model(X_T, HALF, {**ALONG, "label": torch.tensor([2, 2, 2])})
+    plain = model(X_T, HALF, ALONG)
+    for settings, expected in (
+        ({}, no + 3 * (yes - no)),
+        ({"rescale": 1.0}, (no + 3 * (yes - no)) * (yes.std(1) / (no + 3 * (yes - no)).std(1))[:, None]),
+        ({"interval": [-1.0, 1.0]}, no + 3 * (yes - no)),
+        ({"interval": [0.5, 1.0]}, yes),
+        ({"interval": [-1.0, -0.5]}, yes),
+    ):
+        generator = made(**settings)
+        generator.denoiser = model
+        torch.testing.assert_close(what_it_says(generator, labels, 3.0), expected)
+        torch.testing.assert_close(what_it_says(generator, labels, 1.0), yes)
+        torch.testing.assert_close(what_it_says(generator, None, 3.0), plain)
+    for clipped in (True, False):
+        generator = made(clip=clipped)
+        generator.denoiser = model
+        torch.testing.assert_close(what_it_says(generator, labels, 3.0), no + 3 * (yes - no))  # no bounds are known
+        generator = with_facts(generator, bounds=(-0.5, 0.25))
+        wanted = (no + 3 * (yes - no)).clamp(-0.5, 0.25) if clipped else no + 3 * (yes - no)
+        torch.testing.assert_close(what_it_says(generator, labels, 3.0), wanted)
+
+
+def test_windows_are_cut_with_their_conditions_and_guided_each() -> None:
+    generator, labels = made(), torch.tensor([0, 1, 1])
+    generator.denoiser = model = Told()
+    weight = torch.sin(torch.pi * (torch.arange(4) + 0.5) / 4) ** 2
+    total, said = torch.zeros(8), torch.zeros(3, 8)
+    for start, end in BORDERS:
+        along = ALONG["along"][..., start:end]
+        yes = model(X_T[:, start:end], HALF, {"along": along, "label": labels})
+        no = model(X_T[:, start:end], HALF, {"along": along, "label": torch.full((3,), 2)})
+        total[start:end] += weight
+        said[:, start:end] += weight * (no + 3 * (yes - no))
+    torch.testing.assert_close(what_it_says(generator, labels.tolist(), 3.0, window=4), said / total)
+
+
+def test_a_weak_generator_is_led_away_from() -> None:
+    strong, weak = made(rescale=0.0), made()
+    strong.denoiser, labels = Told(), [0, 1, 1]
+    cond = {**ALONG, "label": torch.tensor(labels)}
+    good, bad = strong.denoiser(X_T, HALF, cond), weak.denoiser(X_T, HALF, cond)
+    request = Request((0, 1, 2), (8,), ALONG)
+    torch.testing.assert_close(strong._denoise(request, labels, 3.0, weak)(X_T, HALF), bad + 3 * (good - bad))
+    for facts in ({"shape": (3,)}, {"labels": ("upper",)}):
+        other = with_facts(weak, **facts)
+        with pytest.raises(UsageError, match="makes other examples"):
+            strong._denoise(request, labels, 3.0, other)
+
+
+def test_its_calls_build_no_graph_and_run_in_its_precision() -> None:
+    generator = made()
+    generator.denoiser = model = Learning()
+    for dtype, expected in ((torch.bfloat16, torch.bfloat16), (None, torch.float32)):
+        generator.dtype = dtype
+        said = generator._denoise(Request((0, 1, 2), (8,)), None, 1.0, None)(X_T, HALF)
+        assert not said.requires_grad and model.ran_in == expected and torch.is_grad_enabled()
+
+
+class Learning(Told):
+    """Has a layer that autocast knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.ran_in = nn.Linear(8, 8), torch.float32
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        made: Tensor = self.net(x_t)
+        self.ran_in = made.dtype
+        return made.to(x_t)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from toolkit.diffusion import (
     interval,
     trajectory,
 )
-from toolkit.diffusion.sampler import Denoise, Step
+from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
+from toolkit.diffusion.sampler import Step
 from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
@@ -36,6 +37,22 @@ from toolkit.training.precision import autocast, resolve
 
 UNCONDITIONAL = "none"
 """The label that asks for no label."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inference(Composed):
+    """Without gradients and in the run's precision.
+
+    Around each call and not around the trajectory, which hands control back between steps.
+    """
+
+    denoise: Denoise
+    device: torch.device
+    dtype: torch.dtype | None
+
+    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        with torch.no_grad(), autocast(self.device, self.dtype):
+            return told(self.denoise, x_t, t, estimates)
 
 
 class Generator:
@@ -159,14 +176,10 @@ class Generator:
                 with torch.no_grad():  # embeddings may be learned
                     x = alpha * self.denoiser.embed(self.denoiser.unembed(x), cond) + sigma * noise().to(self.device)
             denoise = self._denoise(request, labels, w, weak)
-            for step in trajectory(denoise, schedule, method, x, times, noise):
+            # schedules such as karras and sqrt end with a little noise left, which is taken out
+            for step in trajectory(denoise, schedule, method, x, times, noise, clean=True):
                 x = step.x
                 yield replace(step, index=taken)
-                taken += 1
-            if float(schedule(times[-1])[1]) > 0:
-                # schedules such as karras and sqrt end with a little noise left: one more call takes it out
-                x = denoise(x, times[-1])
-                yield Step(taken, float(times[-1]), float(times[-1]), x, x)
                 taken += 1
 
     def _denoise(self, request: Request, labels: Sequence[int] | None, w: float, weak: Generator | None) -> Denoise:
@@ -185,13 +198,7 @@ class Generator:
             window = request.window
             places = starts(length, window, self.modality.grain)
             inner = windowed(lambda at: self._guided(cut(cond, at, window, length), w, weak), length, window, places)
-
-        def outer(x_t: Tensor, t: Tensor) -> Tensor:
-            # around each call and not around the trajectory, which hands control back between steps
-            with torch.no_grad(), autocast(self.device, self.dtype):
-                return inner(x_t, t)
-
-        return outer
+        return Inference(inner, self.device, self.dtype)
 
     def _guided(self, cond: dict[str, Tensor], w: float, weak: Generator | None) -> Denoise:
         chosen = self.recipe.sample

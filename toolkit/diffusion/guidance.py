@@ -3,17 +3,18 @@
 The convention is x_hat = uncond + w (cond - uncond): w = 1 is the conditional model, w = 0 the unconditional
 one. Papers that write (1 + w) cond - w uncond (Ho and Salimans 2022, eq. 6) use our w minus 1: `from_paper`.
 All of it is affine in x_hat with weights that sum to one, so guiding x_hat, eps, v or the velocity is the same.
+t is () or (B,); with (B,) each example is treated as it would be by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from toolkit.diffusion.denoiser import Cond, Denoiser
-from toolkit.diffusion.sampler import Denoise
+from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
 from toolkit.diffusion.schedule import Schedule
 
 
@@ -24,22 +25,7 @@ def from_paper(w: float) -> float:
 
 def conditional(denoiser: Denoiser, cond: Cond | None) -> Denoise:
     """The denoiser under a condition (None or null labels: unconditional)."""
-    call = recalling(denoiser)
-    return lambda x_t, t: call(x_t, t, cond)
-
-
-def recalling(denoiser: Denoiser) -> Callable[[Tensor, Tensor, Cond | None], Tensor]:
-    """The denoiser; one that recalls is told its own x_hat of the call before, none at first."""
-    if not denoiser.recalls:
-        return denoiser
-    last: list[Tensor] = []
-
-    def call(x_t: Tensor, t: Tensor, cond: Cond | None) -> Tensor:
-        estimate = {"estimate": last[0]} if last else {}
-        last[:] = [denoiser(x_t, t, {**(cond or {}), **estimate})]
-        return last[0]
-
-    return call
+    return Conditional(denoiser, cond)
 
 
 def classifier_free(denoiser: Denoiser, cond: Cond, null: Cond, w: float, rescale: float = 0.0) -> Denoise:
@@ -47,19 +33,13 @@ def classifier_free(denoiser: Denoiser, cond: Cond, null: Cond, w: float, rescal
 
     w = 1 and w = 0 call the network once, on B examples, and change nothing. `rescale` in [0, 1] brings the
     deviation of each example towards that of the conditional x_hat (Lin et al. 2024, eq. 15-16).
+    Raises ValueError when `null` has other conditions than `cond`.
     """
     if w == 1:
-        return conditional(denoiser, cond)
+        return Conditional(denoiser, cond)
     if w == 0:
-        return conditional(denoiser, null)
-    both = {name: torch.cat([cond[name], null[name]]) for name in cond}
-    call = recalling(denoiser)
-
-    def guided(x_t: Tensor, t: Tensor) -> Tensor:
-        with_cond, without = call(torch.cat([x_t, x_t]), t, both).chunk(2)
-        return _rescale(without + w * (with_cond - without), with_cond, rescale)
-
-    return guided
+        return Conditional(denoiser, null)
+    return ClassifierFree(denoiser, cond, null, w, rescale)
 
 
 def autoguidance(strong: Denoise, weak: Denoise, w: float, rescale: float = 0.0) -> Denoise:
@@ -67,34 +47,142 @@ def autoguidance(strong: Denoise, weak: Denoise, w: float, rescale: float = 0.0)
 
     With weak = strong it changes nothing.
     """
-    if w == 1:
-        return strong
-
-    def guided(x_t: Tensor, t: Tensor) -> Tensor:
-        good, bad = strong(x_t, t), weak(x_t, t)
-        return _rescale(bad + w * (good - bad), good, rescale)
-
-    return guided
+    return strong if w == 1 else Autoguidance(strong, weak, w, rescale)
 
 
 def interval(inside: Denoise, outside: Denoise, schedule: Schedule, low: float, high: float) -> Denoise:
-    """`inside` where low <= lambda_t <= high (log-SNR), `outside` elsewhere (Kynkaanniemi et al. 2024)."""
-    if not low < high:
-        raise ValueError(f"an interval of log-SNR goes from low to high, got {low} to {high}")
+    """`inside` where low <= lambda_t <= high (log-SNR), `outside` elsewhere (Kynkaanniemi et al. 2024).
 
-    def limited(x_t: Tensor, t: Tensor) -> Tensor:
-        return inside(x_t, t) if low <= float(schedule.log_snr(t)) <= high else outside(x_t, t)
-
-    return limited
+    Only what is needed is called. Raises ValueError when `low` is not below `high`.
+    """
+    return Interval(inside, outside, schedule, low, high)
 
 
 def clip(denoise: Denoise, low: float, high: float) -> Denoise:
-    """x_hat limited to the range of the data; samplers derive eps_hat from x_hat, so it follows."""
-    return lambda x_t, t: denoise(x_t, t).clamp(low, high)
+    """x_hat limited to the range of the data; samplers derive eps_hat from x_hat, so it follows.
+
+    Raises ValueError when `low` is above `high`.
+    """
+    return Clip(denoise, low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional(Composed):
+    """A denoiser under a condition. One that recalls is told its own x_hat of the call before, none at first."""
+
+    denoiser: Denoiser
+    cond: Cond | None
+
+    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        if not self.denoiser.recalls:
+            return self.denoiser(x_t, t, self.cond)
+        last = estimates.last(self.denoiser, self.cond)
+        x_hat: Tensor = self.denoiser(x_t, t, _with(self.cond or {}, last))
+        estimates.keep(self.denoiser, self.cond, x_hat)
+        return x_hat
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierFree(Composed):
+    """null + w (cond - null). Each half recalls its own x_hat, or the other's where it has none.
+
+    So a half that joins on the way, inside an interval, knows as much as the other, and they differ by the condition.
+    """
+
+    denoiser: Denoiser
+    cond: Cond
+    null: Cond
+    w: float
+    rescale: float
+    both: Cond = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.cond.keys() != self.null.keys():
+            raise ValueError(f"the halves have other conditions: {', '.join(self.cond)}; {', '.join(self.null)}")
+        both = {name: torch.cat([value, self.null[name]]) for name, value in self.cond.items()}
+        object.__setattr__(self, "both", both)
+
+    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        halves = self.cond, self.null
+        known = [found for cond in halves if (found := estimates.last(self.denoiser, cond)) is not None]
+        last = torch.cat([known[0], known[-1]]) if known else None
+        x_hat = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, _with(self.both, last))
+        with_cond, without = x_hat.chunk(2)
+        if self.denoiser.recalls:
+            estimates.keep(self.denoiser, self.cond, with_cond)
+            estimates.keep(self.denoiser, self.null, without)
+        return _rescale(without + self.w * (with_cond - without), with_cond, self.rescale)
+
+
+@dataclass(frozen=True, eq=False)
+class Autoguidance(Composed):
+    """weak + w (strong - weak)."""
+
+    strong: Denoise
+    weak: Denoise
+    w: float
+    rescale: float
+
+    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        good, bad = told(self.strong, x_t, t, estimates), told(self.weak, x_t, t, estimates)
+        return _rescale(bad + self.w * (good - bad), good, self.rescale)
+
+
+@dataclass(frozen=True, eq=False)
+class Interval(Composed):
+    """`inside` where low <= lambda_t <= high, `outside` elsewhere.
+
+    Where both ask one denoiser under one condition, its x_hat is one: it is recalled across the border.
+    """
+
+    inside: Denoise
+    outside: Denoise
+    schedule: Schedule
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"an interval of log-SNR goes from low to high, got {self.low} to {self.high}")
+
+    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        log_snr = self.schedule.log_snr(t)
+        within = (self.low <= log_snr) & (log_snr <= self.high)
+        if within.all():
+            return told(self.inside, x_t, t, estimates)
+        outside = told(self.outside, x_t, t, estimates)
+        if not within.any():
+            return outside
+        return torch.where(_expand(within, x_t), told(self.inside, x_t, t, estimates), outside)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip(Composed):
+    """x_hat limited to low ... high."""
+
+    denoise: Denoise
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"x_hat is clipped from low to high, got {self.low} to {self.high}")
+
+    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        return told(self.denoise, x_t, t, estimates).clamp(self.low, self.high)
+
+
+def _with(cond: Cond, estimate: Tensor | None) -> Cond:
+    return cond if estimate is None else {**cond, "estimate": estimate}
 
 
 def _rescale(guided: Tensor, reference: Tensor, phi: float) -> Tensor:
     if phi == 0:
         return guided
-    wide, narrow = (x.flatten(1).std(1).reshape(-1, *[1] * (x.ndim - 1)) for x in (guided, reference))
+    wide, narrow = (_expand(x.flatten(1).std(1), x) for x in (guided, reference))
     return guided * (phi * narrow / wide + (1 - phi))
+
+
+def _expand(value: Tensor, like: Tensor) -> Tensor:
+    """One value for each example, (B,), ready to meet `like`, (B, *)."""
+    return value.reshape(-1, *[1] * (like.ndim - 1))

@@ -15,10 +15,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from toolkit.diffusion.recall import Denoise, Following
 from toolkit.diffusion.schedule import Schedule
-
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(x_t (B, *), t () or, for likelihoods, (B,)) -> E[x | x_t] (B, *)."""
 
 Noise = Callable[[], Tensor]
 """A fresh standard normal tensor of the shape of x_t at each call."""
@@ -92,10 +90,18 @@ class Step:
 
 
 def trajectory(
-    denoise: Denoise, schedule: Schedule, sampler: Sampler, x_T: Tensor, times: Tensor, noise: Noise | None = None
+    denoise: Denoise,
+    schedule: Schedule,
+    sampler: Sampler,
+    x_T: Tensor,
+    times: Tensor,
+    noise: Noise | None = None,
+    clean: bool = False,
 ) -> Iterator[Step]:
     """Follow `times`, (n + 1,) descending, from x_T ~ N(0, sigma_T^2) (B, *). The caller draws, records or stops.
 
+    A denoiser that recalls is told what this trajectory found, and nothing of another. `clean`: where the times end
+    with noise left, one call more takes it out (a step from t to s = t, with x = x_hat).
     Raises ValueError when the times do not descend, or when a stochastic sampler is given no noise.
     """
     grid = times.double().tolist()
@@ -104,24 +110,28 @@ def trajectory(
     if noise is None:
         noise = _no_noise
     memory = Memory(total=len(grid) - 1)
-    last: list[Tensor] = []
-
-    def recorded(x_t: Tensor, t: Tensor) -> Tensor:
-        last[:] = [denoise(x_t, t)]
-        return last[0]
-
+    following = Following(denoise)
     x = x_T
     for index, (t, s) in enumerate(zip(grid, grid[1:], strict=False)):
-        x = sampler.step(recorded, schedule, x, t, s, noise, memory)
-        yield Step(index, t, s, x, last[0])
+        x = sampler.step(following, schedule, x, t, s, noise, memory)
+        yield Step(index, t, s, x, following.x_hat)
+    if clean and at(schedule, grid[-1]).sigma > 0:
+        x = call(following, x, grid[-1])
+        yield Step(len(grid) - 1, grid[-1], grid[-1], x, x)
 
 
 def sample(
-    denoise: Denoise, schedule: Schedule, sampler: Sampler, x_T: Tensor, times: Tensor, noise: Noise | None = None
+    denoise: Denoise,
+    schedule: Schedule,
+    sampler: Sampler,
+    x_T: Tensor,
+    times: Tensor,
+    noise: Noise | None = None,
+    clean: bool = False,
 ) -> Tensor:
     """The end of `trajectory`: (B, *)."""
     x = x_T
-    for step in trajectory(denoise, schedule, sampler, x_T, times, noise):
+    for step in trajectory(denoise, schedule, sampler, x_T, times, noise, clean):
         x = step.x
     return x
 

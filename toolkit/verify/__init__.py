@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from toolkit.errors import UsageError
 from toolkit.verify.check import Check
 
-GROUPS = ("schedules", "losses", "samplers", "exactness", "orders", "guidance", "likelihood")
+GROUPS = ("schedules", "losses", "samplers", "exactness", "orders", "guidance", "windows", "likelihood")
 """Each is a module checks_<group> with CHECKS: a name for each function that yields rows."""
 
 __all__ = ["GROUPS", "Check", "checks", "run_checks"]

@@ -28,7 +28,8 @@ class Labelled(Oracle):
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         self.calls.append(len(x_t))
         label = torch.full((len(x_t),), NULL) if cond is None else cond["label"]
-        return torch.stack([self.each[int(k)](x_t[i : i + 1], t)[0] for i, k in enumerate(label)])
+        each = t.expand(len(x_t))
+        return torch.stack([self.each[int(k)](x_t[i : i + 1], each[i])[0] for i, k in enumerate(label)])
 
 
 def _setting() -> tuple[Labelled, Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]:
