@@ -101,11 +101,24 @@ def test_the_rate_follows_the_share_of_time_that_is_used() -> None:
     assert max(abs(used - progress) for used, progress in when) < 0.03
 
 
-@pytest.mark.parametrize("draws", [0.0, 120.0, 300.0])
-def test_pictures_and_checkpoints_are_paid_from_the_budget(draws: float) -> None:
-    run = Run(1.0, lambda now, step: 1.0, draws=draws, saves=6.0)
+@pytest.mark.parametrize(("draws", "saves"), [(0.0, 6.0), (300.0, 6.0), (0.0, 90.0), (300.0, 90.0)])
+def test_pictures_and_checkpoints_are_paid_from_the_budget(draws: float, saves: float) -> None:
+    run = Run(1.0, lambda now, step: 1.0, draws=draws, saves=saves)
     run.session()
     assert run.clock.now == pytest.approx(BUDGET, rel=0.02)
+
+
+def test_a_pause_is_not_the_pace() -> None:
+    clock = Clock()
+    budget = Budget(BUDGET, clock=clock)
+    for seconds in (1.0, 600.0, 1.0, 1.0):
+        clock.now += seconds
+        budget.stepped()
+    assert budget.per_step() == 1.0 and budget.spent == 603
+    # a picture that took twice its worth says that the next will
+    clock.now += 20
+    budget.drawn(10.0)
+    assert budget.steps_left(0.5, 100.0, 1e9) == 3600 - 623 - 200
 
 
 def test_a_pause_longer_than_the_budget_still_lets_the_rate_fall() -> None:
