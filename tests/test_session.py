@@ -68,7 +68,7 @@ def test_a_run_holds_what_it_promises(whole: Path) -> None:
     assert [line["step"] for line in lines] == [10, 12] and all(line["loss"] > 0 for line in lines)
     assert recipes.load(whole / "recipe.toml").train.steps == 12
     with Image.open(whole / "previews" / "final.png") as picture:
-        assert min(picture.size) > 200 and len(picture.convert("L").getcolors() or [0] * 99) > 50
+        assert min(picture.size) > 100 and len(picture.convert("L").getcolors() or [0] * 99) > 50
     with Image.open(whole / "previews" / "noise-to-sample.gif") as film:
         durations = []
         for i in range(film.n_frames):  # type: ignore[attr-defined]

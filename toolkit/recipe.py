@@ -95,6 +95,8 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     layout: Literal["auto", "channels-first", "channels-last"] = "auto"
     """Of pictures in memory; auto measures which is faster here, and the run keeps what was found."""
+    threads: int | None = Field(default=None, ge=1)
+    """Of the processor; None measures whether fewer are faster here, and the run keeps what was found."""
     compile: bool = False
     previews: int = Field(default=5, ge=0)
     """Pictures over the whole run."""

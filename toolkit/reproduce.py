@@ -130,6 +130,7 @@ def reproduce(
     device: str | None = None,
     notify: Callable[[str], None] = print,
     train: Callable[[Plan], None] = finish,
+    threads: int | None = None,
 ) -> Reproduction:
     """Train into `out`, or go on there; evaluate, compare, and write OUT/evaluation/reproduction.json.
 
@@ -137,7 +138,7 @@ def reproduce(
     """
     start = time.monotonic()
     chosen, section = course(recipe, smoke)
-    plan = prepare(chosen, out, device, notify)
+    plan = prepare(chosen, out, device, notify, threads)
     train(plan)
     table = measure(plan, section, device, notify)
     name = f"{Path(recipe.modality).stem}/{recipe.name}"

@@ -153,6 +153,21 @@ def test_after_going_back_the_abandoned_later_steps_go(tmp_path: Path, keep: int
     assert store.steps() == [100, 150][-keep:] and not damaged.exists()
 
 
+def test_later_steps_go_before_older_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a process that is killed between them would be resumed from the course that was left."""
+    for step in (10, 20, 30, 40):
+        CheckpointStore(tmp_path, keep=9).save(step, groups(step), {})
+    gone, clean = [], os.rename
+
+    def told(source: os.PathLike[str], target: os.PathLike[str]) -> None:
+        gone.extend([Path(source).name] if Path(target).name.startswith(".del-") else [])
+        clean(source, target)
+
+    monkeypatch.setattr(os, "rename", told)
+    CheckpointStore(tmp_path, keep=1).save(25, groups(0), {})
+    assert gone == [f"step-{step:08d}" for step in (30, 40, 10, 20)]
+
+
 def test_a_damaged_checkpoint_does_not_count_as_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=2)
     store.save(10, groups(1), {})

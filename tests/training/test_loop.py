@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from toolkit.diffusion import RectifiedFlow, RegressionDenoiser
 from toolkit.training.batches import Batches
+from toolkit.training.course import Course
+from toolkit.training.ema import PowerEMA, gamma_of_width
 from toolkit.training.loop import Config, State, batch_loss, fit, start
 
 
@@ -71,6 +74,49 @@ def test_resuming_gives_the_same_bits(cut: int, optimizer: str, slot: str) -> No
     assert "optimizer/label.weight/exp_avg_sq" in tensors(whole)
 
 
+@pytest.mark.parametrize("cut", [3, 4, 6, 9, 12])
+def test_resuming_on_a_corrected_course_gives_the_same_bits(cut: int) -> None:
+    corrections = {4: 20, 9: 16}  # of twelve steps at first
+
+    def train(state: State, until: int = 99) -> list[tuple[str, str]]:
+        found = []
+        for done in fit(batches, CONFIG, state):
+            found.append((done.loss.hex(), done.lr.hex()))
+            if done.step in corrections and state.course is not None:
+                state.course = state.course.corrected(done.step, corrections[done.step])
+            if done.step == until:
+                break
+        return found
+
+    whole, first, second = fresh(), fresh(), fresh()
+    whole.course = first.course = Course.of(12)
+    numbers = train(whole)
+    half = train(first, cut)
+    second.restore(first.groups(), json.loads(json.dumps(first.facts())))
+    assert len(numbers) == 16 and half + train(second) == numbers and same(tensors(whole), tensors(second))
+    # the record alone gives the rates again
+    assert whole.course is not None
+    again = Course.read(json.loads(json.dumps(whole.facts()))["course"])
+    assert [CONFIG.lr_at(step, again).hex() for step in range(16)] == [lr for _, lr in numbers]
+
+
+def test_averages_are_of_the_length_that_the_training_came_to() -> None:
+    """Each step's share of the average, tracked by itself, is that of a training planned for so many steps."""
+    state, track = fresh(), []
+    state.course = Course.of(12)
+    for done in fit(batches, CONFIG, state):
+        if done.step == 7:
+            state.course = state.course.corrected(7, 40)
+        if done.step == 30:
+            state.course = state.course.corrected(30, 34)
+        track.append(state.denoiser.net.outer.bias.detach().double().clone())  # type: ignore[union-attr, operator]
+    assert len(track) == 34
+    for width in CONFIG.ema:
+        edges = (torch.arange(35, dtype=torch.float64) / 34) ** (gamma_of_width(width) + 1)
+        wanted = (edges.diff()[:, None] * torch.stack(track)).sum(0)
+        assert float((state.ema.weights(width)["outer.bias"] - wanted).abs().max()) < 1e-6
+
+
 def test_accumulating_is_one_large_batch() -> None:
     once, thrice = fresh(), fresh()
     config = replace(CONFIG, accumulate=4)
@@ -80,6 +126,48 @@ def test_accumulating_is_one_large_batch() -> None:
     pairs = zip(once.denoiser.parameters(), thrice.denoiser.parameters(), strict=True)
     gap = max(float((x - y).detach().abs().max()) for x, y in pairs)
     assert 0 < gap < 1e-5
+
+
+def test_a_gradient_is_the_mean_however_a_batch_is_split() -> None:
+    """AdamW does not see a factor on all gradients, nor does it after clipping; their norm does."""
+    norms = [
+        [done.grad_norm for done in fit(batches, replace(CONFIG, accumulate=parts, clip=1e9), fresh())]
+        for parts in (1, 2, 4)
+    ]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-4) and norms[2] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_half_the_rate_after_a_rollback_moves_half_as_far_and_is_restored() -> None:
+    whole, half = fresh(), fresh()
+    half.lr_factor = 0.5
+    start_at = tensors(whole)["model/outer.bias"]
+    full, less = next(fit(batches, CONFIG, whole)), next(fit(batches, CONFIG, half))
+    assert less.lr == full.lr / 2 == CONFIG.lr_at(0) / 2
+    # biases are not decayed, so the first step of AdamW is the rate times a sign
+    moved, moved_less = (tensors(state)["model/outer.bias"] - start_at for state in (whole, half))
+    assert torch.allclose(moved_less, moved / 2, rtol=1e-4)
+    half.bad = 2
+    again = fresh()
+    again.restore(half.groups(), half.facts())
+    assert (again.step, again.updates, again.bad, again.lr_factor) == (1, 1, 2, 0.5)
+    assert next(fit(batches, CONFIG, again)).lr == CONFIG.lr_at(1) / 2
+
+
+def test_averages_count_the_steps_that_were_taken() -> None:
+    """Those left out are no part of an average: with bad steps between, it is that of the good ones alone."""
+
+    def poisoned(step: int, positions: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        x, cond = batches(step, positions)
+        return (x * float("nan") if step in (0, 1, 4) else x), cond
+
+    state = fresh()
+    ema = PowerEMA(dict(state.denoiser.net.named_parameters()), CONFIG.ema)
+    count = 0
+    for done in fit(poisoned, CONFIG, state):
+        if done.taken:
+            count += 1
+            ema.update(count, dict(state.denoiser.net.named_parameters()))
+    assert count == 9 and same(ema.state_dict(), state.ema.state_dict())
 
 
 def test_two_ranks_hold_the_batch_of_one() -> None:

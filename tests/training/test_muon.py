@@ -56,6 +56,23 @@ def test_one_step_is_the_formula() -> None:
     assert torch.allclose(weight.detach(), moved, atol=1e-6)
 
 
+def test_the_second_step_looks_ahead_along_the_momentum() -> None:
+    """With a gradient that turns, g + momentum m is another direction than m or than g + m."""
+    weight = nn.Parameter(torch.zeros(2, 2))
+    optimizer = Muon([{"params": [weight], "muon": True, "momentum": 0.5, "weight_decay": 0.0}], lr=0.1)
+    first, second = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    weight.grad = first.clone()
+    optimizer.step()
+    before = weight.detach().clone()
+    weight.grad = second.clone()
+    optimizer.step()
+    direction = (before - weight.detach()) / (0.1 * SCALE * 2**0.5)
+    moment = 0.5 * first + second
+    assert torch.allclose(direction, orthogonal(second + 0.5 * moment), atol=1e-5)
+    for wrong in (moment, second + moment, second + 0.5 * first):
+        assert float((direction - orthogonal(wrong)).abs().max()) > 0.02
+
+
 def test_other_groups_are_adamws_and_kernels_are_matrices() -> None:
     draw = torch.Generator().manual_seed(1)
     start = torch.randn(4, 3, 1, 5, generator=draw)

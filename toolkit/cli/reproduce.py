@@ -65,7 +65,7 @@ def reproduce(
         course(one, smoke)
     if threads is not None:
         torch.set_num_threads(threads)
-    found = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device) for one in chosen]
+    found = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device, threads) for one in chosen]
     for result in found:
         print(result.line)
     if not all(result.passed for result in found):
@@ -83,7 +83,7 @@ def folder(recipe: Recipe, smoke: bool) -> Path:
     return HOME / f"{recipe.name}-{hashlib.sha256(dump(trained).encode()).hexdigest()[:6]}"
 
 
-def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None) -> Reproduction:
+def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None, threads: int | None) -> Reproduction:
     from toolkit.cli.progress import show
     from toolkit.reproduce import FILE, reproduce
 
@@ -91,7 +91,7 @@ def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None) -> Reproduc
         print_table(plan.describe())
         show(plan.run())
 
-    found = reproduce(recipe, out, smoke, device, notify, train)
+    found = reproduce(recipe, out, smoke, device, notify, train, threads)
     rows = [(row.figure.what, row.band.text, row.shown, row.verdict, row.note) for row in found.rows]
     print_table(rows, ("figure", "expected", "measured (95 % interval)", "", ""))
     notify(f"figures: {out / 'evaluation' / FILE}")

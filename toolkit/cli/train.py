@@ -24,9 +24,7 @@ def train(
     ] = None,
     recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER|NAME", help="What to learn from.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Time for the whole run; the steps follow from the speed.")
-    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time for the whole run; as many steps as fit.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser, in place of minutes.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples a step.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/NAME. An old one is resumed.")] = None,
@@ -36,7 +34,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: what is faster.")] = None,
 ) -> None:
     """Train from scratch; the same command again goes on where it stopped.
 
@@ -55,15 +53,11 @@ def train(
     chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args, own_options(context))
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
-    import torch
-
     from toolkit import session
     from toolkit.cli.progress import show
     from toolkit.recipe import dump
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    plan = session.prepare(chosen, folder, device, notify)
+    plan = session.prepare(chosen, folder, device, notify, threads)
     if dry_run:
         print(dump(plan.recipe))
     print_table(plan.describe())

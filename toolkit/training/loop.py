@@ -16,6 +16,7 @@ from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
 from toolkit.diffusion.randomness import dropout_keys, dropped, normal, stratified, uniform
 from toolkit.errors import ToolkitError
 from toolkit.nn.dropout import attach
+from toolkit.training.course import Course
 from toolkit.training.ema import PowerEMA
 from toolkit.training.muon import Muon, hidden_weights
 from toolkit.training.precision import autocast
@@ -32,6 +33,7 @@ class Config:
     """What `fit` needs to know; the recipe's [train] and [diffusion] sections with names resolved."""
 
     steps: int
+    """In all, unless the state has a course."""
     batch: int = 128
     """Examples of one optimiser step."""
     accumulate: int = 1
@@ -56,12 +58,13 @@ class Config:
     compile: bool = False
     """Compile the network at the first step, which takes about a minute and needs a C++ compiler on a CPU."""
 
-    def lr_at(self, step: int) -> float:
-        """Learning rate of step `step` (0-based): linear warm-up, then cosine to 0 or constant."""
+    def lr_at(self, step: int, course: Course | None = None) -> float:
+        """Learning rate of step `step` (0-based): linear warm-up in steps, then cosine over the progress of `course`
+        (None: step / steps) to 0, or constant."""
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         if self.decay == "constant":
             return self.lr * rise
-        return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, self.steps))))
+        return self.lr * rise * 0.5 * (1 + math.cos(math.pi * (course or Course.of(self.steps)).progress(step)))
 
 
 @dataclass
@@ -83,6 +86,10 @@ class State:
     """Steps left out in a row."""
     lr_factor: float = 1.0
     """Lowered after a rollback."""
+    course: Course | None = None
+    """Of a training by the clock, corrected between steps; None: config.steps, as planned."""
+    spent: float = 0.0
+    """Seconds of all sessions, as the caller counts them."""
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by checkpoint file: model, ema, optimizer."""
@@ -95,7 +102,10 @@ class State:
 
     def facts(self) -> dict[str, Any]:
         """Numbers by name: the checkpoint's state.json."""
-        numbers = {"step": self.step, "updates": self.updates, "bad": self.bad, "lr_factor": self.lr_factor}
+        numbers: dict[str, Any] = {"step": self.step, "updates": self.updates, "bad": self.bad}
+        numbers |= {"lr_factor": self.lr_factor, "spent": round(self.spent, 3)}
+        if self.course is not None:
+            numbers["course"] = [list(plan) for plan in self.course.plans]
         law = self.law.state()
         return {**numbers, "law": law} if law else numbers
 
@@ -115,6 +125,11 @@ class State:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
         self.step, self.updates = int(facts["step"]), int(facts["updates"])
         self.bad, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
+        self.spent = float(facts.get("spent", 0.0))  # older checkpoints have none
+        try:
+            self.course = Course.read(facts["course"]) if "course" in facts else None
+        except ValueError as error:
+            raise ToolkitError(f"the checkpoint cannot be gone on from: {error}") from None
         if self.law.state():
             law = facts.get("law")
             if not isinstance(law, dict):
@@ -177,8 +192,9 @@ def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
 
 
 def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress]:
-    """Train `state.denoiser` in place from state.step to config.steps, yielding after every step.
+    """Train `state.denoiser` in place from state.step to the end of its course, yielding after every step.
 
+    The caller may correct `state.course` between steps.
     Everything random is a function of (seed, step, position), so stopping after any step and calling `fit`
     again with the restored state gives the same parameters, EMA and optimiser, bit for bit on one machine.
     A step whose loss or gradient is not finite changes nothing (`Progress.taken` is False).
@@ -186,7 +202,7 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
     net = state.denoiser.net
     parameters = [p for p in net.parameters() if p.requires_grad]
     named = dict(net.named_parameters())
-    while state.step < config.steps:
+    while state.step < (state.course.steps if state.course is not None else config.steps):
         began = time.perf_counter()
         net.train()
         loss = 0.0
@@ -199,7 +215,7 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
             loss += share * float(value.detach())
             seen.append((levels[0], levels[1]))
         norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
-        lr = config.lr_at(state.step) * state.lr_factor
+        lr = config.lr_at(state.step, state.course) * state.lr_factor
         taken = math.isfinite(loss) and math.isfinite(norm)
         if taken:
             for group in state.optimizer.param_groups:

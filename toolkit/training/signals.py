@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 as wishes that the training loop looks at between steps."""
+"""Ctrl-C, SIGTERM and SIGUSR1 as wishes that the training loop looks at between steps, and samplers between theirs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from types import FrameType, TracebackType
 
 _STOP = ("SIGINT", "SIGTERM", "SIGHUP")
 _SAVE = ("SIGUSR1",)
+
+
+class StopAsked(Exception):
+    """A signal asked to stop, and what was being done can be left: whoever does it catches this."""
 
 
 class Signals:
@@ -38,6 +42,11 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def heed(self, done: int = 0, total: int = 0) -> None:
+        """Raise StopAsked if a stop was asked for; the arguments are those of a sampler's `progress`."""
+        if self.stop is not None:
+            raise StopAsked
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a worker process: its parent decides
