@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from toolkit import assemble, paths
+from toolkit import assemble, levels, paths
 from toolkit import recipe as recipes
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.top import without_top
 from toolkit.errors import DivergedError, Interrupted, UsageError
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.generator import Generator, default_device, install, load, read_run, width
@@ -222,8 +223,8 @@ class Plan:
             yield Preview(last, lines)
         others = film(self.generator(), self.out / "previews" / "noise-to-sample", FILM)
         pictures = [last.with_suffix(".png"), *([last] if last.suffix != ".png" else []), *others]
-        if isinstance(self.state.law, Adaptive):
-            pictures.append(draw_law(self.state.law, self.out / "previews" / "time-law.png"))
+        if isinstance(law := without_top(self.state.law), Adaptive):
+            pictures.append(draw_law(law, self.out / "previews" / "time-law.png"))
         yield Finished(self.out, pictures)
 
 
@@ -244,6 +245,7 @@ def prepare(
     facts = modality.open(paths.cache(), notify)
     if before is not None and (changed := _changed_facts(before[1], facts)):
         raise UsageError(f"{out} was trained on other data (differs in {changed}); choose another --out")
+    levels.follow(modality, recipe, None if before is None else before[1], notify)
     where = torch.device(device or default_device())
     denoiser = assemble.denoiser(recipe, modality).to(where)
     examples = modality.dataset("train")
