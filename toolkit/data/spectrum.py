@@ -49,11 +49,14 @@ def largest(rows: Tensor) -> float:
 
     That of a sample covariance is about (1 + sqrt(d / n))^2 where the truth is 1 (Marchenko and Pastur 1967), as a
     direction is fitted to chance. Here the direction comes from one half of the rows and the variance from the
-    other, both ways; that is the variance along some direction, so at most the largest in expectation.
+    other, both ways; that is the variance along some direction, so at most the largest in expectation. nan where a row
+    holds one.
     """
     rows = rows - rows.mean(0)
     # all inner products: n is small beside d, and every direction that the rows know lies in their span
     gram = (rows @ rows.T).double()
+    if not bool(gram.isfinite().all()):
+        return math.nan
     half = len(rows) // 2
     first, second = slice(0, half), slice(half, len(rows))
     return (_across(gram, first, second) + _across(gram, second, first)) / 2
