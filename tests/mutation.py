@@ -1,4 +1,4 @@
-"""Would the tests see it? Makes one-token mistakes at marked places, one at a time, and runs the tests that concern them.
+"""Would the tests see it? Makes one-token mistakes at marked places, one at a time, and runs the tests about them.
 
     python tests/mutation.py                 # all; about an hour on two cores
     python tests/mutation.py loop bound      # those whose file or name contains one of these
@@ -73,7 +73,7 @@ def survives(mutation: Mutation, copy: Path, limit: float) -> bool:
     finally:
         path.write_text(before, encoding="utf-8")
     if ran.returncode not in (0, 1, 2):
-        raise RuntimeError(f"pytest could not run {' '.join(mutation.tests)}:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+        raise RuntimeError(f"pytest could not run {mutation.tests}:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return ran.returncode == 0
 
 

@@ -38,6 +38,7 @@ def test_the_documented_defaults(small: Recipe) -> None:
         "shift": 1.0,
         "zero_terminal_snr": False,
         "time": "logit-normal",
+        "top": 0.05,
         "stratified": True,
         "weighting": "none",
         "label_drop": 0.1,

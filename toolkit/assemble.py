@@ -17,9 +17,11 @@ from toolkit.diffusion import (
     Denoiser,
     Shift,
     TimeLaw,
+    Topped,
     ZeroTerminalSNR,
+    without_top,
 )
-from toolkit.diffusion.grid import Grid, learned
+from toolkit.diffusion.grid import IN_LEVELS, Grid, highest, learned
 from toolkit.diffusion.sampler import Sampler
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import UsageError
@@ -50,26 +52,38 @@ def sampler(spec: Named) -> Sampler:
     return made
 
 
-def grid(spec: Named, law: TimeLaw | None = None) -> Grid:
-    """The times a recipe names: (schedule, n) -> times; `law` is what the run learned. Raises UsageError."""
-    if (spec if isinstance(spec, str) else spec.get("name")) == "learned":
-        if not isinstance(law, Adaptive):
+def grid(spec: Named, law: TimeLaw | None = None, spread: float | None = None) -> Grid:
+    """The times a recipe names: (schedule, n) -> times; `law` is what the run learned. Raises UsageError.
+
+    `spread`: the largest eigenvalue of the data, which the highest level follows unless the recipe says sigma_max.
+    """
+    spec = {"name": spec} if isinstance(spec, str) else spec
+    if spec["name"] == "learned":
+        if not isinstance(law := without_top(law), Adaptive):
             raise UsageError("the grid 'learned' needs a run that was trained with diffusion.time = \"adaptive\"")
         return functools.partial(learned, law=law)
+    if spec["name"] in IN_LEVELS and spread is not None:
+        spec = {"sigma_max": highest(spread), **spec}
     made: Grid = build({**GRIDS, "learned": learned}, spec, "grid")
     return made
 
 
-def time_law(spec: Named, modality: Modality) -> TimeLaw:
-    """The time law a recipe names, over the noise levels of the modality where it leaves them open.
+def time_law(diffusion: Diffusion, modality: Modality) -> TimeLaw:
+    """The time law of a [diffusion] section, over the noise levels of the modality where it leaves them open.
 
+    A share `top` of it is for the levels where what is common to a whole example is decided, if that was measured.
     Raises UsageError.
     """
-    spec = {"name": spec} if isinstance(spec, str) else spec
-    if spec["name"] == "adaptive" and (levels := modality.noise_levels()) is not None:
-        spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
+    named = diffusion.time
+    spec = {"name": named} if isinstance(named, str) else named
+    whole = modality.facts.spread
+    if spec["name"] == "adaptive":
+        if (levels := modality.noise_levels()) is not None:
+            spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
+        elif whole is not None:
+            spec = {"high": highest(whole), **spec}
     made: TimeLaw = build(TIME_LAWS, spec, "time law")
-    return made
+    return Topped(made, diffusion.top, high=highest(whole)) if whole is not None and diffusion.top else made
 
 
 def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
@@ -99,7 +113,7 @@ def fit_config(recipe: Recipe, modality: Modality, steps: int, device: torch.dev
         clip=train.clip,
         ema=train.ema,
         seed=train.seed,
-        time_law=time_law(recipe.diffusion.time, modality),
+        time_law=time_law(recipe.diffusion, modality),
         weighting=build(WEIGHTINGS, recipe.diffusion.weighting, "weighting"),
         stratified=recipe.diffusion.stratified,
         dtype=resolve(train.precision, device),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit import assemble
+from toolkit import assemble, levels
 from toolkit import recipe as recipes
 from toolkit.diffusion import (
     Denoiser,
@@ -26,6 +26,7 @@ from toolkit.diffusion import (
 )
 from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
 from toolkit.diffusion.sampler import Step
+from toolkit.diffusion.start import bare, marginal
 from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
@@ -81,6 +82,7 @@ class Generator:
                 f"the data of run '{name}' has changed since it was trained: other labels or sizes; "
                 "put back what it was trained on, or train again"
             )
+        opened.learn(spread=self.modality.facts.spread)
         return Generator(self.recipe, opened, self.denoiser, self.device, self.law)
 
     def sample(
@@ -157,15 +159,20 @@ class Generator:
         chosen = self.recipe.sample
         schedule = self.denoiser.schedule
         method = assemble.sampler(sampler or chosen.sampler)
+        request = request or Request(tuple(positions), self.modality.shape)
+        spread = levels.spread(self.modality.facts, request.shape)
         try:
-            times = assemble.grid(grid or chosen.grid, self.law)(schedule, steps or chosen.steps)
+            times = assemble.grid(grid or chosen.grid, self.law, spread)(schedule, steps or chosen.steps)
         except ValueError as error:
             raise UsageError(f"steps: {error}") from None
         rounds = chosen.restarts if restarts is None else restarts
-        request = request or Request(tuple(positions), self.modality.shape)
         w = chosen.guidance if guidance is None else guidance
         noise = NoiseStream(seed, "sample", positions, self.denoiser.space(request.shape))
-        x = float(schedule(times[0])[1]) * noise().to(self.device)
+        draw, first = (lambda: noise().to(self.device)), float(times[0])
+        if spread is None:
+            x = bare(schedule, first, draw)
+        else:
+            x = marginal(self._denoise(request, labels, w, weak), schedule, first, draw)
         taken = 0
         for round_ in range(rounds + 1):
             if round_:
@@ -277,7 +284,7 @@ def load(
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     install(made, found.groups, width(recipe, ema), f"{found.folder}")
-    law = assemble.time_law(recipe.diffusion.time, opened)
+    law = assemble.time_law(recipe.diffusion, opened)
     if law.state():
         try:
             law.restore(found.state["law"])

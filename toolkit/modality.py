@@ -61,6 +61,8 @@ class Facts(BaseModel):
     """One line for each file that could not be used, with the reason."""
     extra: dict[str, int | float | str | bool | tuple[float, ...]] = {}
     """What only this modality needs (channels, sample rate, durations ...)."""
+    spread: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The largest eigenvalue of an encoded example's covariance: the highest noise level follows it. None: unknown."""
 
     @field_validator("shape")
     @classmethod
@@ -169,11 +171,13 @@ class Modality(ABC):
         return self.facts.labels
 
     def open(self, cache: Path, notify: Callable[[str], None] = print) -> Facts:
-        """Read (or find cached) data, and keep and return what was learned from it.
-
-        Raises DataError with one clear line when there is nothing to train on.
-        """
+        """Read data, or find it cached; keep and return what was learned. Raises DataError when none is usable."""
         self._facts = self.read_data(cache, notify)
+        return self._facts
+
+    def learn(self, **found: Any) -> Facts:
+        """Keep what was measured in the open data among the facts, and return them."""
+        self._facts = self.facts.model_copy(update=found)
         return self._facts
 
     @abstractmethod
@@ -195,10 +199,7 @@ class Modality(ABC):
         return RegressionDenoiser(net, schedule, prediction)
 
     def noise_levels(self) -> tuple[float, float, float] | None:
-        """(lowest, middle, highest) sigma / alpha at which there is anything to learn, for the time law "adaptive".
-
-        None: what suits data of unit variance.
-        """
+        """(lowest, middle, highest) sigma / alpha where there is anything to learn; None: as for data of variance 1."""
         return None
 
     def augment(self, raw: Tensor, draws: Draws) -> Tensor:

@@ -62,6 +62,8 @@ class Diffusion(Section):
     """Factor on sigma/alpha; above 1 spends more of [0, 1] on the noisy end."""
     zero_terminal_snr: bool = False
     time: Named = "logit-normal"
+    top: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the times that is log-uniform from sigma = alpha to the highest level that the data asks for."""
     stratified: bool = True
     """Low-discrepancy times over the batch."""
     weighting: Named = "none"

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from toolkit import assemble, pictures
 from toolkit import recipe as recipes
 from toolkit.diffusion.adaptive import Adaptive
+from toolkit.diffusion.top import without_top
 from toolkit.errors import DivergedError, Interrupted
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.generator import Generator, install, width
@@ -256,7 +257,7 @@ class Plan:
         """Of the end of training: the first two are drawn together, the page first, and so are the next two."""
         folder = self.out / "previews"
         names = ["final.html", "final.png", "noise-to-sample.png", "noise-to-sample.gif"]
-        return [folder / name for name in names + ["time-law.png"] * isinstance(self.state.law, Adaptive)]
+        return [folder / name for name in names + ["time-law.png"] * isinstance(without_top(self.state.law), Adaptive)]
 
     def _finish(self, signals: Signals) -> Iterator[Event]:
         """Draw the pictures of the end that are not there. Raises Interrupted."""
@@ -279,8 +280,8 @@ class Plan:
                 f"training is finished, after step {self.state.step:,}, and saved in {self.out}; stopped before all of "
                 f"its pictures were drawn ({missing}). The same command again draws them",
             ) from None
-        if isinstance(self.state.law, Adaptive):
-            pictures.draw_law(self.state.law, laws[0])
+        if isinstance(law := without_top(self.state.law), Adaptive):
+            pictures.draw_law(law, laws[0])
         yield Finished(self.out, [path for path in (page, last, strip, moving, *laws) if path.is_file()])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from toolkit import assemble, paths, pictures
+from toolkit import assemble, levels, paths, pictures
 from toolkit import recipe as recipes
 from toolkit.errors import UsageError
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
@@ -53,6 +53,7 @@ def prepare(
     facts = modality.open(paths.cache(), notify)
     if before is not None and (changed := _changed_facts(before[1], facts)):
         raise UsageError(f"{out} was trained on other data (differs in {changed}); choose another --out")
+    levels.follow(modality, recipe, None if before is None else before[1], notify)
     where = torch.device(device or default_device())
     denoiser = assemble.denoiser(recipe, modality).to(where)
     examples = modality.dataset("train")

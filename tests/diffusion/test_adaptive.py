@@ -61,6 +61,18 @@ def test_noise_is_averaged_out() -> None:
     assert float((law.shares() - truth(law)).abs().sum()) / 2 < 0.12
 
 
+def test_what_was_seen_fades_with_the_horizon() -> None:
+    """Ones for 40 steps, then sevens for 15, each faded by 1 - 1/20 a step; a count is that of the last 20 or so."""
+    law, t = Adaptive(horizon=20, warmup=1), FLOW.time(torch.tensor([1.0, -1.0, -3.0], dtype=F64))
+    for step in range(55):
+        law.observe(t, torch.full((3,), 1.0 if step < 40 else 7.0), FLOW)
+    keep = 0.95
+    old, new = keep**15 * (1 - keep**40) / (1 - keep), (1 - keep**15) / (1 - keep)
+    met = law.count > 0
+    assert law.count[met].tolist() == pytest.approx([old + new] * 3)
+    assert (law.total / law.count)[met].tolist() == pytest.approx([(old + 7 * new) / (old + new)] * 3)
+
+
 def test_bins_that_were_never_met_get_what_lies_between() -> None:
     law = Adaptive(low=math.exp(-4), high=math.exp(4), middle=1.0, bins=8, warmup=1)
     law.observe(FLOW.time(-2 * torch.tensor([-3.5, 0.5, 3.5], dtype=F64)), torch.tensor([1.0, 5.0, 11.0]), FLOW)

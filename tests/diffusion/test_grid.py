@@ -46,6 +46,12 @@ def test_chain_grids_visit_the_chain_and_land_where_they_say(T: int, name: str) 
         assert landed == times[1:].tolist()
 
 
+def test_trailing_by_hand() -> None:
+    """Seven steps of 1000 / 7 = 142.86 down from 1000, each rounded to the nearest (Lin et al. 2024)."""
+    found = GRIDS["trailing"](LinearChain(), 7) * 1000
+    assert found.round().tolist() == [1000, 857, 714, 571, 429, 286, 143, 0]
+
+
 def test_a_level_that_the_schedule_lacks_becomes_its_own_end() -> None:
     chain = LinearChain()
     most = float(chain.noise_ratio(torch.ones(())))

@@ -43,6 +43,14 @@ def test_density_integrates_to_the_quantiles(law: TimeLaw, schedule: Schedule) -
         assert abs(mass - 0.05) < 1e-6
 
 
+def test_the_default_log_normal_is_that_of_the_paper() -> None:
+    """Karras et al. (2022), table 1: log sigma ~ N(-1.2, 1.2^2) for data of deviation 0.5, so twice that here."""
+    t = LogNormal().time(torch.tensor([0.5, float(torch.special.ndtr(torch.ones((), dtype=F64)))], dtype=F64), Cosine())
+    middle, one_up = Cosine().noise_ratio(t).log().tolist()
+    assert middle == pytest.approx(-1.2 + math.log(2), abs=0.01) and middle == pytest.approx(-0.5, abs=1e-9)
+    assert one_up - middle == pytest.approx(1.2, abs=1e-9)
+
+
 def test_uniform_on_a_chain_is_its_grid() -> None:
     chain = LinearChain(50)
     t = Uniform().time((torch.arange(5000, dtype=F64) + 0.5) / 5000, chain)

@@ -31,8 +31,9 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
     label = real.dataset("test").take(torch.arange(4000)).cond["label"]
     x = real.encode(real.dataset("test").take(torch.arange(4000)).raw)
     inner = torch.stack([x[label == k].var(0).mean() for k in (0, 1)]).mean()
-    assert 0.8 < float(found.mean[-1] / inner) < 1.5  # 1.34 after so short a training
-    assert float(found.mean[0]) < 3e-4 and bool((found.mean.diff() > 0).all())
+    assert 0.8 < float(found.mean[-1] / inner) < 1.25  # 1.14 after so short a training
+    # below a log-SNR of -5 the best loss rises by less than 1 %
+    assert float(found.mean[0]) < 3e-4 and bool((found.mean[found.log_snr >= -5].diff() > 0).all())
     near = levels(run, trained(real, 0)).mean / found.mean
     assert float((near - 1).abs().max()) < 0.5  # 4,000 points are too many to recite
     path = view(run, lambda width: toolkit.load(tmp_path / "run", ema=width, modality=POINTS), real, tmp_path / "out")

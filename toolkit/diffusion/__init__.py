@@ -29,6 +29,7 @@ from toolkit.diffusion.sampler import (
 )
 from toolkit.diffusion.schedule import VE, VP, Cosine, Karras, RectifiedFlow, Schedule, Sigmoid, Sqrt
 from toolkit.diffusion.stochastic import DDPM, EDMChurn, EulerAncestral, SDEDPMSolver2M, StochasticDDIM
+from toolkit.diffusion.top import Topped, without_top
 from toolkit.diffusion.warp import Shift, ZeroTerminalSNR
 
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -114,6 +115,7 @@ __all__ = [
     "Step",
     "StochasticDDIM",
     "TimeLaw",
+    "Topped",
     "UniPC",
     "UniPC3",
     "Uniform",
@@ -130,4 +132,5 @@ __all__ = [
     "stratified",
     "trajectory",
     "weighted_loss",
+    "without_top",
 ]

@@ -121,6 +121,12 @@ class Adaptive(TimeLaw):
         per_level = self.shares()[self._bin(level.cpu())].to(level) / float(self.edges[1] - self.edges[0])
         return torch.where(inside, per_level, 0.0) * slope(schedule, t) / 2
 
+    def below(self, t: Tensor, schedule: Schedule) -> Tensor:
+        level = -schedule.log_snr(t).cpu() / 2
+        shares, place = self.shares(), self._bin(level)
+        part = ((level - self.edges[place]) / (self.edges[1] - self.edges[0])).clamp(0, 1)
+        return (shares.cumsum(0)[place] - shares[place] * (1 - part)).clamp(0, 1)
+
     def _bin(self, level: Tensor) -> Tensor:
         width = float(self.edges[1] - self.edges[0])
         return ((level.double() - self.edges[0]) / width).floor().long().clamp(0, self.bins - 1)

@@ -9,10 +9,26 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion.adaptive import Adaptive
+from toolkit.diffusion.denoiser import LOG_SNR_CLIP
 from toolkit.diffusion.schedule import Schedule
 
 Grid = Callable[..., Tensor]
 """(schedule, n, **options) -> times (n + 1,)."""
+IN_LEVELS = ("log-snr", "karras")
+"""Grids whose range is from one level sigma / alpha to another."""
+LEAST_TOP = 100.0
+ABOVE = 10.0
+"""Times the deviation of what is strongest in the data: there it is 1 % of the noise's variance."""
+
+
+def highest(eigenvalue: float) -> float:
+    """The level sigma / alpha to begin at, for the largest eigenvalue of the data's covariance (`Facts.spread`).
+
+    By the exact flow a mode of variance c and mean m comes out of noise of level r with 1 / sqrt(1 + c / r^2) of its
+    deviation and without m / sqrt(1 + r^2 / c) of its mean: 0.995 and m / 10 at r = 10 sqrt(c), and out of
+    `start.marginal` with 1 - 5e-7 and without m / 1000. Not above what a network is told of (`LOG_SNR_CLIP`).
+    """
+    return min(max(LEAST_TOP, ABOVE * math.sqrt(eigenvalue)), math.exp(LOG_SNR_CLIP / 2))
 
 
 def uniform(schedule: Schedule, n: int, start: float = 1.0) -> Tensor:

@@ -29,6 +29,16 @@ class TimeLaw(ABC):
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Probability density at t, for importance weights."""
 
+    def below(self, t: Tensor, schedule: Schedule) -> Tensor:
+        """The probability of less noise than at t, the inverse of `time`, (B,) float64; by bisection unless known."""
+        t = wide(t)
+        low, high = torch.zeros_like(t), torch.ones_like(t)
+        for _ in range(53):
+            middle = (low + high) / 2
+            under = self.time(middle, schedule) < t
+            low, high = torch.where(under, middle, low), torch.where(under, high, middle)
+        return (low + high) / 2
+
     def fresh(self) -> TimeLaw:
         """The law a training starts with: a copy where it learns, itself where it does not."""
         return self
@@ -60,6 +70,11 @@ class Uniform(TimeLaw):
         low = 0.0 if schedule.T else self.low
         return torch.where(t >= low, 1 / (1 - low), 0.0).to(t)
 
+    def below(self, t: Tensor, schedule: Schedule) -> Tensor:
+        if schedule.T:
+            return super().below(t, schedule)
+        return ((wide(t) - self.low) / (1 - self.low)).clamp(0, 1)
+
 
 @dataclass(frozen=True)
 class LogitNormal(TimeLaw):
@@ -73,6 +88,9 @@ class LogitNormal(TimeLaw):
 
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
         return _normal_density((torch.logit(t) - self.mean) / self.std) / (self.std * t * (1 - t))
+
+    def below(self, t: Tensor, schedule: Schedule) -> Tensor:
+        return torch.special.ndtr((torch.logit(wide(t)) - self.mean) / self.std)
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,9 @@ class LogNormal(TimeLaw):
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
         z = (-schedule.log_snr(t) / 2 - self.mean) / self.std
         return _normal_density(z) / self.std * slope(schedule, t) / 2
+
+    def below(self, t: Tensor, schedule: Schedule) -> Tensor:
+        return torch.special.ndtr((-schedule.log_snr(t) / 2 - self.mean) / self.std)
 
 
 class Weighting(ABC):

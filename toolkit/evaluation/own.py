@@ -50,7 +50,7 @@ def own_figures(run: Generator, real: Modality, samples: Samples, seed: int = 0)
 def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: int) -> Tensor:
     """The mean loss of each example over stratified levels of the run's time law as training began with it: (n,)."""
     denoiser.eval()
-    law = assemble.time_law(run.recipe.diffusion.time, run.modality)
+    law = assemble.time_law(run.recipe.diffusion, run.modality)
     weighting = build(WEIGHTINGS, run.recipe.diffusion.weighting, "weighting")
     found: list[Tensor] = []
     start = 0

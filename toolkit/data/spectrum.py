@@ -1,0 +1,75 @@
+"""How much of the variance of data is common to a whole example: the largest eigenvalue of its covariance."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.randomness import generator
+from toolkit.modality import Modality
+
+MOST = 2048
+"""Examples that are looked at."""
+NUMBERS = 1 << 26
+"""In all of them together."""
+FEWEST = 8
+"""Examples, where that many numbers are not enough."""
+_AT_ONCE = 1 << 22
+
+
+def spread(modality: Modality) -> float | None:
+    """The largest eigenvalue of the covariance of an encoded training example, in variances of one number.
+
+    1 where all numbers are independent, their count where all are equal: the brightness of flat pictures. Examples are
+    as the network sees them: zero beyond their end. None where they are no numbers (tokens), or fewer than four.
+    The data is open. The same examples every time, at most MOST.
+    """
+    data, size = modality.dataset("train"), math.prod(modality.shape)
+    if len(data) < 4:
+        return None
+    count = min(len(data), max(FEWEST, min(MOST, NUMBERS // size)))
+    chosen = torch.randperm(len(data), generator=generator(0, "spread"))[:count]
+    rows = torch.zeros(count, size)
+    for places in torch.arange(count).split(max(1, _AT_ONCE // size)):
+        x = modality.encode(data.take(chosen[places]).raw)
+        if not x.is_floating_point():
+            return None
+        whole = x.new_zeros(len(x), *modality.shape)
+        length = min(x.shape[-1], whole.shape[-1])
+        whole[..., :length] = x[..., :length]
+        rows[places] = whole.flatten(1).float().cpu()
+    found = largest(rows)
+    return found if math.isfinite(found) and found > 0 else None
+
+
+def largest(rows: Tensor) -> float:
+    """The largest eigenvalue of the covariance of `rows` (n, d), n >= 4, not biased up where n is small beside d.
+
+    That of a sample covariance is about (1 + sqrt(d / n))^2 where the truth is 1 (Marchenko and Pastur 1967), as a
+    direction is fitted to chance. Here the direction comes from one half of the rows and the variance from the
+    other, both ways; that is the variance along some direction, so at most the largest in expectation. nan where a row
+    holds one.
+    """
+    rows = rows - rows.mean(0)
+    # all inner products: n is small beside d, and every direction that the rows know lies in their span
+    gram = (rows @ rows.T).double()
+    if not bool(gram.isfinite().all()):
+        return math.nan
+    half = len(rows) // 2
+    first, second = slice(0, half), slice(half, len(rows))
+    return (_across(gram, first, second) + _across(gram, second, first)) / 2
+
+
+def _across(gram: Tensor, known: slice, other: slice) -> float:
+    """The variance of the rows `other` along the leading direction of the rows `known`."""
+    inner = gram[known, known]
+    inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
+    values, vectors = torch.linalg.eigh(inner)
+    if float(values[-1]) <= 0:
+        return 0.0
+    # the direction is sum_i a_i (row_i - mean) of length sqrt(value); weights that sum to 0 need no mean
+    weights = vectors[:, -1] - vectors[:, -1].mean()
+    along = gram[other, known] @ weights / math.sqrt(float(values[-1]))
+    return float(along.var())

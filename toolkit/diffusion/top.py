@@ -1,0 +1,107 @@
+"""A share of the training times for much noise, where what is common to a whole example is decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.loss import TimeLaw, slope
+from toolkit.diffusion.schedule import Schedule, wide
+
+KNOTS = 256
+"""Pieces of the range, in each of which the inverse is then found by regula falsi."""
+
+
+class Topped(TimeLaw):
+    """The mixture of a law and, with probability `share`, log(sigma / alpha) uniform between `low` and `high`.
+
+    A logit-normal law puts 1e-5 of its times above sigma / alpha = 70, where the brightness of a picture of 64 pixels a
+    side is as strong as the noise. A level that the schedule does not reach is its own end; on a chain, whose laws are
+    over its steps, nothing is added.
+    """
+
+    def __init__(self, base: TimeLaw, share: float = 0.05, low: float = 1.0, high: float = 100.0) -> None:
+        """`low`, `high`: levels sigma / alpha. Raises ValueError."""
+        if not 0 < share < 1 or not 0 < low < high < math.inf:
+            raise ValueError(f"0 < share < 1 and 0 < low < high expected, got {share}, {low} and {high}")
+        self.base, self.share, self.low, self.high = base, share, low, high
+
+    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+        """The inverse of `below`: laws outside the range are the base's own, inside it is found to rounding."""
+        ends = self._ends(schedule)
+        if ends is None:
+            return self.base.time(u, schedule)
+        u = wide(u)
+        levels = torch.linspace(*ends, KNOTS + 1, dtype=u.dtype, device=u.device)
+        knots = schedule.time(-2 * levels)
+        reached = self._below(knots, schedule, ends)
+        # the base alone, on either side
+        outside = torch.where(u < reached[0], u, u - self.share) / (1 - self.share)
+        t = self.base.time(outside.clamp(0, 1), schedule)
+        inside = (u >= reached[0]) & (u <= reached[-1])
+        if bool(inside.any()):
+            t[inside] = self._solve(u[inside], knots, reached, schedule, ends)
+        return t
+
+    def _solve(
+        self, u: Tensor, knots: Tensor, reached: Tensor, schedule: Schedule, ends: tuple[float, float]
+    ) -> Tensor:
+        place = (torch.searchsorted(reached, u, right=True) - 1).clamp(0, KNOTS - 1)
+        left, right = knots[place], knots[place + 1]
+        before, now = left, right
+        under, over = reached[place] - u, reached[place + 1] - u
+        for _ in range(7):
+            # regula falsi; an end that stays counts half (Dowell and Jarratt 1971, the Illinois algorithm)
+            t = torch.where(over == under, now, (before * over - now * under) / (over - under))
+            found = self._below(t, schedule, ends) - u
+            crossed = found * over < 0
+            before, under = torch.where(crossed, now, before), torch.where(crossed, over, under / 2)
+            now, over = t, found
+        return now
+
+    def density(self, t: Tensor, schedule: Schedule) -> Tensor:
+        base = self.base.density(t, schedule)
+        ends = self._ends(schedule)
+        if ends is None:
+            return base
+        level = -schedule.log_snr(t) / 2
+        inside = (level >= ends[0] - 1e-9) & (level <= ends[1] + 1e-9)
+        top = torch.where(inside, slope(schedule, t) / 2 / (ends[1] - ends[0]), 0.0)
+        return (1 - self.share) * base + self.share * top
+
+    def below(self, t: Tensor, schedule: Schedule) -> Tensor:
+        ends = self._ends(schedule)
+        return self.base.below(t, schedule) if ends is None else self._below(t, schedule, ends)
+
+    def _below(self, t: Tensor, schedule: Schedule, ends: tuple[float, float]) -> Tensor:
+        base = self.base.below(t, schedule)
+        top = ((-schedule.log_snr(t) / 2 - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
+        return (1 - self.share) * base + self.share * top
+
+    def _ends(self, schedule: Schedule) -> tuple[float, float] | None:
+        """Logarithms of the lowest and highest level that the schedule has; None where there is nothing between."""
+        if schedule.T:
+            return None
+        least, most = schedule.noise_ratio(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+        low, high = max(self.low, least), min(self.high, most)
+        return (math.log(low), math.log(high)) if low < high else None
+
+    def fresh(self) -> Topped:
+        return Topped(self.base.fresh(), self.share, self.low, self.high)
+
+    def observe(self, t: Tensor, unknown: Tensor, schedule: Schedule) -> None:
+        self.base.observe(t, unknown, schedule)
+
+    def state(self) -> dict[str, object]:
+        return self.base.state()
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        self.base.restore(state)
+
+
+def without_top(law: TimeLaw | None) -> TimeLaw | None:
+    """The law itself, without the share for much noise."""
+    return law.base if isinstance(law, Topped) else law
