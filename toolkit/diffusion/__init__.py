@@ -28,7 +28,9 @@ from toolkit.diffusion.sampler import (
     trajectory,
 )
 from toolkit.diffusion.schedule import VE, VP, Cosine, Karras, RectifiedFlow, Schedule, Sigmoid, Sqrt
-from toolkit.diffusion.stochastic import DDPM, EDMChurn, EulerAncestral, SDEDPMSolver2M, StochasticDDIM
+from toolkit.diffusion.sde import ERSDE, SASolver, SDEDPMSolver2M, SDEDPMSolver3M
+from toolkit.diffusion.stochastic import DDPM, EDMChurn, EulerAncestral, StochasticDDIM
+from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.diffusion.warp import Shift, ZeroTerminalSNR
 
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -66,6 +68,9 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "ddim-eta": StochasticDDIM,
     "euler-ancestral": EulerAncestral,
     "sde-dpm++2m": SDEDPMSolver2M,
+    "sde-dpm++3m": SDEDPMSolver3M,
+    "sa-solver": SASolver,
+    "er-sde": ERSDE,
     "edm-churn": EDMChurn,
 }
 
@@ -73,6 +78,7 @@ __all__ = [
     "DDIM",
     "DDPM",
     "DEIS",
+    "ERSDE",
     "GRIDS",
     "IPNDM",
     "PREDICTIONS",
@@ -102,9 +108,12 @@ __all__ = [
     "LogitNormal",
     "MinSNR",
     "NoiseStream",
+    "PosteriorVariance",
     "RectifiedFlow",
     "RegressionDenoiser",
+    "SASolver",
     "SDEDPMSolver2M",
+    "SDEDPMSolver3M",
     "Sampler",
     "ScaledLinearChain",
     "Schedule",
@@ -117,6 +126,7 @@ __all__ = [
     "UniPC",
     "UniPC3",
     "Uniform",
+    "VarianceMeter",
     "ZeroTerminalSNR",
     "autoguidance",
     "classifier_free",
