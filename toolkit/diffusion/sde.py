@@ -98,9 +98,9 @@ class SASolver(Sampler):
     At tau = 0 the order is min(predictor, corrector) + 1, or `predictor` without a corrector.
     """
 
-    predictor: int = 2
-    corrector: int = 2
-    tau: float = 1.0
+    predictor: int = 3
+    corrector: int = 3
+    tau: float = 0.5
     low: float = 0.0
     high: float = math.inf
     order = 2
