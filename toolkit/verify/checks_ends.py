@@ -28,6 +28,7 @@ from toolkit.diffusion import (
     StochasticDDIM,
     sample,
 )
+from toolkit.diffusion.grid import Grid
 from toolkit.verify.check import Check, below, close
 from toolkit.verify.ends_known import KNOWN
 from toolkit.verify.measure import Remembered, end_shift, end_variance
@@ -45,6 +46,16 @@ TEXTS: tuple[tuple[str, float, float], ...] = (
     ("euler-ancestral", 5.0, 0.817),
 )
 """Sampler, spread of the levels, share of likely pairs: the truth is 0.8; of euler-ancestral, what 4,000 texts gave."""
+Variances = Callable[[SpectrumDenoiser, Tensor], Tensor]
+"""(data, times) -> the variance of each mode at the end."""
+INDEPENDENT: dict[str, Variances] = {
+    "ddim": SpectrumDenoiser.ddim_variance,
+    "euler": SpectrumDenoiser.ddim_variance,
+    "ddpm": SpectrumDenoiser.ancestral_variance,
+    "ddim-eta": SpectrumDenoiser.ancestral_variance,
+    "euler-ancestral": SpectrumDenoiser.ancestral_variance,
+}
+"""Recursions that share no code with the samplers."""
 SCHEDULE = Remembered(RectifiedFlow())
 
 
@@ -80,7 +91,7 @@ def times(name: str, n: int) -> Tensor:
     return GRIDS["log-snr"](SCHEDULE, n, sigma_max=highest(float(oracle(name)[0].eigenvalues.max())))
 
 
-def ends(variance: Callable[[SpectrumDenoiser, Tensor], Tensor], n: int) -> dict[str, list[End]]:
+def ends(variance: Variances, n: int) -> dict[str, list[End]]:
     """The ends of `n` steps on all data: white, sound, and pictures of each size, their rest white and falling."""
     found: dict[str, list[End]] = {}
     for name, spectra in data().items():
@@ -102,10 +113,8 @@ def summary(found: dict[str, list[End]]) -> dict[str, End]:
 
 def expected(name: str, n: int) -> dict[str, End]:
     """By a recursion of its own where there is one; otherwise what was measured before (ends_known.py)."""
-    if name in ("ddim", "euler"):
-        return summary(ends(SpectrumDenoiser.ddim_variance, n))
-    if name in ("ddpm", "ddim-eta", "euler-ancestral"):
-        return summary(ends(SpectrumDenoiser.ancestral_variance, n))
+    if name in INDEPENDENT:
+        return summary(ends(INDEPENDENT[name], n))
     row = KNOWN[name, n]
     return {"white": End(row[0], row[0]), "pictures": End(*row[1:3]), "sound": End(*row[3:])}
 
@@ -170,26 +179,36 @@ class Told(NamedTuple):
     error: float
 
 
-def texts(sampler: Sampler, n: int, spread: float, rows: int, length: int = 12, seed: int = 0) -> Told:
+def texts(
+    sampler: Sampler, n: int, spread: float, rows: int, length: int = 12, seed: int = 0, grid: Grid | None = None
+) -> Told:
     """Texts of a chain, sampled with its exact posterior: 0.8 of the pairs should be of the likely kind.
 
-    Each token has a level of its own, within exp(+-spread), and the grid reaches as the recipes of texts reach: from
-    10 norms of an embedding, times exp(spread), to 0.1, by exp(spread).
+    Each token has a level of its own, within exp(+-spread). `grid`: by default `log-snr` over `reach`.
     """
     draw = torch.Generator().manual_seed(seed)
-    rank = torch.rand(rows, length, generator=draw).argsort(-1).argsort(-1)
-    scales = torch.exp(spread * ((2 * rank.to(DTYPE) + 1) / length - 1))[..., None]
-    chain, dims = TokenChain(RectifiedFlow(), scales), 16
-    reach = math.sqrt(dims) * math.exp(spread)
-    grid = GRIDS["log-snr"](chain.schedule, n, 0.1 * dims / reach, 10 * reach)
+    chain = TokenChain(RectifiedFlow(), levels(spread, rows, length, draw))
+    times = grid(chain.schedule, n) if grid else GRIDS["log-snr"](chain.schedule, n, *reach(spread))
 
     def noise() -> Tensor:
-        return torch.randn(rows, length, dims, generator=draw, dtype=DTYPE)
+        return torch.randn(rows, length, chain.table.shape[1], generator=draw, dtype=DTYPE)
 
-    start = float(chain.schedule(grid[0])[1]) * noise()
-    tokens = chain.written(sample(chain, chain.schedule, sampler, start, grid, noise))
+    start = float(chain.schedule(times[0])[1]) * noise()
+    tokens = chain.written(sample(chain, chain.schedule, sampler, start, times, noise))
     likely = (tokens[:, 1:] == (tokens[:, :-1] + 1) % len(chain.table)).to(DTYPE).mean(1)
     return Told(float(likely.mean()), float(likely.std()) / math.sqrt(rows))
+
+
+def levels(spread: float, rows: int, length: int, draw: torch.Generator) -> Tensor:
+    """Scales of tokens as the recipes of texts draw them, each text all of them in its own order: (rows, length, 1)."""
+    rank = torch.rand(rows, length, generator=draw).argsort(-1).argsort(-1).to(DTYPE)
+    return torch.exp(spread * ((2 * rank + 1) / length - 1))[..., None]
+
+
+def reach(spread: float, dims: int = 16) -> tuple[float, float]:
+    """From 0.1 norms of an embedding by exp(spread) to 10 norms times exp(spread), as the recipes of texts sample."""
+    norm = math.sqrt(dims)
+    return 0.1 * norm / math.exp(spread), 10 * norm * math.exp(spread)
 
 
 def chains_of_tokens() -> Iterator[Check]:
