@@ -71,36 +71,40 @@ class End(NamedTuple):
         return f"{self.place:.4f}, worst mode {self.worst:.4f}"
 
 
+TOGETHER = (("white", "sound"), *((f"{size} px",) for size in SIZES))
+"""Data of one highest level: measured in one batch."""
+
+
 @cache
 def data() -> dict[str, list[Spectrum]]:
-    """Data of one highest level each: what is measured together."""
+    """By name; pictures with a rest that is white, and one that falls."""
     sizes = {f"{size} px": [picture(size, falling=False), picture(size, falling=True)] for size in SIZES}
-    return {"white, sound": [white(), sound()], **sizes}
+    return {"white": [white()], "sound": [sound()], **sizes}
 
 
 @cache
-def oracle(name: str) -> tuple[SpectrumDenoiser, list[slice]]:
-    """All modes of an entry of `data`."""
-    eigenvalues, where = together(data()[name])
+def oracle(names: tuple[str, ...]) -> tuple[SpectrumDenoiser, list[slice]]:
+    """All modes of these data, and where those of each spectrum are."""
+    eigenvalues, where = together([spectrum for name in names for spectrum in data()[name]])
     return SpectrumDenoiser(SCHEDULE, eigenvalues), where
 
 
 @cache
-def times(name: str, n: int) -> Tensor:
-    """The default grid for an entry of `data`."""
-    return GRIDS["log-snr"](SCHEDULE, n, sigma_max=highest(float(oracle(name)[0].eigenvalues.max())))
+def times(names: tuple[str, ...], n: int) -> Tensor:
+    """The default grid for these data."""
+    return GRIDS["log-snr"](SCHEDULE, n, sigma_max=highest(float(oracle(names)[0].eigenvalues.max())))
 
 
 def ends(variance: Variances, n: int) -> dict[str, list[End]]:
-    """The ends of `n` steps on all data: white, sound, and pictures of each size, their rest white and falling."""
+    """The ends of `n` steps on all `data`."""
     found: dict[str, list[End]] = {}
-    for name, spectra in data().items():
-        modes, where = oracle(name)
-        ratio = variance(modes, times(name, n)) / modes.eigenvalues
-        these = [
-            End(float((ratio[w] * s.shares).sum()), _furthest(ratio[w])) for s, w in zip(spectra, where, strict=True)
-        ]
-        found |= {name: these} if len(name) < 8 else dict(zip(name.split(", "), ([end] for end in these), strict=True))
+    for names in TOGETHER:
+        modes, where = oracle(names)
+        ratio = variance(modes, times(names, n)) / modes.eigenvalues
+        owners = [(name, spectrum) for name in names for spectrum in data()[name]]
+        for (name, spectrum), at in zip(owners, where, strict=True):
+            end = End(float((ratio[at] * spectrum.shares).sum()), _furthest(ratio[at]))
+            found.setdefault(name, []).append(end)
     return found
 
 
@@ -138,8 +142,8 @@ def means(name: str) -> Iterator[Check]:
 
     From 10 deviations of noise the flow keeps a tenth of x_T, the reverse SDE a hundredth.
     """
-    modes, _ = oracle("256 px")
-    lost = float(end_shift(SAMPLERS[name](), modes, times("256 px", 20)).abs().max())
+    large = TOGETHER[-1]
+    lost = float(end_shift(SAMPLERS[name](), oracle(large)[0], times(large, 20)).abs().max())
     yield below(f"G1 {name}, 20 steps, 256 px: share lost of a brightness", lost, 0.11)
 
 
