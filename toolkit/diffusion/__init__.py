@@ -28,8 +28,10 @@ from toolkit.diffusion.sampler import (
     trajectory,
 )
 from toolkit.diffusion.schedule import VE, VP, Cosine, Karras, RectifiedFlow, Schedule, Sigmoid, Sqrt
-from toolkit.diffusion.stochastic import DDPM, EDMChurn, EulerAncestral, SDEDPMSolver2M, StochasticDDIM
+from toolkit.diffusion.sde import ERSDE, SASolver, SDEDPMSolver2M, SDEDPMSolver3M
+from toolkit.diffusion.stochastic import DDPM, EDMChurn, EulerAncestral, StochasticDDIM
 from toolkit.diffusion.top import Topped, without_top
+from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.diffusion.warp import Shift, ZeroTerminalSNR
 
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -67,6 +69,9 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "ddim-eta": StochasticDDIM,
     "euler-ancestral": EulerAncestral,
     "sde-dpm++2m": SDEDPMSolver2M,
+    "sde-dpm++3m": SDEDPMSolver3M,
+    "sa-solver": SASolver,
+    "er-sde": ERSDE,
     "edm-churn": EDMChurn,
 }
 
@@ -74,6 +79,7 @@ __all__ = [
     "DDIM",
     "DDPM",
     "DEIS",
+    "ERSDE",
     "GRIDS",
     "IPNDM",
     "PREDICTIONS",
@@ -103,9 +109,12 @@ __all__ = [
     "LogitNormal",
     "MinSNR",
     "NoiseStream",
+    "PosteriorVariance",
     "RectifiedFlow",
     "RegressionDenoiser",
+    "SASolver",
     "SDEDPMSolver2M",
+    "SDEDPMSolver3M",
     "Sampler",
     "ScaledLinearChain",
     "Schedule",
@@ -119,6 +128,7 @@ __all__ = [
     "UniPC",
     "UniPC3",
     "Uniform",
+    "VarianceMeter",
     "ZeroTerminalSNR",
     "autoguidance",
     "classifier_free",

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
+from toolkit.diffusion.reverse import gauss_legendre
 from toolkit.diffusion.sampler import (
     Denoise,
     Memory,
@@ -180,7 +180,7 @@ class DEIS(Sampler):
     def _weights(self, schedule: Schedule, points: list[Point], q: Point) -> list[float]:
         """Integrals of the Lagrange polynomials on `points` from the newest to q, d rho = -e^-lambda d lambda."""
         p = points[-1]
-        place, share = _gauss_legendre(32)
+        place, share = gauss_legendre(32)
         lam = p.lam + (q.lam - p.lam) * place
         measure = -(q.lam - p.lam) * share * torch.exp(-lam)
         where = {"t": lambda: schedule.time(2 * lam), "rho": lambda: torch.exp(-lam), "lambda": lambda: lam}
@@ -194,15 +194,6 @@ class DEIS(Sampler):
                     basis = basis * (here - other) / (node - other)
             weights.append(float((basis * measure).sum()))
         return weights
-
-
-@cache
-def _gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights on [0, 1] from the eigenvectors of the Jacobi matrix (Golub and Welsch 1969)."""
-    k = torch.arange(1, n, dtype=torch.float64)
-    side = k / torch.sqrt(4 * k**2 - 1)
-    nodes, vectors = torch.linalg.eigh(torch.diag(side, 1) + torch.diag(side, -1))
-    return (nodes + 1) / 2, vectors[0] ** 2
 
 
 _ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))

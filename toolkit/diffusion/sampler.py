@@ -1,6 +1,6 @@
 """Samplers: how to get from x_t to x_s, s < t. The contract, the loop, and the deterministic one-step methods.
 
-`stochastic.py` and `multistep.py` hold the others, `grid.py` the times. Every method sees only posterior
+`stochastic.py`, `multistep.py` and `reverse.py` hold the others, `grid.py` the times. Every method sees only posterior
 means, so it works for any preconditioning, schedule and guidance. Scalars are Python floats (float64).
 """
 
@@ -40,8 +40,9 @@ class Point(NamedTuple):
 def at(schedule: Schedule, t: float) -> Point:
     """The schedule at time `t`."""
     time = torch.tensor(t, dtype=torch.float64)
-    alpha, sigma = schedule(time)
-    return Point(t, float(alpha), float(sigma), float(schedule.log_snr(time)) / 2)
+    log_snr = schedule.log_snr(time)
+    alpha, sigma = schedule.on_path(log_snr)
+    return Point(t, float(alpha), float(sigma), float(log_snr) / 2)
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Memory:
     """Earlier points with what was found there (x_hat or eps_hat), newest last."""
     x: Tensor | None = None
     """The state that led to the current one, for methods that correct it."""
+    drawn: Tensor | None = None
+    """The noise that was added to it on the way, for the same."""
 
     def push(self, point: Point, value: Tensor, length: int) -> None:
         """Remember at most `length` values."""

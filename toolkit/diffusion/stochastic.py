@@ -1,4 +1,9 @@
-"""Samplers that add noise on the way. No noise is added on a step to sigma = 0."""
+"""Samplers that add noise on the way. No noise is added on a step to sigma = 0, unless `error` is known.
+
+`error` (variance.py) is how far x_hat is from x. An ancestral step that knows it adds c^2 error to its variance,
+where c is what it multiplies x_hat with, and then any number of steps, one too, gives Gaussian data its variance
+(Bao et al. 2022, Analytic-DPM, theorem 1). Without it the variance falls short, the more the fewer the steps.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +23,11 @@ from toolkit.diffusion.sampler import (
     at,
     call,
     eps_hat,
-    halfway,
     heun_step,
-    regular,
     transfer,
 )
 from toolkit.diffusion.schedule import Schedule
+from toolkit.diffusion.variance import Error, error_of
 
 
 def posterior(p: Point, q: Point) -> tuple[float, float, float, float]:
@@ -42,17 +46,20 @@ def posterior(p: Point, q: Point) -> tuple[float, float, float, float]:
 class DDPM(Sampler):
     """Ancestral sampling (Ho et al. 2020, algorithm 2 and eq. 7), between any two times.
 
-    `variance`: "beta-tilde", exact for data that is one point, or "beta", exact for unit normal data
-    (section 3.2). With few steps use beta-tilde.
+    `variance`: "beta-tilde", exact for data that is one point, or "beta", exact for unit normal data but for the
+    last step (section 3.2). With few steps use beta-tilde and `error`: "unit" is exact for white data of unit variance.
     """
 
     variance: str = "beta-tilde"
+    error: str | Error | None = None
     order = 1
     stochastic = True
 
     def __post_init__(self) -> None:
         if self.variance not in ("beta", "beta-tilde"):
             raise ValueError(f"variance is beta or beta-tilde, got '{self.variance}'")
+        if error_of(self.error) and self.variance == "beta":
+            raise ValueError("error adds to beta-tilde; beta has it already, for unit normal data")
 
     def step(
         self, denoise: Denoise, schedule: Schedule, x_t: Tensor, t: float, s: float, noise: Noise, memory: Memory
@@ -60,20 +67,24 @@ class DDPM(Sampler):
         p, q = at(schedule, t), at(schedule, s)
         c_x_hat, c_x_t, beta, beta_tilde = posterior(p, q)
         mean = c_x_hat * call(denoise, x_t, t) + c_x_t * x_t
-        if q.sigma == 0:
-            return mean
-        return mean + math.sqrt(beta if self.variance == "beta" else beta_tilde) * noise().to(x_t)
+        added = 0.0 if q.sigma == 0 else beta if self.variance == "beta" else beta_tilde
+        return _noisy(mean, added + _missed(self.error, p, c_x_hat), noise)
 
 
 @dataclass(frozen=True)
 class StochasticDDIM(Sampler):
-    """DDIM with noise (Song et al. 2021, eq. 12 and 16): eta = 0 is DDIM, eta = 1 is DDPM with beta-tilde."""
+    """DDIM with noise (Song et al. 2021, eq. 12 and 16): eta = 0 is DDIM, eta = 1 is DDPM with beta-tilde.
+
+    With `error`, at any eta, it is Analytic-DDIM, which adds noise at eta = 0 too.
+    """
 
     eta: float = 1.0
+    error: str | Error | None = None
     order = 1
     stochastic = True
 
     def __post_init__(self) -> None:
+        error_of(self.error)
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta lies in [0, 1], got {self.eta}")
 
@@ -82,20 +93,31 @@ class StochasticDDIM(Sampler):
     ) -> Tensor:
         p, q = at(schedule, t), at(schedule, s)
         x_hat = call(denoise, x_t, t)
-        added = self.eta * math.sqrt(posterior(p, q)[3])
+        added = self.eta**2 * posterior(p, q)[3]
         if added == 0:
-            return transfer(p, q, x_t, x_hat)
-        kept = math.sqrt(q.sigma**2 - added**2)
-        return q.alpha * x_hat + kept * eps_hat(p, x_t, x_hat) + added * noise().to(x_t)
+            mean, c_x_hat = transfer(p, q, x_t, x_hat), q.alpha - q.sigma / p.sigma * p.alpha
+        else:
+            kept = math.sqrt(q.sigma**2 - added)
+            mean, c_x_hat = q.alpha * x_hat + kept * eps_hat(p, x_t, x_hat), q.alpha - kept * p.alpha / p.sigma
+        return _noisy(mean, added + _missed(self.error, p, c_x_hat), noise)
 
 
 @dataclass(frozen=True)
 class EulerAncestral(Sampler):
-    """Euler in sigma / alpha to a lower level than asked for, then noise up to it: another form of DDIM with eta."""
+    """Euler in sigma / alpha to a lower level than asked for, then noise up to it: another form of DDIM with eta.
+
+    eta may be above 1 here: more noise than the posterior's, down to nothing kept of x_t.
+    """
 
     eta: float = 1.0
+    error: str | Error | None = None
     order = 1
     stochastic = True
+
+    def __post_init__(self) -> None:
+        error_of(self.error)
+        if self.eta < 0:
+            raise ValueError(f"eta is not negative, got {self.eta}")
 
     def step(
         self, denoise: Denoise, schedule: Schedule, x_t: Tensor, t: float, s: float, noise: Noise, memory: Memory
@@ -107,43 +129,45 @@ class EulerAncestral(Sampler):
         up = min(q.ratio, self.eta * q.ratio * math.sqrt(max(0.0, 1 - fall**2)))
         down = math.sqrt(max(0.0, q.ratio**2 - up**2))
         y = x_hat + down * eps_hat(p, x_t, x_hat)
-        return q.alpha * (y + up * noise().to(x_t)) if up > 0 else q.alpha * y
+        return q.alpha * _noisy(y, up**2 + _missed(self.error, p, 1 - down * p.alpha / p.sigma), noise)
 
 
-class SDEDPMSolver2M(Sampler):
-    """SDE-DPM-Solver++(2M) (Lu et al. 2022, eq. 13-14 with the midpoint of 2M): the reverse SDE, exponentially."""
+def _missed(error: str | Error | None, p: Point, c_x_hat: float) -> float:
+    """The variance that a step lacks when it takes c x_hat for c x (Bao et al. 2022, theorem 1)."""
+    known = error_of(error)
+    return c_x_hat**2 * known(2 * p.lam) if known else 0.0
 
-    order = 2
-    stochastic = True
 
-    def step(
-        self, denoise: Denoise, schedule: Schedule, x_t: Tensor, t: float, s: float, noise: Noise, memory: Memory
-    ) -> Tensor:
-        p, q = at(schedule, t), at(schedule, s)
-        x_hat = call(denoise, x_t, t)
-        c_x_hat, c_x_t, _, beta_tilde = posterior(p, q)
-        if not regular(p, q):
-            mean = c_x_hat * x_hat + c_x_t * x_t
-            return mean if q.sigma == 0 else mean + math.sqrt(beta_tilde) * noise().to(x_t)
-        # the paper's (sigma_s / sigma_t) e^-h, alpha_s (1 - e^-2h) and sigma_s^2 (1 - e^-2h) are the posterior's
-        return c_x_t * x_t + c_x_hat * halfway(memory, p, q, x_hat) + math.sqrt(beta_tilde) * noise().to(x_t)
+def _noisy(mean: Tensor, variance: float, noise: Noise) -> Tensor:
+    """`mean` and noise of that variance; none is drawn where there is none."""
+    return mean + math.sqrt(variance) * noise().to(mean) if variance > 0 else mean
 
 
 @dataclass(frozen=True)
 class EDMChurn(Sampler):
     """EDM's stochastic sampler (Karras et al. 2022, algorithm 2): some noise is added first, then a Heun step.
 
-    `churn` is S_churn, divided among the steps; levels are sigma / alpha in units of the data's deviation.
-    The order is that of `inflate` = 1: any other leaves an excess of variance that no number of steps removes.
+    `churn` is S_churn, divided among the steps. Noise is added where `low` <= sigma / alpha <= `high`: the paper's
+    S_tmin = 0.05 and S_tmax = 50 (table 5, ImageNet) are levels of sigma for data of deviation 0.5; ours are in
+    units of the data's deviation, so twice that. `inflate` is S_noise, a factor, and S_churn has no unit.
+
+    `inflate` above 1 makes up for detail that a network loses, by an excess of variance that no number of steps
+    removes; the paper's is 1.003 to 1.007. `coordinates` of the Heun step: "flow" is finite everywhere; in the
+    paper's, "sigma", few steps from a high level give far too much variance (`toolkit verify --only ends`).
     """
 
-    churn: float = 20.0
-    low: float = 0.05
-    high: float = 50.0
-    inflate: float = 1.003
+    churn: float = 5.0
+    low: float = 0.1
+    high: float = 100.0
+    inflate: float = 1.0
+    coordinates: str = "flow"
     order = 2
     calls = 2
     stochastic = True
+
+    def __post_init__(self) -> None:
+        if self.coordinates not in COORDINATES:
+            raise ValueError(f"coordinates are {' or '.join(COORDINATES)}, got '{self.coordinates}'")
 
     def step(
         self, denoise: Denoise, schedule: Schedule, x_t: Tensor, t: float, s: float, noise: Noise, memory: Memory
@@ -157,4 +181,4 @@ class EDMChurn(Sampler):
                 added = self.inflate * math.sqrt(up.ratio**2 - p.ratio**2)
                 x_t = up.alpha * (x_t / p.alpha + added * noise().to(x_t))
                 p = up
-        return heun_step(denoise, p, q, x_t, COORDINATES["sigma"])
+        return heun_step(denoise, p, q, x_t, COORDINATES[self.coordinates])

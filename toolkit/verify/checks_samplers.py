@@ -13,12 +13,14 @@ from toolkit.diffusion import (
     DDIM,
     DDPM,
     DEIS,
+    ERSDE,
     GRIDS,
     IPNDM,
     SAMPLERS,
     VE,
     Cosine,
     DPMSolver2M,
+    DPMSolver3M,
     EDMChurn,
     Euler,
     EulerAncestral,
@@ -27,8 +29,10 @@ from toolkit.diffusion import (
     NoiseStream,
     RectifiedFlow,
     Sampler,
+    SASolver,
     Schedule,
     SDEDPMSolver2M,
+    SDEDPMSolver3M,
     StochasticDDIM,
     UniPC,
     sample,
@@ -36,7 +40,7 @@ from toolkit.diffusion import (
 )
 from toolkit.diffusion.randomness import normal
 from toolkit.verify.check import Check, below, close, true
-from toolkit.verify.measure import final_variance, log_uniform, shared
+from toolkit.verify.measure import exact_history, final_variance, log_uniform, no_noise, shared
 from toolkit.verify.oracle import DTYPE, EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
 
 
@@ -91,13 +95,37 @@ def without_noise() -> Iterator[Check]:
     yield true(
         "C4 ddim-eta, eta = 0: DDIM bitwise", torch.equal(sample(oracle, schedule, StochasticDDIM(0.0), x, times), ddim)
     )
-    heun = sample(oracle, schedule, Heun("sigma"), x, times)
-    yield true(
-        "C4 edm-churn, churn = 0: Heun bitwise",
-        torch.equal(sample(oracle, schedule, EDMChurn(churn=0.0), x, times), heun),
-    )
-    ancestral = sample(oracle, schedule, EulerAncestral(0.0), x, times)
-    yield below("C4 euler-ancestral, eta = 0: DDIM", float((ancestral - ddim).abs().max()), 1e-13)
+    for coordinates in ("flow", "sigma"):
+        heun = sample(oracle, schedule, Heun(coordinates), x, times)
+        still = sample(oracle, schedule, EDMChurn(churn=0.0, coordinates=coordinates), x, times)
+        yield true(f"C4 edm-churn, churn = 0, {coordinates}: Heun bitwise", torch.equal(still, heun))
+    flows: dict[str, tuple[Sampler, Sampler]] = {
+        "sde-dpm++2m, eta = 0: DPM-Solver++(2M)": (SDEDPMSolver2M(0.0), DPMSolver2M()),
+        "sa-solver, tau = 0, 1 node: DDIM": (SASolver(1, 0, 0.0), DDIM()),
+        "er-sde, ode, k = 1: DDIM": (ERSDE(1, "ode"), DDIM()),
+    }
+    for name, (noisy, flow) in flows.items():
+        gap = sample(oracle, schedule, noisy, x, times) - sample(oracle, schedule, flow, x, times)
+        yield below(f"C4 {name}", float(gap.abs().max()), 1e-12)
+    exact: dict[str, tuple[Sampler, Sampler]] = {  # with a history: they start otherwise
+        "sde-dpm++3m, eta = 0: DPM-Solver++(3M)": (SDEDPMSolver3M(0.0), DPMSolver3M()),
+        "sa-solver, tau = 0, 3 nodes: UniPC, p = 3": (SASolver(3, 3, 0.0), UniPC(3)),
+        "sa-solver, tau = 0, 3 nodes, no corrector: the same": (SASolver(3, 0, 0.0), UniPC(3, False)),
+    }
+    gaussian = GaussianDenoiser(schedule, 0.3, 0.5)
+    for name, pair in exact.items():
+        ends = [_with_history(sampler, gaussian, x, times) for sampler in pair]
+        yield below(f"C4 {name}", float((ends[0] - ends[1]).abs().max()), 1e-12)
+
+
+def _with_history(sampler: Sampler, oracle: GaussianDenoiser, x: Tensor, times: Tensor, steps: int = 4) -> Tensor:
+    """The end of `times` after some exact steps."""
+    grid = times.tolist()
+    memory = exact_history(sampler, oracle, oracle.schedule, times, lambda t: oracle.transport(x, grid[0], t), steps)
+    x = oracle.transport(x, grid[0], grid[steps])
+    for t, s in pairwise(grid[steps:]):
+        x = sampler.step(oracle, oracle.schedule, x, t, s, no_noise, memory)
+    return x
 
 
 def training_points() -> Iterator[Check]:

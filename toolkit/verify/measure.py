@@ -12,12 +12,40 @@ from torch import Tensor
 
 from toolkit.diffusion.sampler import Denoise, Memory, Noise, Sampler, sample
 from toolkit.diffusion.schedule import Schedule
-from toolkit.verify.oracle import DTYPE, GaussianDenoiser, MixtureDenoiser
+from toolkit.verify.oracle import DTYPE, GaussianDenoiser, MixtureDenoiser, SpectrumDenoiser
 
 ExactFlow = GaussianDenoiser | MixtureDenoiser
 
 Solution = Callable[[float], Tensor]
 """t -> x_t on the exact trajectory, (B, *)."""
+
+
+class Remembered(Schedule):
+    """A schedule that works out each single time once: the same times are asked for by every sampler."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.found: dict[float, Tensor] = {}
+        self.placed: dict[float, tuple[Tensor, Tensor]] = {}
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        if t.ndim:
+            return self.schedule.log_snr(t)
+        key = float(t)
+        if key not in self.found:
+            self.found[key] = self.schedule.log_snr(t)
+        return self.found[key]
+
+    def on_path(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        if log_snr.ndim:
+            return self.schedule.on_path(log_snr)
+        key = float(log_snr)
+        if key not in self.placed:
+            self.placed[key] = self.schedule.on_path(log_snr)
+        return self.placed[key]
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        return self.schedule.time(log_snr)
 
 
 def no_noise() -> Tensor:
@@ -79,45 +107,63 @@ def exact_order(sampler: Sampler, oracle: ExactFlow, grids: Sequence[Tensor], x_
     errors = []
     for times in grids:
         start = float(times[0])
-        solution = cache(partial(_moved, oracle, x_T, start))
+        solution = partial(_moved, oracle, x_T, start)
         errors.append(final_error(sampler, oracle, oracle.schedule, times, solution, history))
     return order(errors, [len(times) - 1 for times in grids])
 
 
+@cache  # by identity of oracle and x_T: the same for every sampler that is measured on them
 def _moved(oracle: ExactFlow, x_T: Tensor, start: float, t: float) -> Tensor:
     return oracle.transport(x_T, start, t)
 
 
 class BasisNoise:
-    """The k-th draw (k = 1, 2, ...) is the k-th unit vector of the batch axis: (size, 1)."""
+    """The k-th draw (k = 1, 2, ...) is the k-th unit vector of the batch axis, for each of the modes: (size, modes)."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, modes: int = 1) -> None:
+        self.size, self.modes = size, modes
         self.draws = 0
 
     def __call__(self) -> Tensor:
         self.draws += 1
-        unit = torch.zeros(self.size, 1, dtype=DTYPE)
+        unit = torch.zeros(self.size, self.modes, dtype=DTYPE)
         unit[self.draws] = 1
         return unit
 
 
-def linear_response(sampler: Sampler, oracle: GaussianDenoiser, times: Tensor) -> Tensor:
-    """(n + 1,): what the last x owes to x_T and to each draw of noise.
+def linear_response(
+    sampler: Sampler, oracle: GaussianDenoiser | SpectrumDenoiser, times: Tensor, modes: int = 1
+) -> Tensor:
+    """What the last x owes to x_T and to each draw of noise: (n + 1,), or (n + 1, modes) for several modes.
 
     For zero-mean Gaussian data every step is linear, so a batch whose elements are x_T = 1 alone, first draw = 1
     alone, ... gives the whole distribution of the end exactly.
     """
-    noise = BasisNoise(len(times))
-    x = torch.zeros(len(times), 1, dtype=DTYPE)
+    noise = BasisNoise(len(times), modes)
+    x = torch.zeros(len(times), modes, dtype=DTYPE)
     x[0] = 1
-    return sample(oracle, oracle.schedule, sampler, x, times, noise)[:, 0]
+    response = sample(oracle, oracle.schedule, sampler, x, times, noise)
+    return response[:, 0] if modes == 1 else response
 
 
 def final_variance(sampler: Sampler, oracle: GaussianDenoiser, times: Tensor) -> float:
     """The exact variance of the end when x_T ~ N(0, V_T)."""
     response = linear_response(sampler, oracle, times)
     return float(response[0] ** 2 * oracle.variance(float(times[0])) + response[1:].square().sum())
+
+
+def end_variance(sampler: Sampler, oracle: SpectrumDenoiser, times: Tensor) -> Tensor:
+    """The exact variance of each mode at the end, (K,), when sampling starts as it does: x_T ~ N(0, sigma_T^2)."""
+    response = linear_response(sampler, oracle, times, len(oracle.eigenvalues)).reshape(len(times), -1)
+    start = float(oracle.schedule(times[0])[1])
+    return response[0] ** 2 * start**2 + response[1:].square().sum(0)
+
+
+def end_shift(sampler: Sampler, oracle: SpectrumDenoiser, times: Tensor) -> Tensor:
+    """What the end lacks of a mean that x_T ~ N(0, sigma_T^2) does not have, as a share of it: (K,)."""
+    return linear_response(sampler, oracle, times, len(oracle.eigenvalues)).reshape(len(times), -1)[0] * float(
+        oracle.schedule(times[0])[0]
+    )
 
 
 def shared(noises: Sequence[Tensor]) -> Noise:

@@ -86,6 +86,35 @@ class GaussianDenoiser(Oracle):
         return v
 
 
+class SpectrumDenoiser(Oracle):
+    """Zero-mean Gaussian data with independent modes of these variances, `eigenvalues` (K,): x is (B, K)."""
+
+    def __init__(self, schedule: Schedule, eigenvalues: Tensor) -> None:
+        super().__init__(schedule)
+        self.eigenvalues = eigenvalues.to(DTYPE)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        alpha, sigma = (c.reshape(-1, 1) for c in self.schedule(t))
+        return (alpha * self.eigenvalues / (alpha**2 * self.eigenvalues + sigma**2)).to(x_t) * x_t
+
+    def ddim_variance(self, times: Tensor) -> Tensor:
+        """Variance at the end when DDIM starts from N(0, sigma_T^2), (K,): its gains, multiplied."""
+        alpha, sigma = (c[:, None] for c in self.schedule(times))
+        marginal = alpha**2 * self.eigenvalues + sigma**2
+        gains = (alpha[1:] * alpha[:-1] * self.eigenvalues + sigma[1:] * sigma[:-1]) / marginal[:-1]
+        return sigma[0] ** 2 * gains.prod(0) ** 2
+
+    def ancestral_variance(self, times: Tensor) -> Tensor:
+        """The same for DDPM with beta-tilde: the recursion of `GaussianDenoiser.ancestral_variance`, mode by mode."""
+        alpha, sigma = self.schedule(times)
+        v = (sigma[0] ** 2).expand(len(self.eigenvalues))
+        for a, g, b, h in zip(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:], strict=True):
+            beta = g**2 - (a / b) ** 2 * h**2
+            gain = b * beta / g**2 * a * self.eigenvalues / (a**2 * self.eigenvalues + g**2) + a / b * h**2 / g**2
+            v = gain**2 * v + beta * h**2 / g**2
+        return v
+
+
 class MixtureDenoiser(Oracle):
     """Data sum_k weights_k N(means_k, stds_k^2 I) in D dimensions: weights (K,), means (K, D) or (K,), stds (K,)."""
 
@@ -159,3 +188,46 @@ class EmpiricalDenoiser(Oracle):
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         mixed = self.weights(x_t, t) @ self.data.flatten(1).to(DTYPE)
         return mixed.reshape(x_t.shape).to(x_t)
+
+
+class TokenChain(Oracle):
+    """Texts of `length` tokens, a stationary Markov chain, as rows of a fixed table of norm sqrt(dims): x (B, L, dims).
+
+    Token i is followed by i + 1 with probability `stay`, by each other with the same. x = scale E[token], where
+    `scales` (B, L, 1) give each token a noise level of its own. The posterior is exact: forward and backward sums,
+    normalised at each place (Baum et al. 1970; Rabiner 1989, section V.A), in float64.
+    """
+
+    def __init__(self, schedule: Schedule, scales: Tensor, tokens: int = 6, dims: int = 16, stay: float = 0.8) -> None:
+        super().__init__(schedule)
+        draw = torch.Generator().manual_seed(0)
+        table = torch.randn(tokens, dims, generator=draw, dtype=DTYPE)
+        self.table = table / table.norm(dim=1, keepdim=True) * math.sqrt(dims)
+        self.scales = scales.to(DTYPE)
+        following = torch.full((tokens, tokens), (1 - stay) / (tokens - 1), dtype=DTYPE)
+        self.following = following + (stay - following[0, 0]) * torch.eye(tokens, dtype=DTYPE).roll(1, 1)
+
+    def posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The probability of each token at each place: (B, L, V)."""
+        alpha, sigma = self.schedule(t)
+        heard = x_t.to(DTYPE) @ self.table.T * (alpha * self.scales / sigma**2)
+        likely = (heard - heard.amax(-1, keepdim=True)).exp()  # rows of the table have one norm
+        first, *others = likely.unbind(1)
+        before = [_normal(first)]
+        for here in others:
+            before.append(_normal(before[-1] @ self.following * here))
+        behind = [torch.ones_like(first)]
+        for here in reversed(others):
+            behind.append(_normal(behind[-1] * here @ self.following.T))
+        return _normal(torch.stack(before, 1) * torch.stack(behind[::-1], 1))
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        return (self.posterior(x_t, t) @ self.table * self.scales).to(x_t)
+
+    def written(self, x: Tensor) -> Tensor:
+        """The nearest tokens: (B, L) int64."""
+        return (x.to(DTYPE) / self.scales @ self.table.T).argmax(-1)
+
+
+def _normal(p: Tensor) -> Tensor:
+    return p / p.sum(-1, keepdim=True)

@@ -1,0 +1,138 @@
+"""The reverse SDE with any amount of noise, one step at a time: what `sde.py` takes its steps with.
+
+For every tau(lambda) >= 0, y = x / sigma with lambda = log(alpha / sigma) has the law of the data when it follows
+
+    dy = (-tau^2 y + (1 + tau^2) e^lambda x_hat) d lambda + sqrt(2) tau dW
+
+(Xue et al. 2023, SA-Solver, eq. 6 and 12; Cui et al. 2023, ER-SDE-Solver, eq. 11): tau = 0 is the probability flow,
+tau = 1 the reverse SDE. It is linear but for x_hat, so with x_hat as a polynomial the step to s is exact:
+
+    x_s = sigma_s / sigma_t k x_t + alpha_s \\int x_hat(lambda) dw(lambda) + sigma_s sqrt(1 - k^2) z,
+
+where k = exp(-int tau^2) is what is kept of y, and w(lambda) rises to 1 at lambda_s from what x_t keeps in x / alpha.
+An extrapolated x_hat has the noise of earlier steps in it, so mean and variance converge with order 2 at best.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.sampler import Noise, Point, regular, transfer
+
+Node = tuple[Point, Tensor]
+"""Where the denoiser was asked, and x_hat (B, *) there."""
+
+
+class Noisiness(ABC):
+    """tau^2 over lambda. Abstract or final."""
+
+    @abstractmethod
+    def squared(self, lam: Tensor) -> Tensor:
+        """tau^2 at lambda: the shape of `lam`."""
+
+    @abstractmethod
+    def exponent(self, before: Tensor, after: Tensor) -> Tensor:
+        """The integral of tau^2 from lambda `before` to `after`."""
+
+
+@dataclass(frozen=True)
+class Constant(Noisiness):
+    """The same tau^2 everywhere."""
+
+    value: float
+
+    def squared(self, lam: Tensor) -> Tensor:
+        return torch.full_like(lam, self.value)
+
+    def exponent(self, before: Tensor, after: Tensor) -> Tensor:
+        return self.value * (after - before)
+
+
+@dataclass(frozen=True)
+class Extended(Noisiness):
+    """ER-SDE-5, phi(x) = x (exp(x^0.3) + 10) (Cui et al. 2023, table 1): much noise while there is much, then little.
+
+    The paper's x is sigma for pictures in [-1, 1], of deviation about 0.5; `unit` is what one of ours is there.
+    phi is x exp(int tau^2), so tau^2 = d log(exp(x^0.3) + 10) / d log x.
+    """
+
+    unit: float = 0.5
+
+    def squared(self, lam: Tensor) -> Tensor:
+        root = self._root(lam)
+        return 0.3 * root * torch.sigmoid(root - math.log(10))
+
+    def exponent(self, before: Tensor, after: Tensor) -> Tensor:
+        ten = torch.tensor(math.log(10), dtype=torch.float64)
+        return torch.logaddexp(self._root(before), ten) - torch.logaddexp(self._root(after), ten)
+
+    def _root(self, lam: Tensor) -> Tensor:
+        return torch.exp(0.3 * (math.log(self.unit) - lam))
+
+
+def kept(p: Point, q: Point, law: Noisiness) -> float:
+    """k = exp(-int tau^2) from p to q, what is kept of x / sigma; 0 over an infinite way with noise."""
+    if regular(p, q):
+        lam = torch.tensor([p.lam, q.lam], dtype=torch.float64)
+        return float(torch.exp(-law.exponent(lam[0], lam[1])))
+    return 1.0 if isinstance(law, Constant) and law.value == 0 else 0.0
+
+
+def drawn(p: Point, q: Point, law: Noisiness, like: Tensor, noise: Noise) -> Tensor | None:
+    """sigma_s sqrt(1 - k^2) z in the dtype of `like`; None, and nothing is drawn, where that is 0."""
+    deviation = q.sigma * math.sqrt(1 - kept(p, q, law) ** 2)
+    return deviation * noise().to(like) if deviation > 0 else None
+
+
+def step_to(p: Point, q: Point, law: Noisiness, x_t: Tensor, nodes: Sequence[Node], variable: str = "lambda") -> Tensor:
+    """The mean of x_s given x_t at p, with x_hat as the polynomial in `variable` through `nodes`, of which p is one.
+
+    `variable`: "lambda", or "ratio" = sigma / alpha.
+    """
+    k = kept(p, q, law)
+    still = next(value for node, value in nodes if node.lam == p.lam)
+    if k == 1:
+        x_s = transfer(p, q, x_t, still)
+    else:
+        ratio = k * q.sigma / p.sigma
+        x_s = ratio * x_t + (q.alpha - ratio * p.alpha) * still
+    if len(nodes) > 1:
+        for weight, (node, value) in zip(_weights(p, q, law, nodes, variable), nodes, strict=True):
+            if node.lam != p.lam:
+                x_s = x_s + q.alpha * weight * (value - still)
+    return x_s
+
+
+def _weights(p: Point, q: Point, law: Noisiness, nodes: Sequence[Node], variable: str) -> list[float]:
+    """Integrals of the Lagrange polynomials of the nodes over w: dw = (1 + tau^2) e^(lambda - lambda_s) k dlambda."""
+    place, share = gauss_legendre(24)
+    end = torch.tensor(q.lam, dtype=torch.float64)
+    lam = p.lam + (q.lam - p.lam) * place
+    density = (1 + law.squared(lam)) * torch.exp(lam - end - law.exponent(lam, end))
+    measure = (q.lam - p.lam) * share * density
+    here = lam if variable == "lambda" else torch.exp(-lam)
+    places = [node.lam if variable == "lambda" else node.ratio for node, _ in nodes]
+    weights = []
+    for j, node in enumerate(places):
+        basis = measure
+        for i, other in enumerate(places):
+            if i != j:
+                basis = basis * ((here - other) / (node - other))
+        weights.append(float(basis.sum()))
+    return weights
+
+
+@cache
+def gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights on [0, 1] from the eigenvectors of the Jacobi matrix (Golub and Welsch 1969)."""
+    k = torch.arange(1, n, dtype=torch.float64)
+    side = k / torch.sqrt(4 * k**2 - 1)
+    nodes, vectors = torch.linalg.eigh(torch.diag(side, 1) + torch.diag(side, -1))
+    return (nodes + 1) / 2, vectors[0] ** 2
