@@ -23,12 +23,13 @@ from toolkit.diffusion import (
     SDEDPMSolver2M,
     sample,
 )
+from toolkit.diffusion.grid import highest
 from toolkit.verify import checks_ends
 from toolkit.verify.checks_ends import COUNTS, INDEPENDENT, RECIPES, one, texts
 from toolkit.verify.ends_known import KNOWN
 from toolkit.verify.measure import Remembered, end_shift, end_variance, linear_response
 from toolkit.verify.oracle import DTYPE, GaussianDenoiser, SpectrumDenoiser, TokenChain
-from toolkit.verify.spectra import highest, picture, sound, together, white
+from toolkit.verify.spectra import picture, sound, together, white
 
 ROOT = Path(__file__).parents[2]
 FLOW = RectifiedFlow()

@@ -28,12 +28,12 @@ from toolkit.diffusion import (
     StochasticDDIM,
     sample,
 )
-from toolkit.diffusion.grid import Grid
+from toolkit.diffusion.grid import Grid, highest
 from toolkit.verify.check import Check, below, close
 from toolkit.verify.ends_known import KNOWN
 from toolkit.verify.measure import Remembered, end_shift, end_variance
 from toolkit.verify.oracle import DTYPE, SpectrumDenoiser, TokenChain
-from toolkit.verify.spectra import Spectrum, highest, picture, sound, together, white
+from toolkit.verify.spectra import Spectrum, picture, sound, together, white
 
 COUNTS = (10, 20, 50)
 SIZES = (28, 64, 128, 256)

@@ -21,11 +21,6 @@ class Spectrum(NamedTuple):
     """How much of the variance of a place each of them is: (K,), sums to 1."""
 
 
-def highest(eigenvalue: float) -> float:
-    """The noise level sigma / alpha to start from, for data of this largest eigenvalue: 10 of its deviations."""
-    return max(100.0, 10 * math.sqrt(eigenvalue))
-
-
 def white() -> Spectrum:
     """N(0, I)."""
     return Spectrum(torch.ones(1, dtype=DTYPE), torch.ones(1, dtype=DTYPE))
