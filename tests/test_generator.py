@@ -132,7 +132,7 @@ class Told(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         assert cond is not None
-        along = cond["along"][:, 0] if "along" in cond else 0.0
+        along = cond["along"].reshape(x_t.shape) if "along" in cond else 0.0
         label = expand(cond["label"], x_t) if "label" in cond else -1.0
         return torch.tanh(x_t + 0.3 * x_t.roll(1, -1) * (1 + label) + along)
 
@@ -153,8 +153,8 @@ def with_facts(generator: Generator, **facts: object) -> Generator:
 
 
 def what_it_says(generator: Generator, labels: list[int] | None, w: float, window: int | None = None) -> Tensor:
-    request = Request((0, 1, 2), (8,), ALONG, window)
-    return generator._denoise(request, labels, w, None)(X_T, HALF)
+    request = Request((0, 1, 2), (1, 8), ALONG, window)
+    return generator._denoise(request, labels, w, None)(X_T[:, None], HALF)[:, 0]
 
 
 def test_what_the_recipe_says_is_done_in_its_order() -> None:
@@ -174,6 +174,10 @@ def test_what_the_recipe_says_is_done_in_its_order() -> None:
         generator.denoiser = model
         torch.testing.assert_close(what_it_says(generator, labels, 3.0), expected)
         torch.testing.assert_close(what_it_says(generator, labels, 1.0), yes)
+        unguided = settings.get("interval") in ([0.5, 1.0], [-1.0, -0.5])
+        torch.testing.assert_close(what_it_says(generator, labels, 0.0), yes if unguided else no)
+        if "rescale" not in settings:
+            torch.testing.assert_close(what_it_says(generator, labels, 2.0), yes if unguided else 2 * yes - no)
         torch.testing.assert_close(what_it_says(generator, None, 3.0), plain)
     for clipped in (True, False):
         generator = made(clip=clipped)

@@ -23,6 +23,7 @@ from toolkit.diffusion import (
 )
 from toolkit.diffusion.grid import uniform
 from toolkit.diffusion.window import windowed
+from toolkit.verify.oracle import GaussianDenoiser
 
 
 class Counting(Denoiser):
@@ -190,8 +191,16 @@ def test_the_call_that_takes_the_last_noise_out_is_of_the_trajectory() -> None:
     assert torch.equal(steps[-1].x, steps[-1].x_hat)
     assert torch.equal(sample(denoise, schedule, DDIM(), X, times, clean=True), steps[-1].x)
     assert torch.equal(sample(denoise, schedule, DDIM(), X, times), steps[-2].x)
+    assert len(list(trajectory(denoise, schedule, DDIM(), X, times))) == 3
     none_left = trajectory(denoise, RectifiedFlow(), DDIM(), X, uniform(RectifiedFlow(), 3), clean=True)
     assert [step.index for step in none_left] == [0, 1, 2]
+
+
+def test_the_last_noise_is_taken_out_of_what_is_there_at_its_own_time() -> None:
+    schedule, x_T = Sqrt(), torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+    gaussian, times = GaussianDenoiser(schedule, 0.3, 0.01), uniform(schedule, 4)
+    before, after = list(trajectory(gaussian, schedule, DDIM(), x_T, times, clean=True))[-2:]
+    assert torch.equal(after.x, gaussian(before.x, times[-1])) and not torch.equal(after.x, before.x)
 
 
 def test_plain_functions_take_part() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from toolkit.diffusion import (
+    DDIM,
     DDPM,
     DEIS,
     GRIDS,
@@ -185,3 +187,15 @@ def test_guided_sampling_counts_its_calls() -> None:
     assert 0 < sum(inside) < 10 and model.calls == [6 if i else 3 for i in inside]
     with pytest.raises(ValueError, match="from low to high"):
         interval(guided, plain, model.schedule, 2.0, -1.0)
+
+
+def test_a_sampler_is_told_how_many_steps_there_are() -> None:
+    told = []
+
+    class Asking(DDIM):
+        def step(self, *given: Any) -> Tensor:
+            told.append(given[-1].total)
+            return super().step(*given)
+
+    sample(lambda x_t, t: x_t, Cosine(), Asking(), X, GRIDS["uniform"](Cosine(), 3))
+    assert told == [3, 3, 3]
