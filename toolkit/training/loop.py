@@ -89,7 +89,7 @@ class State:
     course: Course | None = None
     """Of a training by the clock, corrected between steps; None: config.steps, as planned."""
     spent: float = 0.0
-    """Seconds of all sessions, as the caller counts them."""
+    """Seconds of all sessions, as the caller counts them where they are limited."""
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by checkpoint file: model, ema, optimizer."""
@@ -103,7 +103,9 @@ class State:
     def facts(self) -> dict[str, Any]:
         """Numbers by name: the checkpoint's state.json."""
         numbers: dict[str, Any] = {"step": self.step, "updates": self.updates, "bad": self.bad}
-        numbers |= {"lr_factor": self.lr_factor, "spent": round(self.spent, 3)}
+        numbers["lr_factor"] = self.lr_factor
+        if self.spent:
+            numbers["spent"] = round(self.spent, 3)
         if self.course is not None:
             numbers["course"] = [list(plan) for plan in self.course.plans]
         law = self.law.state()
