@@ -58,6 +58,7 @@ def test_the_documented_defaults(small: Recipe) -> None:
         "ema": (0.05, 0.10),
         "precision": "auto",
         "layout": "auto",
+        "threads": None,
         "compile": False,
         "previews": 5,
         "checkpoint_minutes": 2.0,

@@ -189,7 +189,8 @@ class Plan:
 
     def _save(self, store: CheckpointStore, budget: Budget) -> Saved:
         budget.lap()
-        self.state.spent = budget.spent
+        if self.seconds is not None:
+            self.state.spent = budget.spent
         saved = Saved(self.state.step, store.save(self.state.step, self.state.groups(), self.state.facts()))
         budget.saved()
         return saved

@@ -86,7 +86,8 @@ class State:
     course: Course | None = None
     """Of a training by the clock, corrected between steps; None: config.steps, as planned."""
     spent: float = 0.0
-    """Seconds of all sessions, as the caller counts them."""
+    """Seconds of all sessions, as the caller counts them; 0 where they do not matter, so that a training of so many
+    steps leaves the same checkpoint however fast it was."""
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by checkpoint file: model, ema, optimizer."""
@@ -100,7 +101,9 @@ class State:
     def facts(self) -> dict[str, Any]:
         """Numbers by name: the checkpoint's state.json."""
         numbers: dict[str, Any] = {"step": self.step, "updates": self.updates, "bad": self.bad}
-        numbers |= {"lr_factor": self.lr_factor, "spent": round(self.spent, 3)}
+        numbers["lr_factor"] = self.lr_factor
+        if self.spent:
+            numbers["spent"] = round(self.spent, 3)
         if self.course is not None:
             numbers["course"] = [list(plan) for plan in self.course.plans]
         law = self.law.state()
@@ -122,7 +125,7 @@ class State:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
         self.step, self.updates = int(facts["step"]), int(facts["updates"])
         self.bad, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
-        self.spent = float(facts.get("spent", 0.0))  # older checkpoints have none
+        self.spent = float(facts.get("spent", 0.0))
         try:
             self.course = Course.read(facts["course"]) if "course" in facts else None
         except ValueError as error:
