@@ -190,8 +190,8 @@ class Plan:
 
     def _save(self, store: CheckpointStore, budget: Budget) -> Saved:
         budget.lap()
-        # a run by steps depends on no clock, and neither does what is kept of it
-        self.state.spent = 0.0 if self.seconds is None else budget.spent
+        if self.seconds is not None:
+            self.state.spent = budget.spent
         saved = Saved(self.state.step, store.save(self.state.step, self.state.groups(), self.state.facts()))
         budget.saved()
         return saved

@@ -60,8 +60,8 @@ def test_a_folder_from_inspection_to_sounds(toolkit_command: Command, hits: Path
     assert trained.returncode == 0, trained.stderr
     for said in ("receptive field", "multiply-adds", "parameters", "2 of 14 files", "page: run/previews/final.html"):
         assert said in trained.stdout
-    # a run of two steps draws a few, and real ones of both labels beside them
-    assert 8 < players(tmp_path / "run" / "previews" / "final.html") < 48
+    # a few made ones, of so short a run, and real ones of both labels
+    assert players(tmp_path / "run" / "previews" / "final.html") == 4 + 11
 
     sampled = toolkit_command("sample", "run", "-n", "3", "--label", "hat", "--seconds", "0.1", "--format", "flac")
     assert sampled.returncode == 0, sampled.stderr

@@ -89,7 +89,8 @@ class State:
     course: Course | None = None
     """Of a training by the clock, corrected between steps; None: config.steps, as planned."""
     spent: float = 0.0
-    """Seconds of all sessions, as the caller counts them where they are limited."""
+    """Seconds of all sessions, as the caller counts them; 0 where they do not matter, so that a training of so many
+    steps leaves the same checkpoint however fast it was."""
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by checkpoint file: model, ema, optimizer."""
@@ -127,7 +128,7 @@ class State:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
         self.step, self.updates = int(facts["step"]), int(facts["updates"])
         self.bad, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
-        self.spent = float(facts.get("spent", 0.0))  # older checkpoints have none
+        self.spent = float(facts.get("spent", 0.0))
         try:
             self.course = Course.read(facts["course"]) if "course" in facts else None
         except ValueError as error:
