@@ -86,7 +86,8 @@ def test_one_step_by_hand() -> None:
             out = sample(still, FLOW, sampler, torch.zeros(1, 1, dtype=F64), torch.tensor([t, end]), lambda: one())
             assert float(out) == pytest.approx(math.sqrt(variance), rel=1e-6)
     asked: list[int] = []
-    sample(still, FLOW, DDPM(), one(), torch.tensor([t, 0.0]), lambda: asked.append(1) or one())  # type: ignore[func-returns-value]
+    for plain in (DDPM(), DDPM("beta"), StochasticDDIM(), EulerAncestral()):
+        sample(still, FLOW, plain, one(), torch.tensor([t, 0.0]), lambda: asked.append(1) or one())  # type: ignore[func-returns-value]
     assert not asked
 
 

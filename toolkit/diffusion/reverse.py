@@ -24,7 +24,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.sampler import Noise, Point, regular, transfer
+from toolkit.diffusion.sampler import Noise, Point, regular
 
 Node = tuple[Point, Tensor]
 """Where the denoiser was asked, and x_hat (B, *) there."""
@@ -96,13 +96,9 @@ def step_to(p: Point, q: Point, law: Noisiness, x_t: Tensor, nodes: Sequence[Nod
 
     `variable`: "lambda", or "ratio" = sigma / alpha.
     """
-    k = kept(p, q, law)
     still = next(value for node, value in nodes if node.lam == p.lam)
-    if k == 1:
-        x_s = transfer(p, q, x_t, still)
-    else:
-        ratio = k * q.sigma / p.sigma
-        x_s = ratio * x_t + (q.alpha - ratio * p.alpha) * still
+    ratio = kept(p, q, law) * q.sigma / p.sigma
+    x_s = ratio * x_t + (q.alpha - ratio * p.alpha) * still
     if len(nodes) > 1:
         for weight, (node, value) in zip(_weights(p, q, law, nodes, variable), nodes, strict=True):
             if node.lam != p.lam:

@@ -121,8 +121,7 @@ class SASolver(Sampler):
         if self.corrector and memory.x is not None and memory.past and math.isfinite(p.lam):
             before, nodes = memory.past[-1][0], [*memory.past[-self.corrector :], (p, x_hat)]
             x_t = _with(memory.drawn, step_to(before, p, self._law(before), memory.x, nodes))
-        law, memory.x = self._law(p), None
-        nodes = [(p, x_hat)]
+        law, nodes = self._law(p), [(p, x_hat)]
         if regular(p, q):
             memory.push(p, x_hat, max(self.predictor, self.corrector))
             memory.x, nodes = x_t, memory.past[-self.predictor :]

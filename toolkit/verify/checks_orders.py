@@ -60,7 +60,6 @@ AS_SHIPPED: dict[str, tuple[float, float]] = {
     "sde-dpm++3m, eta = 0": (2, 2),
     "sa-solver, tau = 0": (3, 4),
     "sa-solver, 2 and 2 nodes, tau = 0": (3, 3),
-    "sa-solver, 3 nodes, no corrector, tau = 0": (2, 2),
     "er-sde, k = 2, ode": (2, 2),
     "er-sde, ode": (2, 2),
 }
@@ -156,7 +155,6 @@ def _all() -> dict[str, Callable[[], Iterator[Check]]]:
         "sde-dpm++3m, eta = 0": (SDEDPMSolver3M(0.0), 3),
         "sa-solver, tau = 0": (SASolver(tau=0.0), 4),
         "sa-solver, 2 and 2 nodes, tau = 0": (SASolver(2, 2, 0.0), 3),
-        "sa-solver, 3 nodes, no corrector, tau = 0": (SASolver(3, 0, 0.0), 3),
         "er-sde, ode": (ERSDE(3, "ode"), 3),
         "er-sde, k = 2, ode": (ERSDE(2, "ode"), 2),
     }
@@ -173,12 +171,10 @@ def _all() -> dict[str, Callable[[], Iterator[Check]]]:
         "sde-dpm++3m": (SDEDPMSolver3M(), 2),
         "sa-solver": (SASolver(), 2),
         "sa-solver, 3 and 3 nodes, tau = 1": (SASolver(3, 3, 1.0), 2),
-        "sa-solver, 2 nodes, no corrector, tau = 1": (SASolver(2, 0, 1.0), 2),
         "sa-solver, 1 node, no corrector, tau = 1": (SASolver(1, 0, 1.0), 1),
         "er-sde": (ERSDE(), 2),
         "er-sde, k = 1": (ERSDE(1), 1),
         "er-sde, k = 2": (ERSDE(2), 2),
-        "er-sde, sde": (ERSDE(3, "sde"), 2),
         "edm-churn": (EDMChurn(), 2),
         "edm-churn, sigma": (EDMChurn(coordinates="sigma"), 2),
     }
