@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalities.text.denoiser import TokenDenoiser
-from toolkit.diffusion.bound import Continuous, Terms, bound
+from toolkit.diffusion.bound import Continuous, Terms, bound, twice
 from toolkit.diffusion.denoiser import Cond
 from toolkit.diffusion.loss import TimeLaw
-from toolkit.diffusion.sampler import Denoise
 
 LOOKS = 2**18
 """How often a token is looked at, over all texts and noise levels: the fewer and shorter the texts, the more levels."""
@@ -34,17 +33,6 @@ class Bits(NamedTuple):
 def enough(tokens: Tensor) -> int:
     """Noise levels for each of some texts (N, L), 8 to 512."""
     return min(512, max(8, round(LOOKS / max(1, int((tokens != 0).sum())))))
-
-
-def twice(denoiser: TokenDenoiser, cond: Cond) -> Denoise:
-    """x_hat from a pass that was shown the x_hat of a first pass at the same x_t.
-
-    So the model is a function of x_t alone, and its bound is one; the x_hat of a sampler's step before would not do
-    (Gulrajani and Hashimoto 2023, appendix).
-    """
-    if not denoiser.recalls:
-        return lambda x_t, t: denoiser(x_t, t, cond)
-    return lambda x_t, t: denoiser(x_t, t, {**cond, "estimate": denoiser(x_t, t, cond)})
 
 
 @torch.no_grad()

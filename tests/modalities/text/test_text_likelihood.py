@@ -17,7 +17,7 @@ from tests.modalities.text.laws import DIMS, LENGTH, Law, V, chain
 from toolkit.diffusion import RectifiedFlow
 
 LEAST, MOST = 0.1 * DIMS**0.5, 30 * DIMS**0.5
-SPREADS = [0.0, 1.5, 4.0]
+SPREADS = [0.0, 1.5, 4.0, 5.0, 6.0]
 
 
 def measured(denoiser: TokenDenoiser, tokens: Tensor, spread: float, draws: int = 32) -> Bits:
