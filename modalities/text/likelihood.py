@@ -19,7 +19,7 @@ LOOKS = 2**18
 
 
 class Bits(NamedTuple):
-    """A bound in bits per character, its three terms, and its standard error over texts."""
+    """A bound in bits per character, its terms, and its standard error over texts."""
 
     total: float
     prior: float
@@ -28,6 +28,8 @@ class Bits(NamedTuple):
     error: float
     texts: int
     nats_per_token: float
+    lengths: float = 0.0
+    """What it costs to say how long each text is, where that is not told."""
 
 
 def enough(tokens: Tensor) -> int:
@@ -75,12 +77,14 @@ def bits(
     seed: int = 0,
     draws: int | None = None,
     batch: int = 64,
+    lengths: Tensor | None = None,
 ) -> Bits:
     """The bound over texts, rows of tokens (N, L).
 
     ends: the least and the most noise, sigma / alpha. law: what noise levels are drawn by, at best the one that was
     learned. characters: how many each row stands for, (N,); cond: the conditions of all rows. draws: noise levels for
-    each row; by default more where rows are few or short.
+    each row; by default more where rows are few or short. lengths: nats that each row's length costs, (N,), where a
+    decoder is not told it: the mask tells the denoiser.
     """
     levels = Continuous(denoiser.schedule, *ends, law)
     draws = draws or enough(tokens)
@@ -94,6 +98,8 @@ def bits(
     nats = {
         name: torch.cat([getattr(part, name) for part in found]) for name in ("prior", "diffusion", "reconstruction")
     }
+    if lengths is not None:
+        nats["lengths"] = lengths.double()
     all_ = sum(nats.values(), torch.zeros(len(per), dtype=torch.float64))
     value = float(all_.sum()) / whole
     # of a ratio of sums over texts
@@ -107,4 +113,5 @@ def bits(
         error / math.log(2),
         len(per),
         float(all_.sum()) / float(denoiser.counted(tokens, cond).sum()),
+        shares.get("lengths", 0.0),
     )
