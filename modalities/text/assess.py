@@ -68,6 +68,8 @@ def held_out(text: Text, count: int) -> Examples:
     if not len(data):
         raise DataError("no text was held out, so no likelihood can be told; set data.test")
     full = torch.arange(len(data)) if text.items else (data.sizes == text.shape[-1]).nonzero()[:, 0]
+    if not len(full):
+        raise DataError(f"no held-out text has {text.shape[-1]} tokens; raise data.test, or lower data.length")
     return data.take(full[torch.linspace(0, len(full) - 1, min(count, len(full))).round().long()])
 
 

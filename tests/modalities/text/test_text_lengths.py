@@ -16,6 +16,7 @@ from modalities.text.modality import Text
 from modalities.text.ngram import NGram, ladder
 from modalities.text.options import Data, Model
 from toolkit.diffusion import RectifiedFlow
+from toolkit.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -109,5 +110,10 @@ def test_figures_of_items_and_of_running_text(words: Text, tmp_path: Path) -> No
     play.open(tmp_path / "cache", lambda line: None)
     figures = {f.what: f for f in likelihood_figures(play, denoiser_of(play), None, 4, lambda line: None)}
     assert "bits/character: lengths" not in figures
+    (tmp_path / "short.txt").write_text("to be or not to be. " * 4)
+    brief = Text(Data(source=str(tmp_path / "short.txt"), length=32), Model(preset="smoke", width=16, depth=1))
+    brief.open(tmp_path / "cache", lambda line: None)
+    with pytest.raises(DataError, match="no held-out text has 32 tokens"):
+        held_out(brief, 4)
     bodies = [play.vocabulary.decode(play.dataset(split).stream.tolist()) for split in ("train", "test")]
     assert figures["3-gram model"].value == dict(ladder(*bodies))[3]

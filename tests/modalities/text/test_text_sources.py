@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from modalities.text.lengths import LengthLaw
 from modalities.text.ngram import NGram
@@ -20,7 +21,7 @@ def texts(source: Source, n: int, seed: int) -> list[str]:
 
 @pytest.mark.parametrize(("source", "order"), [(ROWS, 1), (CHAIN, 2), (ITEMS, 2)], ids=["rows", "chain", "items"])
 def test_an_n_gram_of_enough_order_costs_the_entropy_and_never_less(source: Source, order: int) -> None:
-    """Rows of one length are items too: their end is all but free once an n-gram is as long as they are."""
+    """Rows of one length are running text, whose length is known; items pay for their ends, as in their entropy."""
     train, held = texts(source, 4000, 0), texts(source, 1500, 1)
     symbols = source.draw(1500, 1)
     truth = source.cost(symbols).numpy() / math.log(2)
@@ -42,8 +43,6 @@ def test_an_n_gram_of_enough_order_costs_the_entropy_and_never_less(source: Sour
 
 
 def test_lengths_cost_their_entropy_and_never_less() -> None:
-    import torch
-
     train, held = ITEMS.draw(4000, 0), ITEMS.draw(1500, 1)
     law = LengthLaw((train >= 0).sum(1) + 1)
     excess = law.nats((held >= 0).sum(1) + 1) - ITEMS.length_cost(held)
