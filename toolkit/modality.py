@@ -310,12 +310,7 @@ def find(name: str) -> type[Modality]:
 
     Raises UsageError when there is none, or when a foreign package called `modalities` is in the way.
     """
-    if name.endswith(".py") or "/" in name:
-        module = _from_file(Path(name).expanduser())
-    elif name in BUILT_IN:
-        module = _ours(name)
-    else:
-        module = _from_module(name)
+    module = _ours(name) if name in BUILT_IN else load(name)
     local = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Modality) and c is not Modality]
     found = [c for c in local if c.__module__ == module.__name__] or local
     if len(found) != 1:
@@ -323,9 +318,15 @@ def find(name: str) -> type[Modality]:
     return found[0]
 
 
-def _from_file(path: Path) -> Any:
+def load(name: str, what: str = "modality") -> Any:
+    """The user's module called `name`, a .py file or one that can be imported, which is run. Raises UsageError."""
+    is_path = name.endswith(".py") or "/" in name
+    return _from_file(Path(name).expanduser(), what) if is_path else _from_module(name, what)
+
+
+def _from_file(path: Path, what: str) -> Any:
     if not path.is_file():
-        raise UsageError(f"no such modality file: {path}")
+        raise UsageError(f"no such {what} file: {path}")
     spec = importlib.util.spec_from_file_location(f"toolkit_modality_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -342,9 +343,9 @@ def _ours(name: str) -> Any:
     return importlib.import_module(f"modalities.{name}")
 
 
-def _from_module(name: str) -> Any:
+def _from_module(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        known = ", ".join(BUILT_IN)
-        raise UsageError(f"no modality '{name}' ({error}); known: {known}, or a path to a .py file") from None
+        known = f"known: {', '.join(BUILT_IN)}, or" if what == "modality" else "give one that is installed, or"
+        raise UsageError(f"no {what} '{name}' ({error}); {known} a path to a .py file") from None

@@ -10,8 +10,9 @@ import torch
 
 from modalities.text import copying, judge, levels, likelihood, measure, slots, tunes
 from modalities.text.denoiser import TokenDenoiser
+from modalities.text.lengths import LengthLaw
 from modalities.text.modality import Text
-from modalities.text.ngram import NGram, ladder
+from modalities.text.ngram import NGram, item_ladder, ladder
 from modalities.text.tokens import EOS, PAD
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
@@ -61,45 +62,69 @@ def references(text: Text) -> dict[str, list[str]]:
     return found
 
 
-def bits_of_held_out(text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, seed: int = 0) -> likelihood.Bits:
-    """The bound on `count` held-out examples, spread evenly over the split. Raises DataError when there are none."""
-    assert isinstance(denoiser, TokenDenoiser)
+def held_out(text: Text, count: int) -> Examples:
+    """`count` held-out examples, spread evenly over the split: whole items, or full rows. Raises DataError for none."""
     data = text.dataset("test")
     if not len(data):
         raise DataError("no text was held out, so no likelihood can be told; set data.test")
-    whole = data.take(torch.arange(len(data)))
-    full = (whole.cond["length"] == whole.raw.shape[-1]).nonzero()[:, 0] if not text.items else torch.arange(len(data))
-    chosen = full[torch.linspace(0, len(full) - 1, min(count, len(full))).round().long()]
-    rows = whole.raw[chosen]
-    vocabulary = text.vocabulary
+    full = torch.arange(len(data)) if text.items else (data.sizes == text.shape[-1]).nonzero()[:, 0]
+    if not len(full):
+        raise DataError(f"no held-out text has {text.shape[-1]} tokens; raise data.test, or lower data.length")
+    return data.take(full[torch.linspace(0, len(full) - 1, min(count, len(full))).round().long()])
+
+
+def length_costs(text: Text, rows: Examples) -> torch.Tensor:
+    """Nats that the lengths of items cost, (B,), by the law of the training items; of pairs, given the source's."""
+    train = text.dataset("train")
+    length, given = rows.cond["length"], rows.cond.get("given")
+    if given is None or train.given is None:
+        return LengthLaw(train.sizes).nats(length)
+    return LengthLaw(train.sizes - train.given, train.given).nats(length - given, given)
+
+
+def bits_of(text: Text, denoiser: Denoiser, law: TimeLaw | None, examples: Examples, seed: int = 0) -> likelihood.Bits:
+    """The bound on examples. Items are not told their lengths, and their ends are no characters."""
+    assert isinstance(denoiser, TokenDenoiser)
+    rows = examples.raw
     cond = levels.scales(text.model.spread, rows.shape[1], seed, range(len(rows)))
     if bool((rows == PAD).any()):
         cond["mask"] = (rows != PAD).float()[:, None]
-    if "given" in whole.cond:
-        told = torch.arange(rows.shape[1]) < whole.cond["given"][chosen][:, None]
+    if "given" in examples.cond:
+        told = torch.arange(rows.shape[1]) < examples.cond["given"][:, None]
         cond["given"] = told.float()[:, None]
-    made = torch.from_numpy(vocabulary.characters(rows.numpy())).double() + (rows == EOS).double()
+    made = torch.from_numpy(text.vocabulary.characters(rows.numpy())).double()
+    if not text.items:  # between the documents of a running text it is a mark that was read
+        made = made + (rows == EOS).double()
     characters = (made * denoiser.counted(rows, cond)).sum(1)
     ends = text.noise_levels()
-    return likelihood.bits(denoiser, law, (ends[0], ends[2]), rows, characters, cond, seed)
+    lengths = length_costs(text, examples) if text.items else None
+    return likelihood.bits(denoiser, law, (ends[0], ends[2]), rows, characters, cond, seed, lengths=lengths)
 
 
 def likelihood_figures(
     text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
 ) -> list[Figure]:
-    """The bound, its terms, and what n-gram models of the training text say of the same held-out text."""
-    found = bits_of_held_out(text, denoiser, law, count)
-    notify(
-        f"bound {found.total:.3f} +- {found.error:.3f} bits per character = prior {found.prior:.4f} "
-        f"+ diffusion {found.diffusion:.3f} + reconstruction {found.reconstruction:.4f}, over {found.texts} texts"
-    )
+    """The bound, its terms, and what n-gram models of the training text say of the same held-out text.
+
+    Items: of the very same rows, none told where it ends; the bound pays by a law of lengths, the n-grams by an end.
+    """
+    examples = held_out(text, count)
+    found = bits_of(text, denoiser, law, examples)
+    terms = ("prior", "diffusion", "reconstruction", *(("lengths",) if text.items else ()))
+    parts = " + ".join(f"{name} {getattr(found, name):.4f}" for name in terms)
+    notify(f"bound {found.total:.3f} +- {found.error:.3f} bits per character = {parts}, over {found.texts} texts")
     unit, low, high = "bits/character", found.total - 1.96 * found.error, found.total + 1.96 * found.error
     rows = [Figure("bits/character", found.total, low, high, found.texts, unit=unit, note="an upper bound")]
     rows.append(Figure("nats/token", found.nats_per_token, n=found.texts, unit="nats"))
-    for name in ("prior", "diffusion", "reconstruction"):
-        rows.append(Figure(f"bits/character: {name}", getattr(found, name), n=found.texts, unit=unit))
-    train, held = (part if isinstance(part, str) else "\n".join(part) for part in real(text))
-    rows += [Figure(f"{n}-gram model", value, n=1, unit=unit) for n, value in ladder(train, held)]
+    rows += [Figure(f"bits/character: {name}", getattr(found, name), n=found.texts, unit=unit) for name in terms]
+    train, held = real(text)
+    if isinstance(train, str) or isinstance(held, str):
+        train, held = (part if isinstance(part, str) else "\n".join(part) for part in (train, held))
+        return rows + [Figure(f"{n}-gram model", value, n=1, unit=unit) for n, value in ladder(train, held)]
+    same = text.texts(examples.raw)
+    for n, value, error in item_ladder(train, same):
+        reach = 1.96 * error if math.isfinite(error) else 0.0
+        rows.append(Figure(f"{n}-gram model", value, value - reach, value + reach, len(same), unit=unit))
     return rows
 
 

@@ -10,17 +10,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalities.text.denoiser import TokenDenoiser
-from toolkit.diffusion.bound import Continuous, Terms, bound
+from toolkit.diffusion.bound import Continuous, Terms, bound, twice
 from toolkit.diffusion.denoiser import Cond
 from toolkit.diffusion.loss import TimeLaw
-from toolkit.diffusion.sampler import Denoise
 
 LOOKS = 2**18
 """How often a token is looked at, over all texts and noise levels: the fewer and shorter the texts, the more levels."""
 
 
 class Bits(NamedTuple):
-    """A bound in bits per character, its three terms, and its standard error over texts."""
+    """A bound in bits per character, its terms, and its standard error over texts."""
 
     total: float
     prior: float
@@ -29,22 +28,13 @@ class Bits(NamedTuple):
     error: float
     texts: int
     nats_per_token: float
+    lengths: float = 0.0
+    """What it costs to say how long each text is, where that is not told."""
 
 
 def enough(tokens: Tensor) -> int:
     """Noise levels for each of some texts (N, L), 8 to 512."""
     return min(512, max(8, round(LOOKS / max(1, int((tokens != 0).sum())))))
-
-
-def twice(denoiser: TokenDenoiser, cond: Cond) -> Denoise:
-    """x_hat from a pass that was shown the x_hat of a first pass at the same x_t.
-
-    So the model is a function of x_t alone, and its bound is one; the x_hat of a sampler's step before would not do
-    (Gulrajani and Hashimoto 2023, appendix).
-    """
-    if not denoiser.recalls:
-        return lambda x_t, t: denoiser(x_t, t, cond)
-    return lambda x_t, t: denoiser(x_t, t, {**cond, "estimate": denoiser(x_t, t, cond)})
 
 
 @torch.no_grad()
@@ -87,12 +77,14 @@ def bits(
     seed: int = 0,
     draws: int | None = None,
     batch: int = 64,
+    lengths: Tensor | None = None,
 ) -> Bits:
     """The bound over texts, rows of tokens (N, L).
 
     ends: the least and the most noise, sigma / alpha. law: what noise levels are drawn by, at best the one that was
     learned. characters: how many each row stands for, (N,); cond: the conditions of all rows. draws: noise levels for
-    each row; by default more where rows are few or short.
+    each row; by default more where rows are few or short. lengths: nats that each row's length costs, (N,), where a
+    decoder is not told it: the mask tells the denoiser.
     """
     levels = Continuous(denoiser.schedule, *ends, law)
     draws = draws or enough(tokens)
@@ -106,6 +98,8 @@ def bits(
     nats = {
         name: torch.cat([getattr(part, name) for part in found]) for name in ("prior", "diffusion", "reconstruction")
     }
+    if lengths is not None:
+        nats["lengths"] = lengths.double()
     all_ = sum(nats.values(), torch.zeros(len(per), dtype=torch.float64))
     value = float(all_.sum()) / whole
     # of a ratio of sums over texts
@@ -119,4 +113,5 @@ def bits(
         error / math.log(2),
         len(per),
         float(all_.sum()) / float(denoiser.counted(tokens, cond).sum()),
+        shares.get("lengths", 0.0),
     )

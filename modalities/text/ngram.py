@@ -5,10 +5,14 @@
 (Witten and Bell 1991, method C, as interpolated in Chen and Goodman 1998, eq. 14): T(h) is the number of different
 characters that follow the context h in the training text, and h' is h without its oldest character. An unseen context
 gives P(c | h'), and below the empty context stands the uniform law, so that nothing has probability 0.
+
+Running text is one long text: its length is not paid for. Items are: each stands alone between two marks, of which the
+second is a symbol like any other and costs bits (so all strings together have probability 1), and is no character.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,6 +23,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Text = str | Ints
 """A string, or any whole numbers (L,) such as token ids."""
+END = 0x110000
+"""Before and behind each item; a number that no character has."""
+_CHARACTERS = 0x110000 - 0x800
 
 
 class _Level(NamedTuple):
@@ -36,49 +43,53 @@ class _Level(NamedTuple):
 class NGram:
     """A model of `order` symbols: each is given up to `order` - 1 previous ones of the same text.
 
-    The alphabet is every symbol of the training text and of `alphabet`, and one more that stands for all others.
+    The alphabet is every symbol of the training text and of `alphabet`, and one more that stands for all others. A list
+    of texts is items: none sees another, the end of each is in the alphabet, and "other" also says which one it is.
     """
 
-    def __init__(self, train: Text, order: int, alphabet: Text = "") -> None:
+    def __init__(self, train: Text | Sequence[str], order: int, alphabet: Text = "") -> None:
         """Raises ValueError when there is no training text, or `order` is below 1."""
-        ids = symbols(train)
+        self.items = not isinstance(train, (str, np.ndarray))
+        ids, place = self._framed(train if self.items else [train])  # type: ignore[arg-type, list-item]
         if not len(ids) or order < 1:
             raise ValueError(f"a text and an order of at least 1 expected, got {len(ids)} symbols and order {order}")
         self.order = order
         self.alphabet = np.unique(np.concatenate([ids, symbols(alphabet)]))
         self.size = len(self.alphabet) + 1
         x = self._numbers(ids)
-        self._single = np.bincount(x, minlength=self.size)
+        self._single = np.bincount(x[place >= self.items], minlength=self.size)
         self._levels: list[_Level] = []
         ranks, grams = x, self.size
-        for length in range(2, min(order, len(x)) + 1):
-            before = ranks[:-1]  # of the gram that ends one place earlier
-            codes, ranks, counts = np.unique(
-                before * self.size + x[length - 1 :], return_inverse=True, return_counts=True
-            )
+        for length in range(2, min(order, int(place.max()) + 1) + 1):
+            at = np.flatnonzero(place >= length - 1)
+            before = ranks[at - 1]  # of the gram that ends one place earlier
+            ranks = np.full(len(x), -1, dtype=np.int64)
+            codes, ranks[at], counts = np.unique(before * self.size + x[at], return_inverse=True, return_counts=True)
             context = codes // self.size
             followed = np.bincount(context, weights=counts, minlength=grams).astype(np.int64)
             self._levels.append(_Level(codes, counts, followed, np.bincount(context, minlength=grams)))
             grams = len(codes)
 
     def bits(self, text: Text) -> Floats:
-        """-log2 P of each symbol given those before it in `text`: (L,)."""
+        """-log2 P of each symbol given those before it in `text`: (L,); of an item, and of its end: (L + 1,)."""
         return self._bits([text])
 
     def bits_per_character(self, texts: Sequence[Text]) -> tuple[float, float]:
         """Bits of all texts over their characters, and the standard error with texts as the independent units.
 
-        Nan where there are no characters, or fewer than two texts to tell an error from.
+        What ends of items cost is in it; they are no characters. Nan where there are no characters, or fewer than two
+        texts to tell an error from.
         """
         lengths = np.array([len(text) for text in texts], dtype=np.int64)
         if not lengths.sum():
             return float("nan"), float("nan")
-        totals = np.bincount(np.repeat(np.arange(len(texts)), lengths), self._bits(texts), len(texts))
+        totals = np.bincount(np.repeat(np.arange(len(texts)), lengths + self.items), self._bits(texts), len(texts))
         return ratio(totals, lengths)
 
     def distribution(self, contexts: Sequence[Text]) -> Floats:
         """P of each symbol of the alphabet after each context: (B, size). Rows sum to 1; the last column is "other"."""
-        rows = [self._numbers(symbols(text[max(0, len(text) - self.order + 1) :])) for text in contexts]
+        rows = [self._numbers(self._framed([text])[0]) for text in contexts]
+        rows = [row[: len(row) - self.items][-self.order + 1 :] if self.order > 1 else row[:0] for row in rows]
         lengths = np.array([len(row) + 1 for row in rows], dtype=np.int64)
         x = np.concatenate([np.append(row, symbol) for row in rows for symbol in range(self.size)])
         ends = np.cumsum(np.repeat(lengths, self.size)) - 1
@@ -101,10 +112,19 @@ class NGram:
         known = self.alphabet[np.minimum(at, len(self.alphabet) - 1)] == ids
         return np.where(known, at, len(self.alphabet))
 
+    def _framed(self, texts: Sequence[Text]) -> tuple[Ints, Ints]:
+        """The symbols of all texts one after another, of items with END before and behind, and the place of each."""
+        mark = np.full(int(self.items), END, dtype=np.int64)
+        parts = [np.concatenate([mark, symbols(text), mark]) for text in texts]
+        return np.concatenate([symbols(""), *parts]), places(np.array([len(part) for part in parts], dtype=np.int64))
+
     def _bits(self, texts: Sequence[Text]) -> Floats:
-        parts = [symbols(text) for text in texts]
-        x = self._numbers(np.concatenate([symbols(""), *parts]))
-        return -np.log2(self._last(x, places(np.array([len(part) for part in parts], dtype=np.int64))))
+        ids, place = self._framed(texts)
+        x = self._numbers(ids)
+        bits = -np.log2(self._last(x, place))
+        if self.items:
+            bits[x == self.size - 1] += math.log2(_CHARACTERS - (self.size - 2))
+        return bits[place >= self.items]
 
     def _last(self, x: Ints, place: Ints) -> Floats:
         *_, p = self._probabilities(x, place)
@@ -160,3 +180,10 @@ def ladder(train: Text, held_out: Text, orders: Sequence[int] = range(1, 7)) -> 
     found = {k: float(-np.log2(p).mean()) for k, p in enumerate(model._probabilities(x, np.arange(len(x))), start=1)}
     # a text shorter than the order has no longer grams
     return [(order, found[min(order, len(found))]) for order in orders]
+
+
+def item_ladder(
+    train: Sequence[str], held_out: Sequence[str], orders: Sequence[int] = range(1, 7)
+) -> list[tuple[int, float, float]]:
+    """(order, bits per character, standard error) of `held_out` items, ends paid for, under models that saw `train`."""
+    return [(order, *NGram(train, order).bits_per_character(held_out)) for order in orders]

@@ -235,6 +235,20 @@ def test_bound_density_and_probability_count_the_same_bits(count: int, step: flo
     assert 0 < float(excess.mean()) < 0.35 + 4 * float(excess.std()) / math.sqrt(n)
 
 
+def test_an_antithetic_pair_is_one_noise_with_both_signs() -> None:
+    schedule, x, seen = RectifiedFlow(), torch.tensor([[0.3, -0.7]], dtype=F64), []
+
+    def watching(x_t: Tensor, t: Tensor) -> Tensor:
+        seen.append((x_t - expand(schedule(t)[0], x_t) * x) / expand(schedule(t)[1], x_t))
+        return 0 * x_t
+
+    bound(watching, x, Continuous(schedule, LOW, HIGH), None, 0, [0], 3, antithetic=True)
+    assert len(seen) == 6
+    for one, other in zip(seen[::2], seen[1::2], strict=True):
+        torch.testing.assert_close(one, -other, rtol=1e-9, atol=1e-12)
+        assert float(one.abs().min()) > 0
+
+
 def test_memorising_one_example_costs_nothing() -> None:
     x = torch.tensor([[0.3, -0.7]])
     terms = bound(lambda x_t, t: x.expand_as(x_t), x, Continuous(Cosine(), 0.01, 100.0), None, 0, [0])

@@ -193,6 +193,34 @@ def test_a_full_covariance_and_padding() -> None:
     assert bool(((traced.nats - found).abs() < 4 * traced.error + 2e-3).all()) and bool((traced.error > 0).all())
 
 
+def test_nothing_flows_where_a_mask_says_so_whatever_the_denoiser_says() -> None:
+    schedule = Cosine()
+    oracle = GaussianDenoiser(schedule, 0.0, 0.5)
+
+    def loud(x_t: Tensor, t: Tensor) -> Tensor:
+        return torch.cat([oracle(x_t[:, :2], t), x_t[:, 2:] + x_t[:, :1] + 7], 1)
+
+    x = torch.tensor([[0.3, -0.2, 0.0]], dtype=F64)
+    mask = torch.tensor([[1.0, 1.0, 0.0]])
+    found = log_density(loud, x, schedule, 0.05, 20.0, 8, mask=mask).nats
+    assert float(found) == pytest.approx(float(log_density(oracle, x[:, :2], schedule, 0.05, 20.0, 8).nats), rel=1e-12)
+
+
+def test_the_error_is_the_spread_of_single_probes_over_the_root_of_their_number() -> None:
+    schedule = RectifiedFlow()
+    oracle = GaussianDenoiser(schedule, 0.0, 0.5)
+    x, probes = torch.tensor([[0.3, -0.2], [1.0, 0.4]], dtype=F64), Hutchinson(3, range(2), (2,), 5, "gaussian")
+    found = log_density(oracle, x, schedule, 0.05, 20.0, 6, probes)
+    single = []
+    for k in range(5):
+        alone = Hutchinson(3, range(2), (2,), 5, "gaussian")
+        alone.probes = probes.probes[k : k + 1]
+        single.append(log_density(oracle, x, schedule, 0.05, 20.0, 6, alone).nats)
+    each = torch.stack(single)
+    torch.testing.assert_close(found.nats, each.mean(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.error, each.std(0) / math.sqrt(5), rtol=1e-9, atol=0)
+
+
 def test_the_density_integrates_to_one() -> None:
     schedule = VE(1e-3, 1e3)
     oracle = EmpiricalDenoiser(schedule, torch.tensor([[-1.0], [1.0], [1.0]], dtype=F64))

@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.diffusion import SAMPLERS
 from toolkit.errors import UsageError
-from toolkit.verify import GROUPS, Check, checks, run_checks
+from toolkit.verify import GROUPS, Check, _may_be_named, checks, run_checks
 from toolkit.verify.check import below, close, true
 
 
@@ -19,6 +19,7 @@ def test_check(group: str, name: str) -> None:
     assert rows
     wrong = [str(row) for row in rows if not row.ok]
     assert not wrong, "\n".join(wrong)
+    assert [row.name for row in rows if not _may_be_named(row.name.lower())] == []
 
 
 def test_every_sampler_has_its_order_measured() -> None:
@@ -37,8 +38,16 @@ def test_only() -> None:
     assert {row.name.split()[0] for row in run_checks("A3")} == {"A3"}
     assert {row.name.split()[0] for row in run_checks("guidance")} == {"E1", "E2", "E3", "E4"}
     assert all("vp" in row.name for row in run_checks("D3 vp"))
-    with pytest.raises(UsageError, match="no check is called 'Z9'"):
-        list(run_checks("Z9"))
+    assert {row.name.split()[0] for row in run_checks("D5 Markov")} == {"D5"}
+
+
+@pytest.mark.parametrize("unknown", ["Z9", "nosuch", "A1 nosuch", "unipcc"])
+def test_what_is_no_check_is_refused_before_any_is_run(unknown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr("toolkit.verify.checks", lambda group: {"A1 x": lambda: ran.append(group) or []})
+    with pytest.raises(UsageError, match=f"no check is called '{unknown}'"):
+        run_checks(unknown)
+    assert ran == []
 
 
 def test_a_wrong_declaration_is_caught() -> None:

@@ -33,7 +33,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.command()(report.report)
 app.command()(results.results)
-app.command()(verify.verify)
+app.add_typer(verify.app, name="verify")
 app.command()(doctor.doctor)
 
 

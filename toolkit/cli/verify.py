@@ -1,4 +1,4 @@
-"""`toolkit verify`: the core's self-check, as a table of measured and expected numbers."""
+"""`toolkit verify`: the core's self-check, as a table of measured and expected numbers; and of anybody's bound."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from typing import Annotated
 import typer
 
 from toolkit.cli.console import console, print_table
+from toolkit.errors import UsageError
+
+app = typer.Typer(
+    help="Measure every formula of the core against a closed form; exit 1 if one is wrong.",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
+@app.callback()
 def verify(
+    context: typer.Context,
     only: Annotated[str | None, typer.Option(metavar="TEXT", help="A group, or part of a name: C1, unipc.")] = None,
 ) -> None:
     """Measure every formula of the core against a closed form; exit 1 if one is wrong."""
+    if context.invoked_subcommand is not None:
+        if only is not None:
+            raise UsageError(f"--only chooses among the core's own checks, and '{context.invoked_subcommand}' is none")
+        return
     from rich.text import Text
 
     from toolkit.verify import run_checks
@@ -37,6 +50,42 @@ def verify(
     print(f"\n{len(checks) - wrong} right, {wrong} wrong")
     if wrong:
         raise typer.Exit(1)
+
+
+@app.command()
+def bound(
+    model: Annotated[
+        str, typer.Option(metavar="MODULE", help="A .py file or a module with denoiser(source); it is run.")
+    ],
+) -> None:
+    """Compare the bound of a denoiser of yours with sources of known entropy; exit 1 if it is below one.
+
+    MODULE defines denoiser(source), which returns a toolkit.diffusion.Denoiser; docs/evaluation.md has an example.
+    """
+    from rich.text import Text
+
+    from toolkit.verify.audit import audits
+
+    with console().status("measuring"):
+        found = list(audits(model))
+    rows = [
+        (
+            one.source,
+            f"{one.bits:.3f}",
+            f"{one.truth:.3f}",
+            f"{one.entropy:.3f}",
+            f"{one.excess:+.3f} +- {one.error:.3f}",
+            Text("a bound", "green") if one.holds else Text("BROKEN", "bold red"),
+            "" if one.same else "says something else of the same x_t when asked again",
+        )
+        for one in found
+    ]
+    print_table(rows, ("source", "bound", "these rows", "entropy", "above", "", ""))
+    broken = [one.source for one in found if not one.holds]
+    if broken:
+        print(f"\nno bound for {', '.join(broken)}: what this denoiser says depends on more than x_t")
+        raise typer.Exit(1)
+    print("\nnowhere below the entropy; bits a symbol, of items with their lengths, +- one standard error")
 
 
 def _text(value: str | float) -> str:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from toolkit.diffusion.denoiser import Cond, Denoiser
 from toolkit.diffusion.likelihood import ends, prior_divergence, total
 from toolkit.diffusion.loss import VLB, TimeLaw
 from toolkit.diffusion.randomness import generator, normal
@@ -28,6 +29,17 @@ Reconstruct = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, *), t (B,)) -> -log P(x | x_t) in nats (B,), at the least noise there is. It knows the data."""
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def twice(denoiser: Denoiser, cond: Cond) -> Denoise:
+    """x_hat under a condition as a function of x_t and t alone, which a likelihood needs.
+
+    A denoiser that recalls is shown the x_hat of a first pass at the same x_t. That of another noise level, as a
+    sampler shows it, knows more of x than x_t does, and makes bits too good (Gulrajani and Hashimoto 2023, appendix).
+    """
+    if not denoiser.recalls:
+        return lambda x_t, t: denoiser(x_t, t, cond)
+    return lambda x_t, t: denoiser(x_t, t, {**cond, "estimate": denoiser(x_t, t, cond)})
 
 
 class Levels(ABC):
@@ -153,7 +165,7 @@ def bound(
     """The three terms for x (B, *), examples numbered `positions`; the same numbers in a batch of any size.
 
     denoise: (x_t (B, *), t (B,)) -> x_hat (B, *), a sampler's with a time for each example. What it conditions on
-    besides x_t must not depend on x beyond what is given: a second pass on its own x_hat at the same x_t is allowed.
+    besides x_t must not depend on x beyond what is given: `twice` makes one.
     reconstruct: None leaves it out, and the rest bounds KL(q(x_t | x) || p(x_t)) at the least noise, no likelihood of
     x. prior_variance: as in `prior_divergence`. mask: (B, 1, *), 0 where x is known. antithetic: each draw is a pair,
     eps and -eps, at twice the cost. Raises ValueError.

@@ -1,7 +1,8 @@
 """What held-out examples cost in bits under a model of numbers on a grid: pixels, samples of sound.
 
 By the variational bound, with its terms, and by the probability-flow ODE. Both begin with noise well below one step of
-the grid, and end with noise far above the data.
+the grid, and end with noise far above the data. Intervals are of 95 %; that of the flow is widened by what the steps of
+its solver may be off.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.bound import Continuous, Steps, Terms, bound
+from toolkit.diffusion.bound import Continuous, Steps, Terms, bound, twice
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.flow_likelihood import Hutchinson, log_density
-from toolkit.diffusion.guidance import conditional
-from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian, bits_per_dim, dequantise, total
+from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian, dequantise, total
 from toolkit.diffusion.loss import TimeLaw
 from toolkit.evaluation.figures import Figure
 
@@ -26,7 +26,10 @@ MOST = 100.0
 """Deviations of the data: the most noise."""
 DRAWS = 8
 """Noise levels for each example."""
-FLOW_STEPS = 24
+FLOW_STEPS = 12
+"""Of the fourth-order method, four network calls each; an even number."""
+FLOW_CHECKED = 4
+"""Share of the examples, one in so many and at least two, that are followed in half as many steps as well."""
 
 
 def figures(
@@ -58,14 +61,7 @@ def figures(
         part, _ = _ratio(torch.cat([getattr(terms, name) for terms in found]), numbers)
         figures.append(Figure(f"{unit}: {name}", part, n=len(x), unit=unit))
     if flow:
-        flow = min(flow, len(x))
-        rows = slice(0, flow)
-        nats = _flow(denoiser, x[rows], _part(bins, rows), _rows(cond, rows), seed)
-        value, error = _ratio(nats, numbers[rows])
-        note = f"probability flow, {FLOW_STEPS} steps, one random probe"
-        figures.append(
-            Figure(f"{unit}: flow", value, value - 1.96 * error, value + 1.96 * error, flow, unit=unit, note=note)
-        )
+        figures.append(_flow_figure(denoiser, x[:flow], _part(bins, slice(flow)), _rows(cond, slice(flow)), unit, seed))
     return figures
 
 
@@ -78,7 +74,7 @@ def _bound(
         levels: Continuous | Steps = Steps.of_chain(schedule)
     else:
         levels = Continuous(schedule, LEAST * bins.step, MOST, law)
-    denoise = conditional(denoiser, cond)
+    denoise = twice(denoiser, cond)
     mask = cond.get("mask")
     reconstruct = DiscretisedGaussian(denoise, schedule, x, bins, mask)
     return bound(
@@ -86,21 +82,38 @@ def _bound(
     )
 
 
-def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], seed: int) -> Tensor:
+def _flow_figure(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], unit: str, seed: int) -> Figure:
+    """Bits along the flow, in an interval for chance and for the solver.
+
+    The latter by Richardson (1911): if half as many steps are off by 2^p times as much, the difference is 2^p - 1 times
+    what is left. p = 4 holds where steps are short for what they cross; p = 2 is taken, for those that are not.
+    """
+    numbers = _numbers(x, cond)
+    nats = _flow(denoiser, x, bins, cond, seed, FLOW_STEPS)
+    value, error = _ratio(nats, numbers)
+    rows = slice(max(2, len(x) // FLOW_CHECKED))
+    coarse = _flow(denoiser, x[rows], _part(bins, rows), _rows(cond, rows), seed, FLOW_STEPS // 2)
+    off = abs(_ratio(coarse - nats[rows], numbers[rows])[0]) / 3
+    note = f"probability flow, {FLOW_STEPS} steps of fourth order, which may be off by {off:.1g}; one random probe"
+    reach = 1.96 * error + off
+    return Figure(f"{unit}: flow", value, value - reach, value + reach, len(x), unit=unit, note=note)
+
+
+def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], seed: int, steps: int) -> Tensor:
     """-log P in nats: (B,)."""
     mask = cond.get("mask")
     places = range(len(x))
     noisy = dequantise(x, bins.step, seed, places)
     noisy = noisy if mask is None else noisy * mask
     found = log_density(
-        conditional(denoiser, cond),
+        twice(denoiser, cond),
         noisy,
         denoiser.schedule,
         LEAST * bins.step,
         MOST,
-        FLOW_STEPS,
+        steps,
         Hutchinson(seed, places, x.shape[1:]),
-        "heun",
+        "rk4",
         1.0,
         mask,
     )
@@ -124,4 +137,4 @@ def _ratio(nats: Tensor, numbers: Tensor) -> tuple[float, float]:
     """Bits for each number over all examples, and the standard error of that ratio."""
     value = float(nats.sum() / numbers.sum())
     error = float((nats - value * numbers).square().sum().sqrt() / numbers.sum())
-    return float(bits_per_dim(torch.tensor(value), 1.0)), error / math.log(2)
+    return value / math.log(2), error / math.log(2)

@@ -1,4 +1,4 @@
-"""D1-D3: log-density by the ODE, and the exact weights of the variational bound."""
+"""D1-D5: log-density by the ODE, the exact weights of the variational bound, and sources of known entropy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from toolkit.diffusion import VP, WEIGHTINGS, Cosine, LinearChain, LogNormal, Re
 from toolkit.diffusion.bound import Continuous, Steps
 from toolkit.diffusion.flow_likelihood import Hutchinson, log_density
 from toolkit.diffusion.likelihood import Bins
+from toolkit.verify.audit import audit
 from toolkit.verify.check import Check, below, close
 from toolkit.verify.measure import order
 from toolkit.verify.oracle import DTYPE, GaussianDenoiser
+from toolkit.verify.sources import Posterior, sources
 
 
 def flow() -> Iterator[Check]:
@@ -128,6 +130,22 @@ def levels() -> Iterator[Check]:
         yield close(f"D3 levels, {name}, {n} steps: over the integral", total / exact, 1.001, 1e-3)
 
 
+def entropies() -> Iterator[Check]:
+    """Under the exact posterior the bound is what symbols cost, not less, in bits a symbol; on average their entropy.
+
+    Shannon (1948). The bound is compared with what the very same rows cost, which leaves only its own noise to chance.
+    """
+    for source in sources():
+        rows = source.draw(4000, 1)
+        sizes, cost = (rows >= 0).sum(1).double(), source.cost(rows) / math.log(2)
+        mean = float(cost.sum() / sizes.sum())
+        error = float((cost - mean * sizes).square().sum().sqrt() / sizes.sum())
+        yield close(f"D5 {source.name}: what rows cost", mean, source.entropy, 3.5 * error, "bits a symbol")
+        found = audit(Posterior(source), source, rows=64, draws=64, seed=1)
+        tolerance = 3.5 * found.error + found.prior
+        yield close(f"D5 {source.name}: bound", found.bits, found.truth, tolerance, f"+- {found.error:.3f}")
+
+
 def _panels(low: float, high: float, panels: int = 400) -> tuple[Tensor, Tensor]:
     """Nodes and weights of a three-point Gauss rule on panels equal in log(t): noise falls fast near t = 0."""
     edges = torch.linspace(math.log(low), math.log(high), panels + 1, dtype=DTYPE)
@@ -145,4 +163,5 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "D2 chain": chain_terms,
     "D3 I-MMSE": information,
     "D3 levels": levels,
+    "D5 sources": entropies,
 }

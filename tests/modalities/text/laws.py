@@ -35,7 +35,9 @@ class Law(TokenDenoiser):
         for place in range(LENGTH - 1):
             before.append(((before[-1] + heard[:, place])[:, :, None] + self.following).logsumexp(1))
             behind.append(((behind[-1] + heard[:, -1 - place])[:, None] + self.following).logsumexp(2))
-        return (torch.stack(before, 1) + heard + torch.stack(behind[::-1], 1)).float()
+        joint = torch.stack(before, 1) + heard + torch.stack(behind[::-1], 1)
+        # where a token is loud they reach 1e10, and float32 would keep no digit of what is said between tokens
+        return joint.log_softmax(-1).float()
 
 
 def chain() -> tuple[Tensor, Tensor]:

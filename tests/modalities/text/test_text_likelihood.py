@@ -10,14 +10,17 @@ from torch import Tensor
 
 from modalities.text import levels
 from modalities.text.denoiser import SWIFT, TokenDenoiser
-from modalities.text.likelihood import Bits, bits
+from modalities.text.likelihood import Bits, bits, terms
 from modalities.text.network import build
 from modalities.text.options import Model
+from tests.modalities.text import denoisers
 from tests.modalities.text.laws import DIMS, LENGTH, Law, V, chain
 from toolkit.diffusion import RectifiedFlow
+from toolkit.diffusion.bound import Continuous, bound
+from toolkit.diffusion.likelihood import prior_divergence
 
 LEAST, MOST = 0.1 * DIMS**0.5, 30 * DIMS**0.5
-SPREADS = [0.0, 1.5, 4.0]
+SPREADS = [0.0, 1.5, 4.0, 5.0, 6.0]
 
 
 def measured(denoiser: TokenDenoiser, tokens: Tensor, spread: float, draws: int = 32) -> Bits:
@@ -72,3 +75,35 @@ def test_every_text_has_all_levels_and_a_position_has_its_own() -> None:
     assert torch.equal(made[[7, 2]], levels.scales(2.0, 5, 3, [7, 2])["scale"])
     assert len({tuple(row) for row in made.flatten(1).tolist()}) > 20
     assert levels.scales(0.0, 5, 3, range(4)) == {}
+
+
+def test_an_own_estimate_is_of_a_first_pass_at_the_same_noise() -> None:
+    denoiser = denoisers.untrained()
+    tokens = denoisers.words(6, denoisers.LENGTH)
+    levels_ = Continuous(denoiser.schedule, 1.0, 30.0)
+    found = terms(denoiser, levels_, tokens, {}, 3, range(6), 4)
+    x = denoiser.embed(tokens)
+
+    def second(x_t: Tensor, t: Tensor) -> Tensor:
+        with torch.no_grad():
+            return denoiser(x_t, t, {"estimate": denoiser(x_t, t)})
+
+    assert torch.equal(found.diffusion, bound(second, x, levels_, None, 3, range(6), 4).diffusion)
+    once = bound(torch.no_grad()(denoiser), x, levels_, None, 3, range(6), 4)
+    assert float((found.diffusion - once.diffusion).abs().min()) > 1e-3
+
+
+def test_given_tokens_cost_nothing_in_any_term() -> None:
+    """Of two texts that share what is not given, and noise so high that each term is large."""
+    denoiser = denoisers.untrained()
+    tokens = denoisers.words(1, denoisers.LENGTH)
+    given = (torch.arange(denoisers.LENGTH) >= 4).float().expand(1, 1, -1)
+    levels_ = Continuous(denoiser.schedule, 2.0, 3.0)
+    found = terms(denoiser, levels_, tokens, {"given": given}, 0, [0], 2)  # type: ignore[arg-type]
+    x = denoiser.embed(tokens)
+    alpha, sigma = denoiser.schedule(torch.tensor(levels_.last, dtype=torch.float64))
+    assert torch.equal(found.prior, prior_divergence(x[..., :4], alpha, sigma))
+    everything = terms(denoiser, levels_, tokens, {}, 0, range(1), 2)
+    assert float(found.prior) < 0.6 * float(everything.prior)
+    # with an untrained network a token costs some log V nats, and here four of ten are counted
+    assert 0 < float(found.reconstruction) < 0.7 * float(everything.reconstruction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections import Counter, defaultdict
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modalities.text.ngram import NGram, ladder, ratio, symbols
+from modalities.text.ngram import NGram, item_ladder, ladder, ratio, symbols
 
 SHAKESPEARE = Path(os.environ.get("TOOLKIT_DATA", "nowhere")) / "tinyshakespeare" / "input.txt"
 
@@ -36,6 +37,27 @@ class Slow:
     def bits(self, text: str) -> list[float]:
         longest = self.order - 1
         return [-math.log2(self.probability(text[max(0, i - longest) : i], text[i])) for i in range(len(text))]
+
+
+class SlowItems(Slow):
+    """The same for items, each of which begins after a mark and ends with one."""
+
+    def __init__(self, train: list[str], order: int) -> None:
+        self.order = order
+        self.size = len(set("".join(train))) + 2
+        self.after: dict[str, Counter[str]] = defaultdict(Counter)
+        for item in train:
+            framed = f"#{item}#"
+            for i in range(1, len(framed)):
+                for length in range(min(order - 1, i) + 1):
+                    self.after[framed[i - length : i]][framed[i]] += 1
+
+    def bits(self, item: str) -> list[float]:
+        framed = f"#{item}#"
+        return [
+            -math.log2(self.probability(framed[max(0, i - self.order + 1) : i], framed[i]))
+            for i in range(1, len(framed))
+        ]
 
 
 def random_text(length: int, seed: int, letters: str = "abcde ") -> str:
@@ -103,6 +125,40 @@ def test_a_ladder_is_one_model_for_each_order() -> None:
     train, text = random_text(400, 8), random_text(100, 9)
     for order, bits in ladder(train, text, orders=(1, 3, 4)):
         assert bits == pytest.approx(NGram(train, order).bits(text).mean(), rel=1e-12)
+
+
+ITEMS = ["ab", "abc", "b", "", "cab", "abab", "abcab"]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5, 9])
+def test_items_are_what_dictionaries_say_and_see_nothing_of_each_other(order: int) -> None:
+    fast, slow = NGram(ITEMS, order), SlowItems(ITEMS, order)
+    assert all(len(fast.bits(item)) == len(item) + 1 for item in ITEMS)
+    for item in (*ITEMS, "ccc", "abcabcabc"):
+        np.testing.assert_allclose(fast.bits(item), slow.bits(item), rtol=1e-12)
+        np.testing.assert_array_equal(fast.bits(item), NGram(ITEMS[::-1], order).bits(item))
+    mean, error = fast.bits_per_character(ITEMS)
+    assert mean == pytest.approx(sum(sum(slow.bits(item)) for item in ITEMS) / sum(map(len, ITEMS))) and error > 0
+    assert item_ladder(ITEMS, ITEMS, [order]) == [(order, mean, error)]
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_all_strings_together_have_probability_1(order: int) -> None:
+    """Of up to so many characters, and the beginnings of the longer ones; z stands for all characters unseen."""
+    model, longest = NGram(["ab", "b", "bab"], order), 4
+    unseen = 0x110000 - 0x800 - 2
+    whole = 0.0
+    for length in range(longest + 1):
+        for letters in itertools.product("abz", repeat=length):
+            many = float(unseen) ** letters.count("z")
+            bits = model.bits("".join(letters))
+            whole += many * 2 ** -float(bits.sum())
+            whole += many * 2 ** -float(bits[:-1].sum()) * (1 - 2 ** -float(bits[-1])) if length == longest else 0.0
+    assert whole == pytest.approx(1, rel=1e-9)
+    p = model.distribution(["", "a", "bz", "babab"])
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
+    end = list(model.alphabet).index(0x110000)
+    assert -math.log2(p[3, end]) == pytest.approx(model.bits("babab")[-1], rel=1e-12)
 
 
 def test_nothing_to_learn_from() -> None:

@@ -1,0 +1,130 @@
+"""Is a bound one? The bits of a denoiser on sources of known entropy: `toolkit verify bound --model MODULE`.
+
+MODULE is a .py file or an importable module with one function,
+
+    def denoiser(source: Source) -> Denoiser
+
+which is called for each of `sources()` and gives a denoiser of x (B, d, W), rows of source.table, with any schedule.
+Items come with cond["mask"]; one that `recalls` may be shown its own x_hat of the same x_t. Nothing is trained here: a
+module that needs training does it on source.draw(n, seed), or loads what it has learned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.bound import Continuous, Steps, bound, twice
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import LogNormal
+from toolkit.diffusion.schedule import expand
+from toolkit.errors import ToolkitError, UsageError
+from toolkit.modality import load
+from toolkit.verify.sources import Source, sources
+
+LEAST, MOST, USUAL = 0.1, 100.0, 0.4
+"""Noise in norms of an embedding: at the least each symbol is known, at the most none; where most is decided."""
+ROWS, DRAWS = 256, 32
+
+
+class Audit(NamedTuple):
+    """What a denoiser's bound says of a source, in bits a symbol."""
+
+    source: str
+    bits: float
+    """The bound over the rows that were drawn; of items with the cost of their lengths, by the exact law."""
+    truth: float
+    """What these rows cost under the source itself."""
+    entropy: float
+    """What rows cost on average."""
+    error: float
+    """Standard error of bits - truth, over rows."""
+    prior: float
+    """The bound's first term."""
+    same: bool
+    """Whether it says the same of the same x_t, asked first and last; if not, it is no function of x_t."""
+
+    @property
+    def excess(self) -> float:
+        """bits - truth: 0 for the exact posterior, more for all others."""
+        return self.bits - self.truth
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound is one, and not below the truth by more than chance explains; a nan does not."""
+        return self.same and self.excess >= -3 * self.error - 1e-3
+
+
+@torch.no_grad()
+def audit(denoiser: Denoiser, source: Source, rows: int = ROWS, draws: int = DRAWS, seed: int = 0) -> Audit:
+    """Measure the bound of a denoiser on rows drawn from a source. Raises UsageError for an x_hat of another shape."""
+    symbols = source.draw(rows, seed)
+    x, cond = source.embed(symbols), source.conditions(symbols)
+    norm, schedule = math.sqrt(x.shape[1]), denoiser.schedule
+    law = LogNormal(math.log(USUAL * norm), 0.7)
+    levels = Steps.of_chain(schedule) if schedule.T else Continuous(schedule, LEAST * norm, MOST * norm, law)
+    denoise = twice(denoiser, cond)
+    first: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def checked(x_t: Tensor, t: Tensor) -> Tensor:
+        x_hat = denoise(x_t, t)
+        if not isinstance(x_hat, Tensor) or x_hat.shape != x_t.shape:
+            found = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
+            raise UsageError(f"the denoiser of '{source.name}' gives {found} for x_t of {tuple(x_t.shape)}")
+        if not first:
+            first.append((x_t, t, x_hat.clone()))
+        return x_hat
+
+    def reconstruct(x_t: Tensor, t: Tensor) -> Tensor:
+        """By the noise alone, a code that asks no denoiser."""
+        ratio = expand(schedule.noise_ratio(t), x_t).double()
+        z = (x_t / expand(schedule(t)[0], x_t)).double()
+        logits = z.transpose(1, 2) @ source.table.double().T / ratio**2
+        costs = -logits.log_softmax(-1).gather(-1, symbols.clamp(min=0)[..., None])[..., 0]
+        return torch.where(symbols >= 0, costs, 0.0).sum(1)
+
+    terms = bound(checked, x, levels, reconstruct, seed, range(rows), draws, prior_variance=1.0, mask=cond.get("mask"))
+    x_t, t, said = first[0]
+    same = torch.allclose(checked(x_t, t), said, rtol=1e-3, atol=1e-3 * norm)
+    sizes, truth = (symbols >= 0).sum(1).double(), source.cost(symbols)
+    bits = terms.total + source.length_cost(symbols)
+    per, excess = float(sizes.sum()) * math.log(2), bits - truth
+    spread = (excess - excess.sum() / sizes.sum() * sizes).square().sum().sqrt()
+    return Audit(
+        source.name, float(bits.sum()) / per, float(truth.sum()) / per, source.entropy, float(spread) / per,
+        float(terms.prior.sum()) / per, same,
+    )  # fmt: skip
+
+
+def denoiser_of(name: str) -> Callable[[Source], Denoiser]:
+    """The function `denoiser` of the module `name`; what it returns is checked. Raises UsageError, then and now."""
+    module: Any = load(name, "module")
+    made = getattr(module, "denoiser", None)
+    if not callable(made):
+        raise UsageError(f"{name} must define a function denoiser(source) that returns a Denoiser")
+
+    def call(source: Source) -> Denoiser:
+        found = made(source)
+        if not isinstance(found, Denoiser):
+            raise UsageError(
+                f"denoiser() of {name} must return a toolkit.diffusion.Denoiser, not {type(found).__name__}"
+            )
+        return found.eval()
+
+    return call
+
+
+def audits(name: str) -> Iterator[Audit]:
+    """The audit of each source under the module `name`. Raises UsageError, whatever goes wrong in that module."""
+    try:
+        made = denoiser_of(name)
+        for source in sources():
+            yield audit(made(source), source)
+    except ToolkitError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{name} fails ({type(error).__name__}: {error})") from error
