@@ -203,7 +203,7 @@ class Modality(ABC):
         return None
 
     def augment(self, raw: Tensor, draws: Draws) -> Tensor:
-        """A random variation of training examples `raw`, one row of `draws` for each; the default is none."""
+        """A random variation of training examples `raw`, by a row of `draws` for each; the default is none."""
         return raw
 
     def encode(self, raw: Tensor) -> Tensor:

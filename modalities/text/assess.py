@@ -86,7 +86,8 @@ def bits_of(text: Text, denoiser: Denoiser, law: TimeLaw | None, examples: Examp
     """The bound on examples. Items are not told their lengths, and their ends are no characters."""
     assert isinstance(denoiser, TokenDenoiser)
     rows = examples.raw
-    cond = levels.scales(text.model.spread, rows.shape[1], seed, range(len(rows)))
+    real = (rows != PAD).sum(1)
+    cond = levels.scales(text.model.spread, rows.shape[1], seed, range(len(rows)), real=real)
     if bool((rows == PAD).any()):
         cond["mask"] = (rows != PAD).float()[:, None]
     if "given" in examples.cond:

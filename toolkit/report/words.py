@@ -92,10 +92,16 @@ def home(path: str) -> str:
 
 def exactness(facts: RunFacts) -> str:
     """How equal a repetition is."""
+    train = facts.recipe.train
+    length = f"{facts.steps:,} steps" if facts.steps else f"{train.minutes or 0:g} minutes"
+    clocked = (
+        " Where a run goes by the clock, its length is corrected on the way, and the learning rate with it: as many "
+        "steps again follow the plain schedule, which is near it and not the same."
+    )
     return (
-        f"recipe.toml fixes every option, the {facts.steps:,} steps and the seed {facts.recipe.train.seed}; all that "
+        f"recipe.toml fixes every option, the {length} and the seed {train.seed}; all that "
         "is random follows from the seed. On another processor, with another number of threads or another torch, "
-        "the last digits differ."
+        f"the last digits differ.{clocked if train.minutes is not None else ''}"
     )
 
 
