@@ -221,8 +221,7 @@ class Modality(ABC):
     def requests(self, ask: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
         """What to sample at `positions`, given `ask`, an `Ask`, and the labels (B,) int64 or None.
 
-        Several when examples differ in length. What is drawn at random is a function of (seed, position).
-        Raises UsageError, DataError.
+        Several when lengths differ. What is drawn is a function of (seed, position). Raises UsageError, DataError.
         """
         return [Request(tuple(range(len(positions))), self.shape)]
 
