@@ -162,6 +162,32 @@ class Plain:
         return raw
 
 
+class Labelled(Plain):
+    """Adds a number that is drawn."""
+
+    labels = ("a", "b")
+
+    def prepare(self, examples: Examples, draws: Draws) -> Examples:
+        return Examples(examples.raw + 0.01 * draws.uniform("noise", 1), examples.cond)
+
+
+def test_each_step_draws_anew_what_is_augmented_and_which_labels_are_hidden() -> None:
+    """Of the same examples, since every step is an epoch; but in two epochs' orders."""
+    data = InMemory(torch.arange(32)[:, None].float(), {"label": torch.arange(32) % 2})
+    batches = Batches(Labelled(), data, 32, 0, 0.4)  # type: ignore[arg-type]
+    seen = []
+    for step in range(3):
+        x, cond = batches(step, range(32))
+        rows = batches.indices(step, range(32))
+        assert torch.equal(x.floor()[:, 0], rows.float())
+        hidden = cond["label"] == 2
+        assert torch.equal(cond["label"][~hidden], (rows % 2)[~hidden]) and 4 < int(hidden.sum()) < 22
+        seen.append((x[:, 0] - rows, hidden, rows))
+    for (noise, hidden, rows), (other, others, order) in zip(seen, seen[1:], strict=False):
+        assert not torch.allclose(noise, other, atol=1e-4)
+        assert not torch.equal(hidden, others) and not torch.equal(rows, order)
+
+
 @pytest.mark.parametrize("size", [1000, 1024, 1021, 150])
 def test_batches_are_of_like_length_for_any_size_of_data(size: int) -> None:
     """What padding costs is the same whether the number of examples is a multiple of the batch or not."""
