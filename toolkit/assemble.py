@@ -24,6 +24,7 @@ from toolkit.diffusion import (
 from toolkit.diffusion.grid import IN_LEVELS, Grid, highest, learned
 from toolkit.diffusion.sampler import Sampler
 from toolkit.diffusion.schedule import Schedule
+from toolkit.diffusion.variance import PosteriorVariance
 from toolkit.errors import UsageError
 from toolkit.options import build
 from toolkit.recipe import Diffusion, Named, Recipe, Train
@@ -46,8 +47,18 @@ def schedule(diffusion: Diffusion) -> Schedule:
         raise UsageError(f"diffusion: {error}") from None
 
 
-def sampler(spec: Named) -> Sampler:
-    """The sampler a recipe or --sampler names. Raises UsageError."""
+def sampler(spec: Named, error: PosteriorVariance | None = None) -> Sampler:
+    """The sampler a recipe or --sampler names; `error` is what its option error = "learned" stands for.
+
+    Raises UsageError.
+    """
+    if not isinstance(spec, str) and spec.get("error") == "learned":
+        if error is None:
+            raise UsageError(
+                'sampler: error = "learned" needs a run that measured it while it trained, as runs of pictures and '
+                'sounds do; take "unit", or train again'
+            )
+        spec = {**spec, "error": error}
     made: Sampler = build(SAMPLERS, spec, "sampler")
     return made
 

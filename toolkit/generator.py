@@ -27,6 +27,7 @@ from toolkit.diffusion import (
 from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
 from toolkit.diffusion.sampler import Step
 from toolkit.diffusion.start import bare, marginal
+from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
@@ -60,15 +61,21 @@ class Generator:
     """A trained denoiser with all that is needed to sample from it."""
 
     def __init__(
-        self, recipe: Recipe, modality: Modality, denoiser: Denoiser, device: torch.device, law: TimeLaw | None = None
+        self,
+        recipe: Recipe,
+        modality: Modality,
+        denoiser: Denoiser,
+        device: torch.device,
+        law: TimeLaw | None = None,
+        error: PosteriorVariance | None = None,
     ) -> None:
-        """`law`: of the training times, with what it has learned."""
+        """`law`: of the training times, with what it has learned; `error`: how far x_hat was from x in training."""
         self.recipe = recipe
         self.modality = modality
         # forward alone, convolutions are faster in this layout; which one training is faster in depends on the machine
         self.denoiser = denoiser.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device = device
-        self.law = law
+        self.law, self.error = law, error
         self.dtype = resolve(recipe.train.precision, device)
 
     def on(self, opened: Modality) -> Generator:
@@ -83,7 +90,7 @@ class Generator:
                 "put back what it was trained on, or train again"
             )
         opened.learn(spread=self.modality.facts.spread)
-        return Generator(self.recipe, opened, self.denoiser, self.device, self.law)
+        return Generator(self.recipe, opened, self.denoiser, self.device, self.law, self.error)
 
     def sample(
         self,
@@ -158,7 +165,7 @@ class Generator:
         """
         chosen = self.recipe.sample
         schedule = self.denoiser.schedule
-        method = assemble.sampler(sampler or chosen.sampler)
+        method = assemble.sampler(sampler or chosen.sampler, self.error)
         request = request or Request(tuple(positions), self.modality.shape)
         spread = levels.spread(self.modality.facts, request.shape)
         try:
@@ -290,7 +297,13 @@ def load(
             law.restore(found.state["law"])
         except (KeyError, ValueError, AttributeError) as error:
             raise ToolkitError(f"{found.folder} holds no time law that fits the recipe ({error})") from None
-    return Generator(recipe, opened, made, torch.device(device or default_device()), law)
+    meter = VarianceMeter()
+    if isinstance(kept := found.state.get("variance"), dict):
+        try:
+            meter.restore(kept)
+        except ValueError as error:
+            raise ToolkitError(f"{found.folder}: {error}") from None
+    return Generator(recipe, opened, made, torch.device(device or default_device()), law, meter.table())
 
 
 def read_run(run: Path) -> tuple[Recipe, Facts]:

@@ -73,7 +73,8 @@ def calls(recipe: Recipe) -> int:
     """Network calls that the recipe's sampling takes for one example."""
     chosen = recipe.sample
     guided = 1 if chosen.guidance in (0, 1) else 2
-    return chosen.taken() * assemble.sampler(chosen.sampler).calls * guided
+    spec = chosen.sampler if isinstance(chosen.sampler, str) else {"name": chosen.sampler["name"]}
+    return chosen.taken() * assemble.sampler(spec).calls * guided
 
 
 def draw(

@@ -246,7 +246,8 @@ class Plan:
         made = assemble.denoiser(self.recipe, self.modality)
         install(made, self.state.groups(), width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
-        return Generator(self.recipe, self.modality, made, device, self.state.law.fresh())
+        error = self.state.meter.table() if self.state.meter is not None else None
+        return Generator(self.recipe, self.modality, made, device, self.state.law.fresh(), error)
 
     def draw(self, name: str, n: int, progress: pictures.Watch | None = None) -> tuple[Path, list[str]]:
         """`pictures.draw` into the run's folder of previews."""

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.denoiser import Denoiser, RegressionDenoiser
 from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
 from toolkit.diffusion.randomness import dropout_keys, dropped, normal, stratified, uniform
+from toolkit.diffusion.variance import VarianceMeter
 from toolkit.errors import ToolkitError
 from toolkit.nn.dropout import attach
 from toolkit.training.course import Course
@@ -78,6 +79,8 @@ class State:
     """Of the training times, with what it has learned."""
     drops: bool = False
     """Whether the network has dropout."""
+    meter: VarianceMeter | None = None
+    """How far x_hat is from x at each noise level, where the denoiser is a regression."""
     step: int = 0
     """Optimiser steps tried."""
     updates: int = 0
@@ -109,8 +112,11 @@ class State:
             numbers["spent"] = round(self.spent, 3)
         if self.course is not None:
             numbers["course"] = [list(plan) for plan in self.course.plans]
-        law = self.law.state()
-        return {**numbers, "law": law} if law else numbers
+        if law := self.law.state():
+            numbers["law"] = law
+        if self.meter is not None:
+            numbers["variance"] = self.meter.state()
+        return numbers
 
     def restore(self, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
         """Take over a checkpoint's tensors and numbers."""
@@ -141,6 +147,11 @@ class State:
                 self.law.restore(law)
             except ValueError as error:
                 raise ToolkitError(f"the checkpoint does not fit the recipe: {error}") from None
+        if self.meter is not None and isinstance(known := facts.get("variance"), dict):  # older checkpoints have none
+            try:
+                self.meter.restore(known)
+            except ValueError as error:
+                raise ToolkitError(f"the checkpoint does not fit the recipe: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -167,7 +178,8 @@ def start(denoiser: Denoiser, config: Config) -> State:
         denoiser.net.compile()
     optimizer = optimizer_for(denoiser.net, config)
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
-    return State(denoiser, optimizer, average, config.time_law.fresh(), attach(denoiser.net, dropped))
+    meter = VarianceMeter() if isinstance(denoiser, RegressionDenoiser) else None
+    return State(denoiser, optimizer, average, config.time_law.fresh(), attach(denoiser.net, dropped), meter)
 
 
 def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
@@ -228,6 +240,8 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
             state.ema.update(state.updates, named)
             times, unknown = (torch.cat(parts) for parts in zip(*seen, strict=True))
             state.law.observe(times, unknown, state.denoiser.schedule)
+            if state.meter is not None:
+                state.meter.observe(times, unknown, state.denoiser.schedule)
         state.optimizer.zero_grad()
         state.step += 1
         state.bad = 0 if taken else state.bad + 1
