@@ -224,7 +224,7 @@ def no_average(patch: pytest.MonkeyPatch) -> None:
 
 def other_schedule(patch: pytest.MonkeyPatch) -> None:
     right = generators.trajectory
-    patch.setattr(generators, "trajectory", lambda f, schedule, *rest: right(f, Cosine(), *rest))
+    patch.setattr(generators, "trajectory", lambda f, schedule, *rest, **more: right(f, Cosine(), *rest, **more))
 
 
 def wrong_time(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolkit.diffusion import Cond, Denoiser, RectifiedFlow, conditional
+from toolkit.diffusion import Cond, Denoiser, RectifiedFlow
 from toolkit.diffusion.bound import Continuous, bound
 from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian
 from toolkit.evaluation import likelihood
@@ -114,5 +114,11 @@ def test_what_a_denoiser_recalls_of_one_noise_level_is_not_told_at_another() -> 
     honest = by_name(figures(GaussianDenoiser(RectifiedFlow()), None, x, BINS, {}, UNIT))
     assert by_name(figures(Recalling(RectifiedFlow()), None, x, BINS, {}, UNIT)) == honest
     levels = Continuous(RectifiedFlow(), LEAST * STEP, MOST)
-    carried = bound(conditional(Recalling(RectifiedFlow()), {}), x, levels, None, 0, range(16), likelihood.DRAWS)
+    told: dict[str, Tensor] = {}
+
+    def carrying(x_t: Tensor, t: Tensor) -> Tensor:
+        told["estimate"] = Recalling(RectifiedFlow())(x_t, t, told)
+        return told["estimate"]
+
+    carried = bound(carrying, x, levels, None, 0, range(16), likelihood.DRAWS)
     assert float(carried.diffusion.mean()) / 8 / math.log(2) < honest["diffusion"][0] - 3

@@ -148,7 +148,7 @@ def test_turns_are_told_apart(digits: Image, monkeypatch: pytest.MonkeyPatch) ->
     assert cond["label"].tolist() == [0, 1, 2, 3] and len(data) == 1600
     assert torch.equal(raw[0], plain[0]) and torch.equal(raw[1], plain[0].rot90(1, (1, 2)))
     assert torch.equal(raw[2], plain[1].flip(1, 2))
-    monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=80))
+    monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=140))
     judge = obtain(PictureJudge, pretext.views(digits, assess.turned, assess.TURNS), lambda line: None)
     assert judge.pretext and judge.accuracy > 0.5 and judge.names == assess.TURNS  # by chance: 0.25
 

@@ -88,8 +88,9 @@ def test_items_pay_for_their_lengths_and_ends_are_no_characters(words: Text) -> 
     # what is left is the bound that is told where each item ends
     ends = words.noise_levels()
     mask = (examples.raw != 0).float()[:, None]
-    cond = {"mask": mask, **levels.scales(words.model.spread, examples.raw.shape[1], 0, range(len(texts)))}
     sizes = torch.tensor([len(text) for text in texts])
+    width, real = examples.raw.shape[1], sizes + 1  # and the end
+    cond = {"mask": mask, **levels.scales(words.model.spread, width, 0, range(len(texts)), real=real)}
     told = likelihood.bits(denoiser, None, (ends[0], ends[2]), examples.raw, sizes, cond)
     assert found.total - found.lengths == pytest.approx(told.total, rel=1e-9)
     assert found.error != told.error
