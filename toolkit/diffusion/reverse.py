@@ -19,7 +19,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -100,13 +100,15 @@ def step_to(p: Point, q: Point, law: Noisiness, x_t: Tensor, nodes: Sequence[Nod
     ratio = kept(p, q, law) * q.sigma / p.sigma
     x_s = ratio * x_t + (q.alpha - ratio * p.alpha) * still
     if len(nodes) > 1:
-        for weight, (node, value) in zip(_weights(p, q, law, nodes, variable), nodes, strict=True):
+        points = tuple(node for node, _ in nodes)
+        for weight, (node, value) in zip(_weights(p, q, law, points, variable), nodes, strict=True):
             if node.lam != p.lam:
                 x_s = x_s + q.alpha * weight * (value - still)
     return x_s
 
 
-def _weights(p: Point, q: Point, law: Noisiness, nodes: Sequence[Node], variable: str) -> list[float]:
+@lru_cache(maxsize=4096)  # many trajectories take the same steps
+def _weights(p: Point, q: Point, law: Noisiness, nodes: tuple[Point, ...], variable: str) -> list[float]:
     """Integrals of the Lagrange polynomials of the nodes over w: dw = (1 + tau^2) e^(lambda - lambda_s) k dlambda."""
     place, share = gauss_legendre(24)
     end = torch.tensor(q.lam, dtype=torch.float64)
@@ -114,7 +116,7 @@ def _weights(p: Point, q: Point, law: Noisiness, nodes: Sequence[Node], variable
     density = (1 + law.squared(lam)) * torch.exp(lam - end - law.exponent(lam, end))
     measure = (q.lam - p.lam) * share * density
     here = lam if variable == "lambda" else torch.exp(-lam)
-    places = [node.lam if variable == "lambda" else node.ratio for node, _ in nodes]
+    places = [node.lam if variable == "lambda" else node.ratio for node in nodes]
     weights = []
     for j, node in enumerate(places):
         basis = measure

@@ -148,7 +148,11 @@ def linear_response(
 
 def final_variance(sampler: Sampler, oracle: GaussianDenoiser, times: Tensor) -> float:
     """The exact variance of the end when x_T ~ N(0, V_T)."""
-    response = linear_response(sampler, oracle, times)
+    return variance_of(linear_response(sampler, oracle, times), oracle, times)
+
+
+def variance_of(response: Tensor, oracle: GaussianDenoiser, times: Tensor) -> float:
+    """The same, of a `linear_response` (n + 1,)."""
     return float(response[0] ** 2 * oracle.variance(float(times[0])) + response[1:].square().sum())
 
 
