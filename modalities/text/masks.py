@@ -10,6 +10,8 @@ from torch import Tensor
 from toolkit.diffusion.randomness import Draws
 
 MOST_HOLES = 3
+_HOLES, _ENDS = 1 + 2 * MOST_HOLES, 3
+"""Numbers that are drawn for each way to give tokens."""
 _PART = re.compile(r"((?:\\_|[^_])+)|(_+)", re.DOTALL)
 
 
@@ -23,12 +25,14 @@ def draw_given(lengths: Tensor, width: int, share: float, draws: Draws) -> Tenso
     """
     size = lengths[:, None]
     place = torch.arange(width).expand(len(lengths), width)
-    kind = (draws.uniform("kind", 1) * 3).long()
-    here_and_there = draws.uniform("tokens", width) < draws.uniform("rate", 1)
-    given = torch.where(kind == 0, _outside_holes(size, place, draws), here_and_there)
-    given = torch.where(kind == 2, _at_ends(size, place, draws), given)
-    given &= (place < size) & (draws.uniform("any", 1) < share)
-    free = (draws.uniform("free", 1) * size).long()
+    # drawn together, as every further stream costs some microseconds for each row
+    kind, rate, any_, free, *others = draws.uniform("given", 4 + _HOLES + _ENDS).split(1, 1)
+    holes, ends = torch.cat(others[:_HOLES], 1), torch.cat(others[_HOLES:], 1)
+    here_and_there = draws.uniform("tokens", width) < rate
+    given = torch.where((kind * 3).long() == 0, _outside_holes(size, place, holes), here_and_there)
+    given = torch.where((kind * 3).long() == 2, _at_ends(size, place, ends), given)
+    given &= (place < size) & (any_ < share)
+    free = (free * size).long()
     return given & ~((given.sum(dim=1, keepdim=True) >= size) & (place == free))
 
 
@@ -39,20 +43,20 @@ def parse_holes(text: str) -> list[str | int]:
     return [given.replace(r"\_", "_") if given else len(hole) for given, hole in found]
 
 
-def _outside_holes(size: Tensor, place: Tensor, draws: Draws) -> Tensor:
-    """One to three holes, each of 1 to size / (number of holes) tokens; they may meet."""
-    holes = 1 + (draws.uniform("holes", 1) * MOST_HOLES).long()
+def _outside_holes(size: Tensor, place: Tensor, drawn: Tensor) -> Tensor:
+    """One to three holes, each of 1 to size / (number of holes) tokens; they may meet. drawn: (B, _HOLES)."""
+    holes = 1 + (drawn[:, :1] * MOST_HOLES).long()
     longest = (size // holes).clamp(min=1)
-    length = 1 + (draws.uniform("sizes", MOST_HOLES) * longest).long()
-    begin = (draws.uniform("begins", MOST_HOLES) * (size - length + 1)).long()
+    length = 1 + (drawn[:, 1 : 1 + MOST_HOLES] * longest).long()
+    begin = (drawn[:, 1 + MOST_HOLES :] * (size - length + 1)).long()
     inside = (place[:, None] >= begin[:, :, None]) & (place[:, None] < (begin + length)[:, :, None])
     return ~(inside & (torch.arange(MOST_HOLES) < holes)[:, :, None]).any(dim=1)
 
 
-def _at_ends(size: Tensor, place: Tensor, draws: Draws) -> Tensor:
-    """A beginning, an end, or both; what is left between begins and ends anywhere."""
-    which = (draws.uniform("ends", 1) * 3).long()
-    cuts = (draws.uniform("cuts", 2) * (size + 1)).long().sort(dim=1).values
+def _at_ends(size: Tensor, place: Tensor, drawn: Tensor) -> Tensor:
+    """A beginning, an end, or both; what is left between begins and ends anywhere. drawn: (B, _ENDS)."""
+    which = (drawn[:, :1] * 3).long()
+    cuts = (drawn[:, 1:] * (size + 1)).long().sort(dim=1).values
     begin, end = cuts[:, :1], cuts[:, 1:]
     first = (place < begin) & (which != 1)
     return first | ((place >= end) & (which != 0))
