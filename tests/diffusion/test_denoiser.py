@@ -138,3 +138,54 @@ def test_padding_is_known_to_be_zero_and_not_counted() -> None:
     x_hat = denoiser(x, t, {"mask": mask})
     assert float(x_hat[0, :, 4:].abs().max()) == 0
     assert torch.equal(x_hat[1], denoiser(x[1:], t[1:])[0])
+
+
+def test_what_a_network_sees_has_unit_variance_for_any_sigma_data() -> None:
+    """c_in = 1 / sqrt(alpha^2 sigma_data^2 + sigma^2) (Karras et al. 2022, table 1)."""
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+            seen.append(x)
+            return x
+
+    draw = torch.Generator().manual_seed(0)
+    denoiser = RegressionDenoiser(Watch(), RectifiedFlow(), "edm", 0.5)
+    for t in (0.1, 0.4, 0.9):
+        x, eps = (torch.randn(20_000, 1, generator=draw, dtype=F64) for _ in range(2))
+        denoiser.loss(0.5 * x, torch.full((20_000,), t, dtype=F64), eps)
+        assert abs(float(seen[-1].var()) - 1) < 4 * (2 / 20_000) ** 0.5
+
+
+def test_c_noise_is_finite_at_both_ends() -> None:
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+            seen.append(c_noise)
+            return x
+
+    denoiser = RegressionDenoiser(Watch(), RectifiedFlow(), "flow")
+    for t, end in ((0.0, -2.5), (1.0, 2.5)):
+        denoiser(torch.ones(2, 3, dtype=F64), torch.tensor(t, dtype=F64))
+        assert seen[-1].tolist() == [end, end]
+
+
+def test_an_example_that_is_all_padding_costs_nothing() -> None:
+    denoiser = RegressionDenoiser(Bends(), RectifiedFlow(), "flow")
+    x, t = torch.ones(2, 1, 4, dtype=F64), torch.full((2,), 0.5, dtype=F64)
+    mask = torch.tensor([[[0.0, 0, 0, 0]], [[1.0, 1, 0, 0]]], dtype=F64)
+    loss = denoiser.loss(x * mask, t, torch.ones_like(x), {"mask": mask})
+    assert float(loss[0]) == 0 and float(loss[1]) > 0
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_is_unknown_is_the_square_of_the_error(prediction: str) -> None:
+    denoiser = RegressionDenoiser(Bends(), RectifiedFlow(), prediction) if prediction != "eps" else None
+    denoiser = denoiser or RegressionDenoiser(Bends(), LinearChain(), prediction)
+    draw = torch.Generator().manual_seed(0)
+    x, eps = (torch.randn(3, 5, generator=draw, dtype=F64) for _ in range(2))
+    t = torch.tensor([0.2, 0.5, 0.8], dtype=F64)
+    alpha, sigma = (c[:, None] for c in denoiser.schedule(t))
+    square = (x - denoiser(alpha * x + sigma * eps, t)).square().mean(1)
+    torch.testing.assert_close(denoiser.unknown(denoiser.loss(x, t, eps), t), square, rtol=1e-9, atol=0)

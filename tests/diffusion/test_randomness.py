@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from toolkit.diffusion import NoiseStream, generator, normal, stratified
+from toolkit.diffusion import NoiseStream, generator, normal, randomness, stratified
 from toolkit.diffusion.randomness import Draws, dropout_keys, dropped, key, uniform, words
 
 
@@ -129,6 +129,23 @@ def test_normal_draws_are_normal_and_independent() -> None:
     # the two of a pair have one radius: their squares must not know of each other either
     squares = torch.corrcoef(x[:, :40].square().T)
     assert float((squares - torch.eye(40)).abs().max()) < 5 / math.sqrt(2000)
+
+
+def test_no_word_gives_an_infinite_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest and the largest word: the logarithm of 0 is one draw in 2^32 away."""
+    for word in (0, (1 << 64) - 1, (1 << 32) - 1):
+        monkeypatch.setattr(randomness, "words", lambda secret, places, n, w=word: np.full((2, n), w, np.uint64))
+        x = normal(0, "x", range(2), (8,))
+        assert bool(x.isfinite().all()) and float(x.abs().max()) < 6.8
+        u = uniform(0, "x", range(2)), Draws(0, range(2)).uniform("x", 4)
+        assert all(float(part.min()) >= 0 and float(part.max()) < 1 for part in u)
+
+
+def test_a_key_has_128_bits() -> None:
+    keys = [key(0, "x", i) for i in range(200)]
+    for bit in range(128):
+        assert 60 < sum(k >> bit & 1 for k in keys) < 140  # 5.6 deviations
+    assert max(keys) < 1 << 128
 
 
 def test_uniform_draws_fill_the_unit_interval() -> None:
