@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from toolkit.diffusion import (
     TIME_LAWS,
@@ -17,6 +17,7 @@ from toolkit.diffusion import (
     LogitNormal,
     LogNormal,
     RectifiedFlow,
+    RegressionDenoiser,
     Schedule,
     TimeLaw,
     Uniform,
@@ -104,3 +105,13 @@ def test_vlb_weight_is_half_the_slope_of_snr() -> None:
     numeric = (snr(t - 1e-6) - snr(t + 1e-6)) / 4e-6
     torch.testing.assert_close(WEIGHTINGS["vlb"]().on_x(t, RectifiedFlow()), numeric, rtol=1e-7, atol=0)
     assert math.isclose(float(WEIGHTINGS["vlb"]().on_x(t[:1], RectifiedFlow())), 0.9 / 0.1**3, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("weighting", ["min-snr", "edm", "vlb", "p2", "soft-min-snr"])
+def test_without_noise_the_network_has_no_say_and_no_weight(weighting: str) -> None:
+    """At t = 0, c_out = 0 for v, flow and edm, whatever the weight of x is there, infinite too."""
+    for prediction in ("v", "flow", "edm"):
+        denoiser = RegressionDenoiser(nn.Identity(), Cosine(), prediction)
+        t = torch.tensor([0.0, 0.5], dtype=torch.float64)
+        on_target = WEIGHTINGS[weighting]().on_target(t, denoiser)
+        assert float(on_target[0]) == 0 and float(on_target[1]) > 0
