@@ -75,6 +75,16 @@ def test_a_bin_has_the_mass_between_its_edges() -> None:
     assert math.isclose(float(right), float(left), rel_tol=1e-9)
 
 
+def test_far_tails_keep_their_digits_on_both_sides() -> None:
+    """40 deviations away the mass is 1e-350: of the upper side as exact as of the lower one."""
+    zero, std = torch.zeros(2, dtype=F64), torch.full((2,), 1 / 51, dtype=F64)
+    x = torch.tensor([-100.0, 100.0], dtype=F64) / 127.5
+    low, high = Bins(257, -128 / 127.5, 1 / 127.5).log_prob(x, zero, std).tolist()
+    z = (100 - 0.5) / 127.5 * 51
+    exact = -z * z / 2 - math.log(z * math.sqrt(2 * math.pi))  # the tail's first term, right to 1 / z^2
+    assert low == pytest.approx(high, rel=1e-12) and high == pytest.approx(exact, rel=2e-3)
+
+
 def test_data_off_the_grid_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.5 steps off its 256 bins"):
         PIXELS.index(torch.tensor([[0.0, 0.0]]))  # between the 127th and 128th of 256 values

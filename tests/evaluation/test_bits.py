@@ -101,6 +101,17 @@ def test_an_interval_is_1_96_standard_errors_of_a_ratio() -> None:
     assert found == pytest.approx((mean, mean - reach, mean + reach), rel=1e-9)
 
 
+def test_the_interval_of_the_flow_is_chance_and_the_solver_s_error() -> None:
+    variances, n = spectrum(8, 2.0), 24
+    oracle, x = Diagonal(variances), on_grid(24, variances)
+    nats = {steps: likelihood._flow(oracle, x, BINS, {}, 0, steps) / 64 / math.log(2) for steps in (12, 6)}
+    mean = float(nats[12].mean())
+    error = math.sqrt(float((nats[12] - mean).square().sum())) / n
+    off = abs(float((nats[6] - nats[12])[: n // likelihood.FLOW_CHECKED].mean())) / 3
+    found = by_name(figures(oracle, None, x, BINS, {}, UNIT, flow=n))["flow"]
+    assert found == pytest.approx((mean, mean - 1.96 * error - off, mean + 1.96 * error + off), rel=1e-9)
+
+
 def test_an_example_has_its_own_noise_in_any_batch() -> None:
     x, oracle = on_grid(12, torch.ones(5, dtype=F64)), GaussianDenoiser(RectifiedFlow())
     small, large = (by_name(figures(oracle, None, x, BINS, {}, UNIT, batch=batch)) for batch in (5, 64))

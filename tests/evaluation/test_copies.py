@@ -118,6 +118,8 @@ def test_the_nearest_of_many_is_the_nearest() -> None:
         quick, same = nearest_of_many(x, b, own)
         assert torch.equal(which, same)
         torch.testing.assert_close(quick, far, rtol=1e-6, atol=1e-6)
+        # one candidate is enough here, and it is not the example itself
+        assert torch.equal(nearest_of_many(x, b, own, candidates=1)[1], which)
 
 
 def test_the_nearest_aligned_of_many_is_the_nearest() -> None:
