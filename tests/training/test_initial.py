@@ -62,7 +62,8 @@ def test_a_further_layer_leaves_the_others_as_they_were() -> None:
     few, many = (dict(initialised(lambda more=more: Net(more), 0).named_parameters()) for more in (False, True))
     for key in ("a.weight", "a.bias", "b.weight", "b.bias"):
         assert torch.equal(few[key], many[key])
-    assert not torch.equal(few["a.weight"], few["b.weight"])
+    assert not torch.equal(few["a.bias"], few["b.bias"])
+    assert not torch.equal(few["a.weight"], 3 * few["b.weight"])
     # what followed the filling is done again, and what was written by a view is not undone
     assert (
         1.5 < float(few["a.weight"].detach().abs().max()) * 2 <= 3.0

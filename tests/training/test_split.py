@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toolkit import assemble
 from toolkit import recipe as recipes
-from toolkit.diffusion import RectifiedFlow, RegressionDenoiser
+from toolkit.diffusion import Cond, RectifiedFlow, RegressionDenoiser
 from toolkit.diffusion.randomness import Draws
 from toolkit.modality import Examples, InMemory, find
 from toolkit.nn import UNet
@@ -142,6 +142,27 @@ def test_dropout_keeps_the_mean_and_is_off_in_sampling() -> None:
     assert layer(x, keys) is x
 
 
+class Noises(RegressionDenoiser):
+    """Keeps what it is given."""
+
+    seen: list[Tensor]
+
+    def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
+        self.seen.append(torch.cat([eps, t[:, None].float()], 1))
+        return super().loss(x, t, eps, cond)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_each_step_and_example_has_noise_and_a_time_of_its_own(stratified: bool) -> None:
+    config = loop.Config(steps=20, batch=8, stratified=stratified)
+    denoiser = Noises(Net(), RectifiedFlow(), "flow")
+    denoiser.seen = []
+    list(loop.fit(lambda step, positions: (DATA[list(positions)], {}), config, loop.start(denoiser, config)))
+    seen = torch.stack(denoiser.seen).flatten(0, 1)
+    assert all(len(column.unique()) == 160 for column in seen.T)
+    assert abs(float(seen[:, :2].mean())) < 4 / 320**0.5 and abs(float(seen[:, :2].std()) - 1) < 0.16
+
+
 class Lengths(InMemory):
     """Numbers with lengths."""
 
@@ -201,6 +222,10 @@ def test_batches_are_of_like_length_for_any_size_of_data(size: int) -> None:
         computed += 16 * int(lengths[rows].max())
         filled += int(lengths[rows].sum())
     assert computed / filled < (1.25 if size > 200 else 1.4)
+    # a batch that is shared by two epochs is of like length too
+    shared = [e * size // 16 for e in range(1, 40) if e * size % 16]
+    lengths_there = [lengths[batches.indices(step, range(16))].double() for step in shared]
+    assert not shared or sum(float(part.max() / part.mean()) for part in lengths_there) / len(shared) < 1.45
     # every epoch is a permutation all the same
     for epoch in range(4):
         assert sorted(seen[epoch * size : (epoch + 1) * size]) == list(range(size))

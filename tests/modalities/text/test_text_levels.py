@@ -142,3 +142,16 @@ def test_noise_levels_that_do_not_rise_are_refused() -> None:
         TokenDenoiser(untrained().net, RectifiedFlow(), lowest=3, highest=2)
     with pytest.raises(ValidationError, match="lowest 30 is not below highest 10"):
         Model(lowest=30)
+
+
+@torch.no_grad()
+def test_an_estimate_is_shown_without_its_scale() -> None:
+    """x_hat = scale E[tokens] is told as E[tokens], as large at every noise level."""
+    denoiser, seen = untrained(), []
+    denoiser.net.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
+    x_t, t = draw(3, DIMS, LENGTH), torch.tensor([0.3, 0.6, 0.9], dtype=F64)
+    scale = torch.linspace(0.1, 5, LENGTH).expand(3, 1, LENGTH)
+    clear = denoiser.embed(words(3, LENGTH))
+    denoiser(x_t, t, {"scale": scale, "estimate": scale * clear})
+    shown = seen[0][:, -1 - DIMS : -1]  # before the channel that says what is given
+    torch.testing.assert_close(shown, clear, rtol=0, atol=1e-5)
