@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from modalities.text.denoiser import SWIFT, TokenDenoiser
+from modalities.text.levels import spread_out
 from modalities.text.network import BUMPS
 from modalities.text.options import Model
 from tests.modalities.text.denoisers import DIMS, F64, LENGTH, draw, noised, oracle, untrained, words
@@ -155,3 +156,16 @@ def test_an_estimate_is_shown_without_its_scale() -> None:
     denoiser(x_t, t, {"scale": scale, "estimate": scale * clear})
     shown = seen[0][:, -1 - DIMS : -1]  # before the channel that says what is given
     torch.testing.assert_close(shown, clear, rtol=0, atol=1e-5)
+
+
+def test_padded_texts_have_every_level_among_their_own_tokens() -> None:
+    length = torch.tensor([1, 4, 9])
+    found = spread_out(torch.rand(3, 9, generator=torch.Generator().manual_seed(0)), 2.0, length)[:, 0]
+    for row, size in zip(found, length.tolist(), strict=True):
+        expected = torch.exp(2.0 * ((2 * torch.arange(size) + 1) / size - 1))
+        torch.testing.assert_close(row[:size].sort().values, expected)
+        assert row[size:].tolist() == [1.0] * (9 - size)
+    # what is behind changes nothing
+    order = torch.rand(3, 9, generator=torch.Generator().manual_seed(1))
+    cut = spread_out(order[:2, :4], 2.0, length[:2])
+    assert torch.equal(spread_out(order, 2.0, length)[:2, :, :4], cut)
