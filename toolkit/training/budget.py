@@ -46,6 +46,7 @@ class Budget:
         """Passed in this session."""
         self._first: float | None = None
         """Progress when this session began."""
+        self._pictures = 0
         self._drawn, self._drawing = 0.0, 0.0
         """Steps' worth of network calls in pictures, and what they took in steps' time."""
         self._save = 0.0
@@ -69,7 +70,9 @@ class Budget:
     def drawn(self, work: float) -> None:
         """A picture was drawn that should have taken the time of `work` steps."""
         took = self.lap()
-        if self._steps:
+        self._pictures += 1
+        # the first one loads what draws, once, and says nothing of the next
+        if self._steps and self._pictures > 1:
             self._drawn += work
             self._drawing += took / self.per_step()
 
