@@ -61,7 +61,8 @@ def test_the_gradient_is_the_same_for_any_split(case: str, cache: Path) -> None:
     assert float(whole.norm()) > 0
     torch.manual_seed(7)  # nothing is taken from the global generator
     for split in SPLITS:
-        assert float((gradient(split) - whole).norm()) < 1e-5 * float(whole.norm())
+        # float32 sums in another order: 0.1 to 1.4e-6 were measured
+        assert float((gradient(split) - whole).norm()) < 4e-6 * float(whole.norm())
     state.step += 1
     assert float((gradient([range(BATCH)]) - whole).norm()) > 1e-2 * float(whole.norm())
 
