@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from toolkit.diffusion import (
     GRIDS,
@@ -47,11 +48,13 @@ def schedule(diffusion: Diffusion) -> Schedule:
         raise UsageError(f"diffusion: {error}") from None
 
 
-def sampler(spec: Named, error: PosteriorVariance | None = None) -> Sampler:
-    """The sampler a recipe or --sampler names; `error` is what its option error = "learned" stands for.
+def sampler(spec: Named | Sampler, error: PosteriorVariance | None = None) -> Sampler:
+    """The sampler a recipe or --sampler names, or the one given; `error`: what its option error = "learned" stands for.
 
     Raises UsageError.
     """
+    if isinstance(spec, Sampler):
+        return spec
     if not isinstance(spec, str) and spec.get("error") == "learned":
         if error is None:
             raise UsageError(
@@ -63,11 +66,16 @@ def sampler(spec: Named, error: PosteriorVariance | None = None) -> Sampler:
     return made
 
 
-def grid(spec: Named, law: TimeLaw | None = None, spread: float | None = None) -> Grid:
-    """The times a recipe names: (schedule, n) -> times; `law` is what the run learned. Raises UsageError.
+def grid(spec: Named | Grid | Tensor, law: TimeLaw | None = None, spread: float | None = None) -> Grid:
+    """The times a recipe names, or those given: (schedule, n) -> times; `law` is what the run learned.
 
     `spread`: the largest eigenvalue of the data, which the highest level follows unless the recipe says sigma_max.
+    Raises UsageError.
     """
+    if isinstance(spec, Tensor):
+        return functools.partial(_fixed, spec)
+    if callable(spec):
+        return spec
     spec = {"name": spec} if isinstance(spec, str) else spec
     if spec["name"] == "learned":
         if not isinstance(law := without_top(law), Adaptive):
@@ -77,6 +85,10 @@ def grid(spec: Named, law: TimeLaw | None = None, spread: float | None = None) -
         spec = {"sigma_max": highest(spread), **spec}
     made: Grid = build({**GRIDS, "learned": learned}, spec, "grid")
     return made
+
+
+def _fixed(times: Tensor, schedule: Schedule, n: int) -> Tensor:
+    return times
 
 
 def time_law(diffusion: Diffusion, modality: Modality) -> TimeLaw:

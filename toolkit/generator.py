@@ -24,8 +24,9 @@ from toolkit.diffusion import (
     interval,
     trajectory,
 )
+from toolkit.diffusion.grid import Grid
 from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
-from toolkit.diffusion.sampler import Step
+from toolkit.diffusion.sampler import Sampler, Step
 from toolkit.diffusion.start import bare, marginal
 from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.diffusion.window import cut, starts, windowed
@@ -33,7 +34,7 @@ from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
 from toolkit.options import checked
 from toolkit.recipe import Named, Recipe
-from toolkit.samples import Samples
+from toolkit.samples import Samples, gather
 from toolkit.training.checkpoint import CheckpointStore
 from toolkit.training.precision import autocast, resolve
 
@@ -78,6 +79,10 @@ class Generator:
         self.law, self.error = law, error
         self.dtype = resolve(recipe.train.precision, device)
 
+    def __repr__(self) -> str:
+        size = sum(p.numel() for p in self.denoiser.parameters())
+        return f"<generator '{self.recipe.name}' of {self.modality.name}, {size:,} parameters, on {self.device}>"
+
     def on(self, opened: Modality) -> Generator:
         """The same with a modality whose data is open, of which a vocoder takes the sounds that it makes again.
 
@@ -98,8 +103,8 @@ class Generator:
         label: str | int | Sequence[str | int] | None = None,
         steps: int | None = None,
         guidance: float | None = None,
-        sampler: Named | None = None,
-        grid: Named | None = None,
+        sampler: Named | Sampler | None = None,
+        grid: Named | Grid | Tensor | None = None,
         restarts: int | None = None,
         seed: int = 0,
         batch: int = 64,
@@ -111,7 +116,8 @@ class Generator:
 
         `weak`: another snapshot of the run (an earlier step, a wider EMA) or a smaller model. Then `guidance` leads
         away from it (autoguidance, Karras et al. 2024), instead of away from no label.
-        `ask`: what the modality's `Ask` has, e.g. seconds=0.5.
+        `ask`: what the modality's `Ask` has, e.g. seconds=0.5. `sampler` and `grid` are names, or objects: a `Sampler`,
+        a function (schedule, steps) -> times, or the times themselves.
 
         `label`: one for all, or one for each; None takes all labels in turn, "none" asks for no label.
         Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. `progress(done, total)`
@@ -123,6 +129,7 @@ class Generator:
         numbers = self._labels(label, n)
         jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
         parts = []
+        steps = len(grid) - 1 if isinstance(grid, Tensor) else steps
         each = self.recipe.sample.taken(steps, restarts)
         for done, job in enumerate(jobs):
             given = [numbers[i] for i in job.which] if numbers is not None else None
@@ -150,8 +157,8 @@ class Generator:
         labels: Sequence[int] | None = None,
         steps: int | None = None,
         guidance: float | None = None,
-        sampler: Named | None = None,
-        grid: Named | None = None,
+        sampler: Named | Sampler | None = None,
+        grid: Named | Grid | Tensor | None = None,
         restarts: int | None = None,
         seed: int = 0,
         weak: Generator | None = None,
@@ -169,7 +176,8 @@ class Generator:
         request = request or Request(tuple(positions), self.modality.shape)
         spread = levels.spread(self.modality.facts, request.shape)
         try:
-            times = assemble.grid(grid or chosen.grid, self.law, spread)(schedule, steps or chosen.steps)
+            levels_at = assemble.grid(chosen.grid if grid is None else grid, self.law, spread)
+            times = levels_at(schedule, steps or chosen.steps)
         except ValueError as error:
             raise UsageError(f"steps: {error}") from None
         rounds = chosen.restarts if restarts is None else restarts
@@ -243,16 +251,6 @@ class Generator:
             if str(name) not in index:
                 raise unknown("label", str(name), index)
         return [index[str(name)] for name in asked]
-
-
-def gather(parts: Sequence[tuple[Sequence[int], Tensor]]) -> Tensor:
-    """Batches (b, *), each with the places of its examples, as one (n, *), zeros behind the shorter ones."""
-    longest = max(x.shape[-1] for _, x in parts)
-    first = parts[0][1]
-    whole = torch.zeros(sum(len(x) for _, x in parts), *first.shape[1:-1], longest, dtype=first.dtype)
-    for places, x in parts:
-        whole[list(places), ..., : x.shape[-1]] = x
-    return whole
 
 
 def _split(request: Request, batch: int) -> Iterator[Request]:

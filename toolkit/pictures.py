@@ -17,9 +17,9 @@ from torch import Tensor
 from toolkit import assemble
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.randomness import generator as random_generator
-from toolkit.generator import gather
 from toolkit.modality import Examples
 from toolkit.recipe import Recipe
+from toolkit.samples import gather
 from toolkit.training.budget import PASSES
 from toolkit.training.storage import write_text_atomic
 
