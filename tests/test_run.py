@@ -14,7 +14,7 @@ from tests.test_session import SMALL, finish, hashes, quiet
 from tests.training.test_budget import Clock
 from toolkit import recipe as recipes
 from toolkit import session
-from toolkit.errors import Interrupted
+from toolkit.errors import Interrupted, UsageError
 from toolkit.generator import Generator
 from toolkit.pictures import FEW, FILM, amounts
 from toolkit.recipe import Recipe
@@ -171,9 +171,9 @@ def test_a_run_by_the_clock_uses_its_time_and_records_what_it_took(tmp_path: Pat
     assert rates[-1] < 0.01 * max(rates) and rates[2:] == sorted(rates[2:], reverse=True)
     done = recipes.load(out / "recipe.toml").train
     assert (done.steps, done.minutes) == (len(rates), 1.0)
-    # the same command, another budget, and the run's own recipe: nothing is trained again
+    # the same command, a smaller budget, and the run's own recipe: nothing is trained again
     before = hashes(out)
-    for recipe in (timed(SMALL, 1.0), timed(SMALL, 5.0), recipes.load(out / "recipe.toml")):
+    for recipe in (timed(SMALL, 1.0), timed(SMALL, 0.5), recipes.load(out / "recipe.toml")):
         assert not any(isinstance(event, session.Progress | session.Saved) for event in finish(recipe, out))
         assert recipes.load(out / "recipe.toml").train.steps == len(rates)
     assert hashes(out) == before
@@ -200,3 +200,47 @@ def test_a_run_by_the_clock_is_resumed_on_its_course_with_the_time_that_is_left(
             rates.append(event.lr)
     assert 57 <= used + clock.now - began <= 60
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 0.01 * max(rates)
+
+
+def test_a_finished_run_goes_on_when_more_steps_are_asked(tmp_path: Path) -> None:
+    """On the course of the longer run, from where it is: its learning rate, and nothing of the pictures of before."""
+    out, said = tmp_path / "r", []
+    finish(SMALL, out)
+    longer = recipes.replace(SMALL, {"train.steps": 20})
+    plan = session.prepare(longer, out, "cpu", said.append)
+    rates = [event.lr for event in plan.run() if isinstance(event, session.Progress)]
+    assert rates == [plan.config.lr_at(step) for step in range(12, 20)]
+    assert any("goes on from step 12 to about 20" in line for line in said)
+    assert recipes.load(out / "recipe.toml").train.steps == 20 and names(out) >= set(LAST)
+    # stopped on the way it is the same, bit for bit
+    other = tmp_path / "other"
+    finish(SMALL, other)
+    stopped = session.prepare(longer, other, "cpu", quiet)
+    with pytest.raises(Interrupted):
+        for event in stopped.run():
+            if isinstance(event, session.Progress) and event.step == 15:
+                os.kill(os.getpid(), signal.SIGTERM)
+    finish(longer, other)
+    assert hashes(other) == hashes(out)
+    # fewer are refused, and what is finished says so
+    with pytest.raises(UsageError, match=r"differs in train\.steps"):
+        session.prepare(SMALL, out, "cpu", quiet)
+    said.clear()
+    session.prepare(longer, out, "cpu", said.append)
+    assert any("finished, after step 20" in line and "--steps" in line for line in said)
+
+
+def test_a_finished_run_goes_on_when_more_minutes_are_asked(tmp_path: Path, clock: Clock) -> None:
+    out = tmp_path / "r"
+    list(by_the_clock(out, clock, 1.0).run())
+    first = recipes.load(out / "recipe.toml").train.steps
+    again = by_the_clock(out, clock, 3.0)
+    assert first is not None and again.state.spent > 50 and again.course.steps > first + 60
+    began, rates, left = clock.now, [], 180 - again.state.spent
+    for event in again.run():
+        if isinstance(event, session.Progress):
+            rates.append(event.lr)
+    assert 0.95 * left <= clock.now - began <= left
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.01 * rates[0]
+    done = recipes.load(out / "recipe.toml").train
+    assert done.minutes == 3.0 and done.steps == first + len(rates)

@@ -6,6 +6,7 @@ trains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from toolkit.errors import UsageError
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.generator import Generator, default_device, load, read_run
 from toolkit.modality import Facts, find
-from toolkit.recipe import Recipe
+from toolkit.recipe import Recipe, Train
 from toolkit.run import Plan, clock
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -68,7 +69,8 @@ def prepare(
     layout = None if earlier.layout == "auto" else earlier.layout == "channels-last"
     known = threads or recipe.train.threads or earlier.threads or (found.threads if found is not None else None)
     measured = probe(denoiser, batches, configure, notify, layout, candidates(known, where, notify))
-    steps = recipe.train.steps if recipe.train.steps is not None else earlier.steps
+    longer = before is not None and _longer(earlier, recipe.train)
+    steps = recipe.train.steps if recipe.train.steps is not None or longer else earlier.steps
     found_layout = "channels-last" if measured.channels_last else "channels-first"
     recipe = recipes.replace(
         recipe, {"train.steps": steps, "train.layout": found_layout, "train.threads": measured.threads}
@@ -82,8 +84,17 @@ def prepare(
         state.restore(found.groups, found.state)
     if state.course is None:
         state.course = Course.of(config.steps)
+    elif longer and state.step >= state.course.steps:
+        # it had come to its end, and to a learning rate of 0: the longer course begins anew, and is at this step by now
+        state.course = Course.of(steps or state.step + _more(recipe, measured, state.spent))
+        now = config.lr_at(state.step, state.course)
+        notify(
+            f"goes on from step {state.step:,} to about {state.course.steps:,}; the learning rate is {now:.2g} again"
+        )
     elif steps is not None and state.step < steps != state.course.steps:  # the checkpoints after it are gone
         state.course = state.course.corrected(state.step, steps)
+    if state.step >= state.course.steps:
+        notify(f"this run is finished, after step {state.step:,}; it goes on when more --steps or --minutes are asked")
     return Plan(recipe, out, modality, state, config, batches, measured, found is not None, notify)
 
 
@@ -123,6 +134,7 @@ def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[
     before, facts = read_run(out)
     ignored = NOT_PART_OF_A_RUN | ({"train.steps"} if recipe.train.steps is None else set())
     ignored |= {"train.layout"} if recipe.train.layout == "auto" else set()
+    ignored |= {"train.steps"} if _longer(before.train, recipe.train) else set()
     changed = recipes.difference(before, recipe)
     differing = [key for key in changed if key not in ignored]
     if differing:
@@ -131,6 +143,18 @@ def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[
             f"choose another --out, or go on with the recipe in it: --recipe {out / 'recipe.toml'}"
         )
     return before, facts
+
+
+def _longer(before: Train, now: Train) -> bool:
+    """Whether more is asked of a run than it was made for: more steps, or more minutes in all."""
+    if now.steps is not None:
+        return before.steps is not None and now.steps > before.steps
+    return before.steps is not None and (now.minutes or 0.0) > (before.minutes or math.inf)
+
+
+def _more(recipe: Recipe, measured: Probe, spent: float) -> int:
+    """Steps that fit into what is left of the minutes, at least one: to be corrected on the way."""
+    return max(1, int(0.97 * max(0.0, 60 * (recipe.train.minutes or 0.0) - spent) * measured.steps_per_second))
 
 
 def _changed_facts(before: Facts, now: Facts) -> str:
