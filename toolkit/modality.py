@@ -36,9 +36,9 @@ _MARK = "diffusion-toolkit"
 
 
 class Options(BaseModel):
-    """A typed, strict section of a recipe: an unknown key is an error."""
+    """A typed, strict section of a recipe: an unknown key is an error. Its docstrings are what --help shows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Facts(BaseModel):

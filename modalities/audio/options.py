@@ -50,6 +50,7 @@ class Model(Options):
     """Which network, and what it is told."""
 
     preset: Literal["tiny", "small", "base", "diffwave"] = "small"
+    """How large a network over time and frequency; or DiffWave, on the waveform itself."""
     width: int | None = Field(default=None, ge=8, le=512, multiple_of=8)
     """Channels of the first level, in place of the preset's."""
     condition: Literal["none", "mel"] = "none"
@@ -57,6 +58,7 @@ class Model(Options):
     mels: int = Field(default=64, ge=8, le=256)
     """Bands of that mel spectrogram."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """The share of features that are left out at random in training."""
 
 
 class Ask(Options):

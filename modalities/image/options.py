@@ -35,8 +35,10 @@ class Model(Options):
     """Which network."""
 
     preset: Literal["tiny", "small", "base", "ddpm"] = "small"
+    """How large a network; ddpm: the one of Ho et al. (2020), which works at full resolution."""
     width: int | None = Field(default=None, ge=8, le=384, multiple_of=8)
     """Channels of the first level, in place of the preset's."""
     stem: int | None = Field(default=None, ge=1, le=8)
     """Stride of the first convolution, in place of the preset's; 1 works at full resolution."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """The share of features that are left out at random in training."""

@@ -40,6 +40,7 @@ class Model(Options):
     """Which network, and how it is taught."""
 
     preset: Literal["smoke", "small", "base"] = "small"
+    """How large a transformer; smoke is for tests."""
     width: int | None = Field(default=None, ge=16, le=4096, multiple_of=8)
     """Channels, in place of the preset's."""
     depth: int | None = Field(default=None, ge=1, le=64)

@@ -13,6 +13,7 @@ import typer
 import toolkit
 from toolkit.cli import data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
 from toolkit.cli.console import one_line
+from toolkit.cli.helped import helped
 from toolkit.errors import Interrupted, ToolkitError
 
 app = typer.Typer(
@@ -25,8 +26,8 @@ app = typer.Typer(
 )
 # options that only a modality knows are left in context.args, for toolkit/cli/extras.py
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
-app.command(context_settings=FURTHER)(train.train)
-app.command(context_settings=FURTHER)(sample.sample)
+app.command(context_settings=FURTHER, cls=helped(train.further))(train.train)
+app.command(context_settings=FURTHER, cls=helped(sample.further))(sample.sample)
 app.command(context_settings=FURTHER)(evaluate.evaluate)
 app.command(context_settings=FURTHER)(reproduce.reproduce)
 app.add_typer(data.app, name="data")

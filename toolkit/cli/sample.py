@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,9 @@ import typer
 
 from toolkit.cli.console import console, notify
 from toolkit.cli.extras import extras, own_options, plain
+from toolkit.cli.helped import value_of
 from toolkit.errors import StorageError
+from toolkit.modality import Options
 
 
 def sample(
@@ -33,8 +36,8 @@ def sample(
 ) -> None:
     """Sample a trained run: one picture, single files, and a page to listen on where there is something to hear.
 
-    Further options depend on the run's modality. Sound: --seconds 2, --mel FILE (a vocoder), --join windows|whole,
-    --format wav|flac|float.
+    Further options depend on the run's modality, such as --seconds 2 or --temperature 0.9: `toolkit sample RUN --help`
+    shows those of a run.
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -73,6 +76,21 @@ def sample(
     for path in overviews:
         print(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
     print(f"single files: {folder}")
+
+
+def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
+    """What can be asked of the run that a command line names, for its help. Raises UsageError."""
+    from toolkit.generator import read_run
+    from toolkit.modality import BUILT_IN, find
+
+    runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
+    name = value_of("--modality", typed)
+    if runs and name is None:
+        name = read_run(Path(runs[0]).expanduser())[0].modality
+        if name not in BUILT_IN:
+            return  # it may be a stranger's, and its modality is code
+    if name is not None:
+        yield f"a run of modality {name}", find(name).Ask
 
 
 def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str:

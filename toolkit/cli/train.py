@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,9 @@ import typer
 
 from toolkit.cli.console import notify, print_table
 from toolkit.cli.extras import extras, own_options, plain
+from toolkit.cli.helped import value_of
 from toolkit.errors import DataError, UsageError
+from toolkit.modality import BUILT_IN, Options
 
 if TYPE_CHECKING:
     from toolkit.recipe import Recipe
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     modality: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.py", help="image, audio, or your own file.")
+        str | None, typer.Option(metavar="NAME|FILE.py", help="image, audio, text, or your own file.")
     ] = None,
     recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER|NAME", help="What to learn from.")] = None,
@@ -38,8 +40,8 @@ def train(
 ) -> None:
     """Train from scratch; the same command again goes on where it stopped.
 
-    Every key of the recipe's data and model sections is an option too. Pictures: --size 64, --channels 1,
-    --preset base. Sound: --rate 16000, --seconds 1, --channels 2, --labels "{label}_{}", --condition mel.
+    Every key of the recipe's data and model sections is an option too, such as --size 64 or --rate 16000:
+    `toolkit train --modality text --help` shows those of texts.
     """
     if modality is None and recipe is None:
         extras(context.args, (), "no modality", own_options(context))
@@ -65,6 +67,22 @@ def train(
         show(plan.run())
 
 
+def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
+    """The options of the modality that a command line names, for its help. Raises UsageError."""
+    from toolkit import recipe
+    from toolkit.modality import find
+
+    name, file = value_of("--modality", typed), value_of("--recipe", typed)
+    if name is None and file is not None:
+        name = recipe.load(file).modality
+        if name not in BUILT_IN:
+            return  # a recipe may be a stranger's, and its modality is code
+    if name is not None:
+        kind = find(name)
+        yield f"{name}: which data", kind.Data
+        yield f"{name}: which network", kind.Model
+
+
 def choose(
     modality: str | None,
     name: str | None,
@@ -80,7 +98,7 @@ def choose(
     options called like a key of the modality's [data] or [model] section; `own`: the command's own options.
     """
     from toolkit import recipe
-    from toolkit.modality import BUILT_IN, find
+    from toolkit.modality import find
 
     if modality is not None and (modality.endswith(".py") or "/" in modality):
         modality = str(Path(modality).expanduser().resolve())  # a run must find it again from any folder
