@@ -138,4 +138,11 @@ def test_durations_and_single_lines() -> None:
 
 def test_samples_with_other_options_go_to_another_folder() -> None:
     assert folder_name({}, None, 0) == "seed-0"
-    assert folder_name({"label": "a/b", "steps": 20}, 0.05, 1) == "label-a-b_steps-20_ema-0.05_seed-1"
+    assert folder_name({"label": "a-b", "steps": 20}, 0.05, 1) == "label-a-b_steps-20_ema-0.05_seed-1"
+    # what a name cannot hold is told apart all the same
+    names = [
+        folder_name({"infill": text}, None, seed) for seed in (0, 1) for text in ("a/b", "a b", "a" * 300, "a" * 301)
+    ]
+    names += [folder_name({"infill": "\u5b57" * count}, None, 0) for count in (90, 91)]
+    assert len(set(names)) == len(names) and max(len(name.encode()) for name in names) < 200
+    assert all("/" not in name and name == name.strip() for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from toolkit.cli.extras import extras, own_options, plain
 from toolkit.cli.helped import value_of
 from toolkit.errors import StorageError
 from toolkit.modality import Options
+
+LONGEST = 150
+"""Bytes of a folder's name, of 255 that most file systems take."""
 
 
 def sample(
@@ -66,7 +70,7 @@ def sample(
         seconds = time.monotonic() - start
     folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
     try:
-        overviews = [path for path in samples.save(folder) if path.suffix in (".png", ".html")][:2]
+        overviews = [path for path in samples.save(folder) if path.name in ("grid.png", "index.html")]
     except OSError as error:
         raise StorageError(f"cannot write the samples to {folder}: {error.strerror or error}") from None
     rate = f"{n} samples in {seconds:.2f} s, {n / max(seconds, 1e-9):.1f} samples/s"
@@ -94,7 +98,14 @@ def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
 
 
 def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str:
-    """A folder for these options: two different calls must not overwrite each other."""
+    """A folder for these options: two different calls must not overwrite each other.
+
+    What a name cannot hold, characters or more than `LONGEST` bytes, is told apart by a hash at its end.
+    """
     given = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
     text = "_".join(f"{key}-{value}" for key, value in given.items())
-    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)[:200]
+    plain = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
+    if plain == text and len(plain.encode()) <= LONGEST:
+        return plain
+    short = plain.encode()[:LONGEST].decode(errors="ignore")
+    return f"{short}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
