@@ -13,6 +13,7 @@ from torch import Tensor
 
 from toolkit import assemble, levels
 from toolkit import recipe as recipes
+from toolkit.device import pick
 from toolkit.diffusion import (
     Denoiser,
     NoiseStream,
@@ -301,7 +302,7 @@ def load(
             meter.restore(kept)
         except ValueError as error:
             raise ToolkitError(f"{found.folder}: {error}") from None
-    return Generator(recipe, opened, made, torch.device(device or default_device()), law, meter.table())
+    return Generator(recipe, opened, made, pick(device), law, meter.table())
 
 
 def read_run(run: Path) -> tuple[Recipe, Facts]:
@@ -338,8 +339,3 @@ def install(denoiser: Denoiser, groups: dict[str, dict[str, Tensor]], chosen: fl
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ToolkitError(f"{where} does not fit the recipe beside it ({first})") from None
-
-
-def default_device() -> str:
-    """cuda where there is one, else cpu."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from toolkit import assemble, levels, paths, pictures
 from toolkit import recipe as recipes
+from toolkit.device import pick
 from toolkit.errors import UsageError
 from toolkit.events import Event, Finished, Note, Preview, Progress, Saved
-from toolkit.generator import Generator, default_device, load, read_run
+from toolkit.generator import Generator, load, read_run
 from toolkit.modality import Facts, find
 from toolkit.recipe import Recipe, Train
 from toolkit.run import Plan, clock
@@ -47,7 +46,7 @@ def prepare(
     `threads` wins over the recipe's. Raises UsageError when `out` holds a different run, DataError when the data is
     unusable.
     """
-    out = Path(out)
+    out, where = Path(out), pick(device)  # before anything that takes long
     before = _earlier(recipe, out, notify)
     kind = find(recipe.modality)
     modality = kind(*recipes.validate_for(recipe, kind))
@@ -55,7 +54,6 @@ def prepare(
     if before is not None and (changed := _changed_facts(before[1], facts)):
         raise UsageError(f"{out} was trained on other data (differs in {changed}); choose another --out")
     levels.follow(modality, recipe, None if before is None else before[1], notify)
-    where = torch.device(device or default_device())
     denoiser = assemble.denoiser(recipe, modality).to(where)
     examples = modality.dataset("train")
     batches = Batches(modality, examples, recipe.train.batch, recipe.train.seed, recipe.diffusion.label_drop)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from modalities.text.network import BUMPS, TokenNet
 from modalities.text.tokens import EOS, PAD
 from toolkit.diffusion.denoiser import LOG_SNR_CLIP, Cond, Denoiser
-from toolkit.diffusion.schedule import Schedule, expand
+from toolkit.diffusion.schedule import Schedule, beside, expand
 
 SWIFT = 100.0
 """What the gate is multiplied by, so that it opens within some hundred steps of the optimiser."""
@@ -84,7 +84,7 @@ class TokenDenoiser(Denoiser):
     def logits(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """Log of the posterior over the vocabulary, up to a constant: (B, L, V) float32."""
         cond = cond or {}
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = beside(t, x_t).expand(len(x_t))
         table = self.table
         scale = cond["scale"].float() if "scale" in cond else torch.ones_like(x_t[:, :1], dtype=torch.float32)
         alpha, sigma = (expand(value, x_t).float() for value in self.schedule(t))

@@ -23,7 +23,7 @@ from toolkit.diffusion.likelihood import ends, prior_divergence, total
 from toolkit.diffusion.loss import VLB, TimeLaw
 from toolkit.diffusion.randomness import generator, normal
 from toolkit.diffusion.sampler import Denoise
-from toolkit.diffusion.schedule import Schedule, expand
+from toolkit.diffusion.schedule import Schedule, beside, expand
 
 Reconstruct = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, *), t (B,)) -> -log P(x | x_t) in nats (B,), at the least noise there is. It knows the data."""
@@ -182,13 +182,13 @@ def bound(
 
     found = []
     for k, u in enumerate(_uniforms(seed, positions, draws)):
-        t, weight = (_placed(value, x) for value in levels.draw(u))
+        t, weight = (beside(value, x) for value in levels.draw(u))
         eps = normal(seed, "bound", positions, shape, k).to(x)
         parts = [total((x - denoise(noised(t, e), t)).square(), mask) for e in ((eps, -eps) if antithetic else (eps,))]
         found.append(weight * torch.stack(parts).mean(0))
     diffusion = torch.stack(found)
 
-    first, last = (_placed(torch.tensor(t, dtype=torch.float64), x) for t in (levels.first, levels.last))
+    first, last = (beside(torch.tensor(t, dtype=torch.float64), x) for t in (levels.first, levels.last))
     reconstruction = torch.zeros_like(diffusion[:1])
     if reconstruct is not None:
         t, found = first.expand(len(x)), []
@@ -202,11 +202,6 @@ def bound(
         reconstruction.mean(0),
         _variance_of_mean(diffusion) + (_variance_of_mean(reconstruction) if len(reconstruction) > 1 else 0.0),
     )
-
-
-def _placed(value: Tensor, like: Tensor) -> Tensor:
-    """In the widest float of the device of `like`."""
-    return value.to(like.device, torch.float32 if like.device.type == "mps" else torch.float64)
 
 
 def _uniforms(seed: int, positions: Sequence[int], draws: int) -> Tensor:

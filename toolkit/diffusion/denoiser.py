@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from toolkit.diffusion.schedule import Schedule, expand
+from toolkit.diffusion.schedule import Schedule, beside, expand
 
 Cond = Mapping[str, Tensor]
 """Conditions by name, each with the batch in front.
@@ -138,7 +138,7 @@ class RegressionDenoiser(Denoiser):
         return output.to(x_t)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = beside(t, x_t).expand(len(x_t))
         c = self.coefficients(t)
         return _masked(expand(c.c_skip, x_t) * x_t + expand(c.c_out, x_t) * self.network(x_t, t, cond), cond)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from toolkit.diffusion.likelihood import ends, prior_log_density, total
 from toolkit.diffusion.randomness import normal
 from toolkit.diffusion.sampler import Denoise, Point, at, call
-from toolkit.diffusion.schedule import Schedule, wide
+from toolkit.diffusion.schedule import Schedule, wide, widest
 
 Trace = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, *) that requires grad, x_hat (B, *)) -> estimates of tr dx_hat/dx_t: (probes, B), float64."""
@@ -37,7 +37,8 @@ class LogDensity(NamedTuple):
 def exact_trace(x_t: Tensor, x_hat: Tensor) -> Tensor:
     """The trace by one backward pass for each number: (1, B). For small examples."""
     flat = x_hat.flatten(1)
-    sums = torch.zeros(len(x_t), dtype=torch.float64, device="cpu" if x_t.device.type == "mps" else x_t.device)
+    device = x_t.device if widest(x_t.device) is torch.float64 else "cpu"
+    sums = torch.zeros(len(x_t), dtype=torch.float64, device=device)
     for i in range(flat.shape[1]):
         (row,) = torch.autograd.grad(flat[:, i].sum(), x_t, retain_graph=True)
         sums = sums + row.flatten(1)[:, i].to(sums)

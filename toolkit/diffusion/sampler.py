@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion.recall import Denoise, Following
-from toolkit.diffusion.schedule import Schedule
+from toolkit.diffusion.schedule import Schedule, beside
 
 Noise = Callable[[], Tensor]
 """A fresh standard normal tensor of the shape of x_t at each call."""
@@ -145,7 +145,7 @@ def _no_noise() -> Tensor:
 
 def call(denoise: Denoise, x: Tensor, t: float) -> Tensor:
     """`denoise` at a time given as a float."""
-    return denoise(x, torch.tensor(t, dtype=torch.float64, device="cpu" if x.device.type == "mps" else x.device))
+    return denoise(x, beside(torch.tensor(t, dtype=torch.float64), x))
 
 
 def eps_hat(p: Point, x_t: Tensor, x_hat: Tensor) -> Tensor:

@@ -14,10 +14,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NO_FLOAT64 = {"mps"}
+"""Kinds of devices without float64."""
+
 
 def wide(t: Tensor) -> Tensor:
     """`t` in the widest float its device has: float64, or float32 on devices without it."""
-    return t.float() if t.device.type == "mps" else t.double()
+    return t.to(widest(t.device))
+
+
+def beside(t: Tensor | float, like: Tensor) -> Tensor:
+    """Times or coefficients on the device of `like`, in the widest float it has."""
+    return torch.as_tensor(t).to(like.device, widest(like.device))
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """float64, or float32 where a device has none."""
+    return torch.float32 if device.type in NO_FLOAT64 else torch.float64
 
 
 def expand(coefficient: Tensor, like: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from toolkit.diffusion.denoiser import Denoiser, RegressionDenoiser
 from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
 from toolkit.diffusion.randomness import dropout_keys, dropped, normal, stratified, uniform
+from toolkit.diffusion.schedule import beside
 from toolkit.diffusion.variance import VarianceMeter
 from toolkit.errors import ToolkitError
 from toolkit.nn.dropout import attach
@@ -262,7 +263,8 @@ def batch_loss(
     t = state.law.time(u, denoiser.schedule)
     eps = normal(config.seed, "noise", positions, denoiser.space(data.shape[1:]), step)
     device = next(denoiser.net.parameters()).device
-    data, t, eps = data.to(device), t.to(device), eps.to(device)
+    data, eps = data.to(device), eps.to(device)
+    t = beside(t, data)
     cond = {name: value.to(device) for name, value in cond.items()}
     if denoiser.recalls:
         cond["position"] = torch.tensor(list(positions))
