@@ -23,17 +23,17 @@ import torch
 from torch import Tensor
 
 import toolkit
-from modalities.audio.judge import FEATURES, SoundJudge, fitted, judge, outline
+from modalities.audio.evaluate.judge import FEATURES, SoundJudge, fitted, judge, outline
 from modalities.audio.mel import default
 from modalities.audio.modality import Audio
 from toolkit import paths, recipe
 from toolkit.diffusion.randomness import generator as draws
-from toolkit.evaluation import copies
 from toolkit.evaluation.agreement import agreement, parts, share
-from toolkit.evaluation.frechet import frechet
-from toolkit.evaluation.interval import bootstrap, half_samples
 from toolkit.evaluation.judge import cross_validate
-from toolkit.evaluation.kernel import kernel_distance
+from toolkit.evaluation.metrics import nearest
+from toolkit.evaluation.metrics.frechet import frechet
+from toolkit.evaluation.metrics.interval import bootstrap, half_samples
+from toolkit.evaluation.metrics.kernel import kernel_distance
 from toolkit.modality import Dataset, Examples, find
 
 FEW = 2 * FEATURES
@@ -98,11 +98,11 @@ class Originals:
 
     def compare(self, raw: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Of each clip: distance to the nearest training clip in features and in mel spectrogram (dB), correlation."""
-        near, _ = copies.nearest(self.critic.features(raw), self.features, own)
-        mel, which = copies.nearest_aligned(outline(raw, self.critic.rate), self.outlines, self.shift, CANDIDATES, own)
+        near, _ = nearest.nearest(self.critic.features(raw), self.features, own)
+        mel, which = nearest.nearest_aligned(outline(raw, self.critic.rate), self.outlines, self.shift, CANDIDATES, own)
         waves, a, b = torch.zeros(len(raw), dtype=torch.float64), raw.mean(1), self.raw.mean(1)
         for candidates in which.T:
-            waves = torch.maximum(waves, copies.correlation(a, b[candidates]))
+            waves = torch.maximum(waves, nearest.correlation(a, b[candidates]))
         return near, mel[:, 0], waves
 
     def row(self, found: tuple[Tensor, Tensor, Tensor]) -> str:

@@ -15,6 +15,7 @@ Run it alone: another job on the two cores can halve any of them.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,14 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from modalities.audio.modality import Audio
-from modalities.audio.network import NUMBERS, build
+from modalities.audio.network import presets
+from modalities.audio.network.waveform import DiffWave
 from modalities.audio.options import Model
-from toolkit import assemble
 from toolkit import recipe as recipes
 from toolkit.diffusion import RectifiedFlow, RegressionDenoiser
-from toolkit.generator import Generator
 from toolkit.modality import Facts
-from toolkit.nn import DiffWave
+from toolkit.recipe import build
+from toolkit.run.generator import Generator
 from toolkit.training.loop import Config, fit, start
 from toolkit.training.precision import autocast, resolve
 
@@ -50,7 +51,7 @@ def parameters(net: nn.Module) -> int:
 def diffwave(target: int) -> DiffWave:
     """DiffWave as its preset has it, with the width, and if need be the layers, that give about `target` parameters."""
     for layers in sorted(range(20, 41), key=lambda n: abs(n - 30)):
-        nets = [DiffWave(1, width, layers, labels=LABELS, numbers=NUMBERS) for width in range(32, 129, 8)]
+        nets = [DiffWave(1, width, layers, labels=LABELS, numbers=presets.NUMBERS) for width in range(32, 129, 8)]
         best = min(nets, key=lambda net: abs(parameters(net) - target))
         if abs(parameters(best) / target - 1) <= _CLOSE:
             return best
@@ -100,7 +101,8 @@ def timed(way: Callable[[], object]) -> float:
 
 def training(batch: int, rounds: int) -> None:
     """Clips a second of both networks."""
-    small = parameters(build(Model(preset="small"), 1, LABELS))
+    small_net = functools.partial(presets.build, Model(preset="small"), 1, LABELS)
+    small = parameters(small_net())
     other = diffwave(small)
     shape = f"{len(other.dilations)} layers of {other.first.out_channels} channels"
     print(
@@ -109,7 +111,7 @@ def training(batch: int, rounds: int) -> None:
     print(f"training, batch {batch} | clips/s (median, worst to best) | times DiffWave")
     for name, length in CLIPS.items():
         ways, layouts = {}, {}
-        ways["small"], layouts["small"] = fastest(lambda: build(Model(preset="small"), 1, LABELS), batch, length)
+        ways["small"], layouts["small"] = fastest(small_net, batch, length)
         ways["DiffWave"], layouts["DiffWave"] = fastest(lambda: diffwave(small), batch, length)
         seconds = take_turns(ways, rounds)
         base = median(seconds["DiffWave"])
@@ -125,7 +127,7 @@ def untrained(length: int, rate: int) -> Generator:
     labels = tuple(str(i) for i in range(LABELS))
     facts = Facts(shape=(1, length), labels=labels, std=0.1, count=1, extra={"rate": rate, "channels": 1, "test": 0})
     modality = Audio(*recipes.validate_for(recipe, Audio), facts)  # type: ignore[arg-type]
-    return Generator(recipe, modality, assemble.denoiser(recipe, modality), torch.device("cpu"))
+    return Generator(recipe, modality, build.denoiser(recipe, modality), torch.device("cpu"))
 
 
 def sampling(rounds: int, n: int = 16, steps: int = 20) -> None:

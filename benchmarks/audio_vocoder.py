@@ -5,7 +5,7 @@
 
 Each of N clips of the run's test split is written to a file, as a user would have it, made into sound again from its
 mel spectrogram by the run and by Griffin-Lim, and compared with itself; also by the run's network alone, and by what
-follows it (modalities/audio/polish.py) from white noise, so that one sees what each is for. Printed: medians over
+follows it (modalities/audio/griffin_lim.py) from white noise, so that one sees what each is for. Printed: medians over
 clips, with 95 % bootstrap intervals, lower is better everywhere; seconds of computing for a second of sound are on this
 machine with nothing else running, one clip at a time, with file reading for ours. OUT receives vocoder.png (4 clips:
 real, and made again in each way) and their sounds.
@@ -24,11 +24,13 @@ import torch
 from torch import Tensor
 
 import toolkit
-from modalities.audio import Audio, compare, files, mel, polish, preview
+from modalities.audio import Audio, griffin_lim, mel
+from modalities.audio.evaluate import vocoder
+from modalities.audio.view import files, picture
 from toolkit import paths
 from toolkit.errors import UsageError
-from toolkit.evaluation.interval import bootstrap
-from toolkit.generator import Generator
+from toolkit.evaluation.metrics.interval import bootstrap
+from toolkit.run.generator import Generator
 
 SHOWN = 4
 TIME = "computing, s per s of sound"
@@ -62,7 +64,7 @@ def by_polish(spec: mel.MelSpec, iterations: int) -> Vocoder:
     def run(clip: Tensor, number: int) -> Tensor:
         padded = torch.nn.functional.pad(clip, (0, -clip.shape[-1] % spec.hop))[None]
         noise = 0.1 * torch.randn(padded.shape, generator=torch.Generator().manual_seed(number))
-        return fitted(polish.matched(noise, mel.log_mel(padded, spec), spec, iterations)[0], clip.shape[-1])
+        return fitted(griffin_lim.matched(noise, mel.log_mel(padded, spec), spec, iterations)[0], clip.shape[-1])
 
     return run
 
@@ -72,7 +74,7 @@ def by_griffin_lim(spec: mel.MelSpec, iterations: int) -> Vocoder:
 
     def run(clip: Tensor, number: int) -> Tensor:
         padded = torch.nn.functional.pad(clip, (0, -clip.shape[-1] % spec.hop))
-        made = compare.griffin_lim(mel.log_mel(padded[None], spec), spec, iterations, seed=number)
+        made = vocoder.griffin_lim(mel.log_mel(padded[None], spec), spec, iterations, seed=number)
         return fitted(made.expand(clip.shape[0], -1), clip.shape[-1])
 
     return run
@@ -91,7 +93,7 @@ def measured(way: Vocoder, clips: list[Tensor], rate: int) -> tuple[list[Tensor]
         began = time.perf_counter()
         made.append(way(clip, number))
         seconds = time.perf_counter() - began
-        figures = compare.paired(clip.numpy(), made[-1].numpy(), rate)
+        figures = vocoder.paired(clip.numpy(), made[-1].numpy(), rate)
         found.append({**figures, TIME: seconds * rate / clip.shape[-1]})
     return made, {name: np.array([figures[name] for figures in found]) for name in found[0]}
 
@@ -152,7 +154,7 @@ def save(clips: list[Tensor], made: dict[str, list[Tensor]], rate: int, out: Pat
     raw = torch.stack([fitted(parts[i], longest) for parts in rows.values() for i in which])
     labels = [name for name in rows for _ in which]
     out.mkdir(parents=True, exist_ok=True)
-    preview.preview(raw, rate, labels).save(out / "vocoder.png")
+    picture.preview(raw, rate, labels).save(out / "vocoder.png")
     files.write(raw, rate, out, [f"{which[k % len(which)]:03d}-{label}" for k, label in enumerate(labels)])
     print(f"picture and sounds: {out}")
 

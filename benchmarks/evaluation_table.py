@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modalities.image import Image, assess
+from modalities.image import Image
+from modalities.image.evaluate import evaluator
 from modalities.image.options import Data, Model
 from toolkit import paths
 from toolkit.diffusion.randomness import generator
-from toolkit.evaluation import copies
-from toolkit.evaluation.compare import compare
-from toolkit.evaluation.figures import Table, rows
+from toolkit.evaluation.feature_metrics import compare
+from toolkit.evaluation.metrics import nearest
+from toolkit.evaluation.table import Table, rows
 from toolkit.modality import Examples, InMemory
 
 MISSING = 4
@@ -57,19 +58,19 @@ def main() -> None:
 
     image = Image(Data(source=chosen.source), Model())
     image.open(paths.cache())
-    critic = assess.critic_of(image)
+    critic = evaluator.critic_of(image)
     test = image.dataset("test")
     order = torch.randperm(len(test), generator=generator(0, "table"))
     n = min(chosen.n, len(test) // 2)
     train = image.dataset("train")
     held, reference = test.take(order[:n]), InMemory(*test.take(order[n:]))
-    outlines = torch.cat([assess.outline(train.take(part).raw) for part in torch.arange(len(train)).split(1000)])
+    outlines = torch.cat([evaluator.outline(train.take(part).raw) for part in torch.arange(len(train)).split(1000)])
     tables = []
     for name, made in sets(image, held, n):
         found = compare(
             critic, train, reference, made,
             lambda count: image.decode(torch.randn((count, *image.shape), generator=generator(0, "ceiling"))),
-            lambda raw, own: copies.nearest_of_many(assess.outline(raw), outlines, own),
+            lambda raw, own: nearest.nearest_of_many(evaluator.outline(raw), outlines, own),
         )  # fmt: skip
         tables.append(Table(tuple(f for f in found.figures if "/" not in f.what), {"subject": name}))
     headings, cells = rows(tables)

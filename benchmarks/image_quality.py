@@ -16,10 +16,10 @@ import torch
 
 import toolkit
 from modalities.image import Image
-from modalities.image.judge import judge
+from modalities.image.evaluate.judge import judge
 from modalities.image.options import Data, Model
 from toolkit import paths
-from toolkit.evaluation.frechet import frechet
+from toolkit.evaluation.metrics.frechet import frechet
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from modalities.image.network import build
+from modalities.image.network.presets import build
 from modalities.image.options import Model
 from toolkit.diffusion import (
     GRIDS,

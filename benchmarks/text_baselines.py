@@ -23,13 +23,13 @@ from text_masked import bound, loss, sample_causal, sample_masked
 from text_quality import ngram_model, ngram_samples, show, table
 from torch import Tensor
 
-from modalities.text.judge import Course, TokenNet, next_bits, next_nats, train
+from modalities.text.evaluate.judge import Course, TokenNet, next_bits, next_nats, train
+from modalities.text.evaluate.ngram import ratio
 from modalities.text.modality import Text
-from modalities.text.ngram import ratio
 from modalities.text.options import Data, Model
 from toolkit import paths
 from toolkit.errors import UsageError
-from toolkit.evaluation.figures import Figure
+from toolkit.evaluation.table import Figure
 
 
 def held_rows(text: Text, count: int) -> Tensor:

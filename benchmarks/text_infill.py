@@ -12,9 +12,11 @@ import time
 import torch
 
 import toolkit
-from modalities.text import Text, judge, levels
-from modalities.text.assess import real
-from modalities.text.ngram import NGram
+from modalities.text import Text
+from modalities.text.evaluate import judge
+from modalities.text.evaluate.evaluator import real
+from modalities.text.evaluate.ngram import NGram
+from modalities.text.network import token_noise
 from toolkit import paths
 from toolkit import recipe as recipes
 from toolkit.diffusion import generator
@@ -55,7 +57,7 @@ def main() -> None:
             "tokens": rows[which].masked_fill(~given[which], 1)[:, None],
             "given": given[which].float()[:, None],
             "temperature": torch.full((which.stop - which.start,), args.temperature),
-            **levels.scales(made.model.spread, length, 0, range(which.start, which.stop)),
+            **token_noise.scales(made.model.spread, length, 0, range(which.start, which.stop)),
         }
         request = Request(tuple(range(which.start, which.stop)), (length,), told)
         last = list(run.trajectory(request.which, steps=args.steps, restarts=args.restarts, request=request))[-1]

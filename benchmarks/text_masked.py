@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modalities.text.judge import TokenNet
+from modalities.text.evaluate.judge import TokenNet
 from toolkit.diffusion.randomness import generator
 
 

@@ -3,7 +3,7 @@
     python benchmarks/text_ngrams.py [--recipes names backwards e2e abc shakespeare] [--rows 128]
 
 Items: none is told where it ends. n-grams pay for an end symbol; a model that is given its length by a mask pays for
-"lengths" (modalities/text/lengths.py), and that is added to what the rest costs; in brackets, by the lengths alone,
+"lengths" (modalities/text/evaluate/lengths.py), added to what the rest costs; in brackets, by lengths alone,
 whatever the source of a pair. `--rows 0` takes all held-out items. +-: 1.96 standard errors over items.
 """
 
@@ -14,10 +14,10 @@ import math
 
 import torch
 
-from modalities.text.assess import held_out, length_costs, real
-from modalities.text.lengths import LengthLaw
+from modalities.text.evaluate.evaluator import held_out, length_costs, real
+from modalities.text.evaluate.lengths import LengthLaw
+from modalities.text.evaluate.ngram import item_ladder, ladder, ratio
 from modalities.text.modality import Text
-from modalities.text.ngram import item_ladder, ladder, ratio
 from modalities.text.options import Data, Model
 from toolkit import paths
 from toolkit.errors import DataError

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 import torch
 
 import toolkit
-from modalities.text.assess import ORDER, assess, real
+from modalities.text.evaluate.evaluator import ORDER, assess, real
+from modalities.text.evaluate.ngram import NGram
 from modalities.text.modality import Text
-from modalities.text.ngram import NGram
 from toolkit import paths, recipe
-from toolkit.evaluation.figures import Figure, Table, rows
+from toolkit.evaluation.table import Figure, Table, rows
 from toolkit.modality import Examples
 
 

@@ -14,9 +14,9 @@ import torch
 
 import toolkit
 from modalities.text import Text
-from modalities.text.assess import real
-from modalities.text.measure import like, valid_words, words
-from modalities.text.ngram import NGram
+from modalities.text.evaluate.evaluator import real
+from modalities.text.evaluate.ngram import NGram
+from modalities.text.evaluate.words import like, valid_words, words
 from toolkit import paths
 from toolkit import recipe as recipes
 

@@ -27,8 +27,9 @@ def work(seconds: float) -> float:
     """Training steps a second of the recipe image/digits, after a few to warm up."""
     import torch
 
-    from toolkit import assemble, paths, recipe
+    from toolkit import paths, recipe
     from toolkit.modality import find
+    from toolkit.recipe import build
     from toolkit.training import loop
     from toolkit.training.batches import Batches
 
@@ -37,8 +38,8 @@ def work(seconds: float) -> float:
     modality = kind(*recipe.validate_for(chosen, kind))
     modality.open(paths.cache(), lambda line: None)
     batches = Batches(modality, modality.dataset("train"), chosen.train.batch, 0, 0.1)
-    config = assemble.fit_config(chosen, modality, 10**6, torch.device("cpu"), True)
-    state = loop.start(assemble.denoiser(chosen, modality), config)
+    config = build.fit_config(chosen, modality, 10**6, torch.device("cpu"), True)
+    state = loop.start(build.denoiser(chosen, modality), config)
     began = 0.0
     for done in loop.fit(batches, config, state):
         if done.step == 2:

@@ -22,9 +22,15 @@ import json, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
 import torch
-from toolkit import assemble, paths
+from toolkit import paths
 from toolkit import recipe as recipes
-from toolkit.generator import Generator
+try:
+    from toolkit.recipe import build
+    from toolkit.run.generator import Generator
+    build.denoiser
+except (ImportError, AttributeError):  # older checkouts
+    from toolkit import assemble as build
+    from toolkit.generator import Generator
 from toolkit.modality import find
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -35,8 +41,8 @@ recipe = recipes.load(name)
 kind = find(recipe.modality)
 modality = kind(*recipes.validate_for(recipe, kind))
 modality.open(paths.cache(), lambda text: None)
-denoiser = assemble.denoiser(recipe, modality)
-config = assemble.fit_config(recipe, modality, 10_000, torch.device("cpu"), False)
+denoiser = build.denoiser(recipe, modality)
+config = build.fit_config(recipe, modality, 10_000, torch.device("cpu"), False)
 state = loop.start(denoiser, config)
 batches = Batches(modality, modality.dataset("train"), recipe.train.batch, 0, recipe.diffusion.label_drop)
 times = []

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modalities.text.denoiser import TokenDenoiser
-from modalities.text.network import build
+from modalities.text.network.denoiser import TokenDenoiser
+from modalities.text.network.transformer import build
 from modalities.text.options import Model
 from toolkit import device
 from toolkit.diffusion import DPMSolver3M, RectifiedFlow, RegressionDenoiser, conditional, schedule

@@ -131,11 +131,11 @@ def test_no_file_is_longer_than_one_sitting() -> None:
         ("toolkit.diffusion.loss", "from toolkit import errors", ["toolkit.errors"]),
         ("toolkit.diffusion.loss", "import math, torch\nfrom .schedule import VP", []),
         ("toolkit.nn.unet", "def f():\n    from modalities import image", ["modalities.image"]),
-        ("toolkit.session", "import modalities.image", ["modalities.image"]),
-        ("modalities.audio.data", "from modalities.image import data", ["modalities.image.data"]),
-        ("modalities.audio.data", "from . import network\nimport numpy", []),
-        ("modalities.audio.data", "from ..image import data", ["modalities.image.data"]),
-        ("toolkit.session", "import pickle", ["pickle"]),
+        ("toolkit.run.prepare", "import modalities.image", ["modalities.image"]),
+        ("modalities.audio.data.dataset", "from modalities.image import data", ["modalities.image.data"]),
+        ("modalities.audio.data.dataset", "from . import cache\nimport numpy", []),
+        ("modalities.audio.data.dataset", "from ...image import data", ["modalities.image.data"]),
+        ("toolkit.run.prepare", "import pickle", ["pickle"]),
     ],
 )
 def test_the_rule_sees_a_violation(module: str, source: str, expected: list[str]) -> None:

@@ -9,13 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolkit.generator import load as load
-    from toolkit.session import train as train
+    from toolkit.run.generator import load as load
+    from toolkit.run.prepare import train as train
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "train"]
 
-_HOME = {"load": "toolkit.generator", "train": "toolkit.session"}
+_HOME = {"load": "toolkit.run.generator", "train": "toolkit.run.prepare"}
 
 
 def __getattr__(name: str) -> Any:

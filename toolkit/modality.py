@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from toolkit.diffusion.loss import TimeLaw
     from toolkit.diffusion.randomness import Draws
     from toolkit.diffusion.schedule import Schedule
-    from toolkit.evaluation.figures import Assessment, Figure, Wishes
+    from toolkit.evaluation.table import Assessment, Figure, Wishes
 
 BUILT_IN = ("image", "audio", "text")
 MAX_NUMBERS = 1 << 26

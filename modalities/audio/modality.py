@@ -10,17 +10,23 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from modalities.audio import augment, files, mel, options, page, polish, preview, requests, sound
-from modalities.audio.cache import Corpus
-from modalities.audio.data import Clips
-from modalities.audio.data import read as read_corpus
+from modalities.audio import conditioning as requests
+from modalities.audio import griffin_lim as polish
+from modalities.audio import mel, options
+from modalities.audio.data import augment
+from modalities.audio.data import decode as sound
+from modalities.audio.data.cache import Corpus
+from modalities.audio.data.dataset import Clips
+from modalities.audio.data.dataset import read as read_corpus
 from modalities.audio.emphasis import emphasise, undo
+from modalities.audio.view import files, page
+from modalities.audio.view import picture as preview
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
 from toolkit.diffusion.randomness import Draws
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, UsageError
-from toolkit.evaluation.figures import Assessment, Figure, Wishes
+from toolkit.evaluation.table import Assessment, Figure, Wishes
 from toolkit.modality import Examples, Facts, Inspection, Modality, Options, Request
 
 LOWEST_SNR_DB = -30.0
@@ -90,14 +96,14 @@ class Audio(Modality):
 
     def network(self) -> nn.Module:
         """The network that [model] asks for: (B, C, L) -> (B, C, L). Raises UsageError."""
-        from modalities.audio.network import build
+        from modalities.audio.network.presets import build
 
         mel = self.mel if self.vocoder else None
         return build(self.model, self.shape[0], len(self.labels), mel, self.facts.std)
 
     def network_notes(self, net: nn.Module) -> list[tuple[str, str]]:
         """How far the network sees, beside the length of a clip."""
-        from modalities.audio.network import reach
+        from modalities.audio.network.presets import reach
 
         field, everywhere = reach(net)
         seconds, clip = field / self.rate, self.shape[-1] / self.rate
@@ -220,7 +226,7 @@ class Audio(Modality):
 
     def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
         """Distances, diversity, agreement with the labels and copies, under the judge of sounds."""
-        from modalities.audio.assess import assess
+        from modalities.audio.evaluate.evaluator import assess
 
         return assess(self, made, notify, wishes)
 
@@ -228,14 +234,14 @@ class Audio(Modality):
         self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
     ) -> list[Figure]:
         """Bits a sample of held-out sounds: the variational bound and its terms."""
-        from modalities.audio.likelihood import likelihood
+        from modalities.audio.evaluate.likelihood import likelihood
 
         return likelihood(self, denoiser, law, count, notify)
 
     @classmethod
     def inspect(cls, path: Path, notify: Callable[[str], None]) -> Inspection:
         """What is in a folder of recordings, and the command that trains on it. Raises DataError."""
-        from modalities.audio import inspect
+        from modalities.audio.inspect import folder as inspect
 
         found = inspect.survey(path, notify)
         return Inspection(found.rows(), found.changes())

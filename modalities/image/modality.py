@@ -11,15 +11,18 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from modalities.image import augment, options, picture, preview
-from modalities.image.cache import Corpus
-from modalities.image.data import Pictures
-from modalities.image.data import read as read_corpus
+from modalities.image import options
+from modalities.image.data import augment
+from modalities.image.data import decode as picture
+from modalities.image.data.cache import Corpus
+from modalities.image.data.dataset import Pictures
+from modalities.image.data.dataset import read as read_corpus
+from modalities.image.view import picture as preview
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
 from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, UsageError
-from toolkit.evaluation.figures import Assessment, Figure, Wishes
+from toolkit.evaluation.table import Assessment, Figure, Wishes
 from toolkit.modality import Examples, Facts, Modality, Options
 
 _LISTED = 1_000
@@ -64,7 +67,7 @@ class Image(Modality):
 
     def network(self) -> nn.Module:
         """The U-Net that [model] asks for: (B, C, H, W) -> (B, C, H, W)."""
-        from modalities.image.network import build
+        from modalities.image.network.presets import build
 
         return build(self.model, self.shape, len(self.labels))
 
@@ -113,7 +116,7 @@ class Image(Modality):
 
     def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
         """Distances, diversity, agreement with the labels and copies, under the judge of pictures."""
-        from modalities.image.assess import assess
+        from modalities.image.evaluate.evaluator import assess
 
         return assess(self, made, notify, wishes)
 
@@ -121,6 +124,6 @@ class Image(Modality):
         self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
     ) -> list[Figure]:
         """Bits per dimension of held-out pictures: the variational bound, its terms, and by the flow."""
-        from modalities.image.likelihood import likelihood
+        from modalities.image.evaluate.likelihood import likelihood
 
         return likelihood(self, denoiser, law, count, notify)

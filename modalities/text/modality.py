@@ -11,17 +11,20 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from modalities.text import levels, options, preview, requests
-from modalities.text.data import Corpus, Texts, crop
-from modalities.text.data import read as read_corpus
-from modalities.text.masks import draw_given
-from modalities.text.tokens import EOS, PAD, SEP, Vocabulary
+from modalities.text import conditioning as requests
+from modalities.text import options
+from modalities.text.data.dataset import Corpus, Texts, crop
+from modalities.text.data.dataset import read as read_corpus
+from modalities.text.data.tokens import EOS, PAD, SEP, Vocabulary
+from modalities.text.infill import draw_given
+from modalities.text.network import token_noise
+from modalities.text.view import picture as preview
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeLaw
 from toolkit.diffusion.randomness import Draws
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, StorageError, UsageError
-from toolkit.evaluation.figures import Assessment, Figure, Wishes
+from toolkit.evaluation.table import Assessment, Figure, Wishes
 from toolkit.modality import Examples, Facts, Inspection, Modality, Options, Request
 
 MIDDLE = 0.45
@@ -82,14 +85,14 @@ class Text(Modality):
         return self._corpus.train if split == "train" else self._corpus.test
 
     def network(self) -> nn.Module:
-        from modalities.text.network import build
+        from modalities.text.network.transformer import build
 
         return build(self.model, self.vocabulary.size, len(self.labels))
 
     def denoiser(self, net: nn.Module, schedule: Schedule, prediction: str) -> Denoiser:
         """A denoiser that predicts tokens, whatever `prediction` says."""
-        from modalities.text.denoiser import TokenDenoiser
-        from modalities.text.network import TokenNet
+        from modalities.text.network.denoiser import TokenDenoiser
+        from modalities.text.network.transformer import TokenNet
 
         assert isinstance(net, TokenNet)
         return TokenDenoiser(net, schedule, self.model.recall, self.model.lowest, self.model.highest)
@@ -116,7 +119,7 @@ class Text(Modality):
         cond = requests.conditions(tokens, length, given)
         if self.model.spread:
             order = draws.uniform("scale", tokens.shape[-1])
-            cond["scale"] = levels.spread_out(order, self.model.spread, length)
+            cond["scale"] = token_noise.spread_out(order, self.model.spread, length)
         if "label" in examples.cond:
             cond["label"] = examples.cond["label"]
         return Examples(tokens, cond)
@@ -150,7 +153,7 @@ class Text(Modality):
 
     def renewed(self, request: Request, seed: int, positions: Sequence[int], round: int) -> Request:
         """Other tokens become noise in each round, so that all have their turn to be written anew."""
-        drawn = levels.scales(self.model.spread, request.shape[-1], seed, positions, round)
+        drawn = token_noise.scales(self.model.spread, request.shape[-1], seed, positions, round)
         return request._replace(cond={**request.cond, **drawn})
 
     def _asked(self, ask: options.Ask, seed: int, positions: Sequence[int]) -> list[Request]:
@@ -237,7 +240,7 @@ class Text(Modality):
 
     def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
         """Words, n-grams, two judges and copies, each beside held-out text."""
-        from modalities.text.assess import assess
+        from modalities.text.evaluate.evaluator import assess
 
         return assess(self, made, notify)
 
@@ -245,14 +248,14 @@ class Text(Modality):
         self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
     ) -> list[Figure]:
         """The variational bound of held-out texts in bits per character, its terms, and n-gram models beside it."""
-        from modalities.text.assess import likelihood_figures
+        from modalities.text.evaluate.evaluator import likelihood_figures
 
         return likelihood_figures(self, denoiser, law, count, notify)
 
     @classmethod
     def inspect(cls, path: Path, notify: Callable[[str], None]) -> Inspection:
         """What is in a file or folder of texts, and what to train from it. Raises DataError."""
-        from modalities.text.survey import survey
+        from modalities.text.inspect import survey
 
         found = survey(path, notify)
         return Inspection(found.rows(), found.changes())

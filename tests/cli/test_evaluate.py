@@ -13,14 +13,14 @@ import pytest
 import soundfile
 from PIL import Image
 
-from modalities.audio.judge import SoundJudge
-from modalities.image.judge import PictureJudge
+from modalities.audio.evaluate.judge import SoundJudge
+from modalities.image.evaluate.judge import PictureJudge
 from tests.conftest import ROOT, run_python
 from toolkit.cli import main
 from toolkit.cli.evaluate import split
 from toolkit.errors import UsageError
 from toolkit.evaluation.evaluate import can_judge
-from toolkit.evaluation.figures import Table
+from toolkit.evaluation.table import Table
 from toolkit.modality import find
 
 POINTS = str(ROOT / "tests" / "points.py")
@@ -28,8 +28,8 @@ TINY = ["--set", "model.preset=tiny", "--set", "model.width=16", "--set", "train
 QUICK = """
 import sys
 from dataclasses import replace
-from modalities.audio.judge import SoundJudge
-from modalities.image.judge import PictureJudge
+from modalities.audio.evaluate.judge import SoundJudge
+from modalities.image.evaluate.judge import PictureJudge
 from toolkit.cli import main
 for judge in (PictureJudge, SoundJudge):
     judge.course = replace(judge.course, steps=25, batch=32)

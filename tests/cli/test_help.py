@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from modalities import audio, image, text
-from toolkit.cli.helped import kind, rows, value_of
+from toolkit.cli.modality_help import kind, rows, value_of
 from toolkit.modality import find
 
 Command = Callable[..., "CompletedProcess[str]"]

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import ROOT, Command
 from toolkit import recipe as recipes
-from toolkit import results
 from toolkit.errors import UsageError
+from toolkit.evaluation import results
 
 POINTS = str(ROOT / "tests" / "points.py")
 RECIPE = f"""
@@ -130,7 +130,7 @@ def test_the_command_writes_the_file_and_nothing_when_it_cannot(tmp_path: Path, 
 
 
 def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
-    from toolkit.evaluation.figures import Figure, Table, left_out
+    from toolkit.evaluation.table import Figure, Table, left_out
 
     run = tmp_path / "run"
     (run / "evaluation").mkdir(parents=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from toolkit import recipe, session
+from toolkit import recipe
 from toolkit.cli import progress
 from toolkit.cli.console import duration, one_line
 from toolkit.cli.sample import folder_name
 from toolkit.cli.train import choose, name_of, pairs, source_of
 from toolkit.errors import DataError, UsageError
+from toolkit.run import prepare
 
 KNOWN = ["image/digits", "image/mnist"]
 
@@ -83,15 +84,15 @@ def test_set_pairs() -> None:
             pairs([wrong])
 
 
-def events(folder: Path) -> list[session.Event]:
-    steps = [session.Progress(i, 40, 0.5 / i, 240.4, 40.0 - i, 1e-3) for i in range(1, 41)]
+def events(folder: Path) -> list[prepare.Event]:
+    steps = [prepare.Progress(i, 40, 0.5 / i, 240.4, 40.0 - i, 1e-3) for i in range(1, 41)]
     return [
-        session.Note("bf16"),
+        prepare.Note("bf16"),
         *steps[:20],
-        session.Saved(20, folder / "checkpoints" / "step-00000020"),
-        session.Preview(folder / "previews" / "step-00000020.png", ["Enter GHOST.", "", "␛ a line"]),
+        prepare.Saved(20, folder / "checkpoints" / "step-00000020"),
+        prepare.Preview(folder / "previews" / "step-00000020.png", ["Enter GHOST.", "", "␛ a line"]),
         *steps[20:],
-        session.Finished(folder, [folder / "final.png"]),
+        prepare.Finished(folder, [folder / "final.png"]),
     ]
 
 
@@ -122,7 +123,7 @@ def test_a_run_on_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failing_run_is_not_swallowed_by_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing() -> object:
-        yield session.Note("so far")
+        yield prepare.Note("so far")
         raise DataError("gone")
 
     screen = Console(file=io.StringIO(), force_terminal=True)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.points import Network, Points
-from toolkit import assemble
 from toolkit.diffusion import SCHEDULES, VP, Adaptive, Cosine, RectifiedFlow, RegressionDenoiser, Schedule, Uniform
 from toolkit.diffusion.adaptive import SHARPEST, isotonic, rises
 from toolkit.diffusion.grid import learned
 from toolkit.errors import UsageError
+from toolkit.recipe import build
 from toolkit.training.loop import Config, State, fit, start
 
 F64 = torch.float64
@@ -231,9 +231,9 @@ def test_the_learned_grid(name: str, n: int) -> None:
 
 def test_the_learned_grid_needs_the_law() -> None:
     with pytest.raises(UsageError, match="adaptive"):
-        assemble.grid("learned", Uniform())
+        build.grid("learned", Uniform())
     with pytest.raises(ValueError, match="at least one step"):
-        assemble.grid("learned", Adaptive())(FLOW, 0)
+        build.grid("learned", Adaptive())(FLOW, 0)
 
 
 def points() -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion import VE, VP, Cosine, RectifiedFlow, Schedule
-from toolkit.diffusion.flow_likelihood import Hutchinson, exact_trace, log_density
 from toolkit.diffusion.likelihood import (
     Bins,
     DiscretisedGaussian,
@@ -20,6 +19,7 @@ from toolkit.diffusion.likelihood import (
     prior_divergence,
     prior_log_density,
 )
+from toolkit.diffusion.ode_likelihood import Hutchinson, exact_trace, log_density
 from toolkit.verify.measure import order
 from toolkit.verify.oracle import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
 

@@ -24,7 +24,7 @@ from toolkit.diffusion import (
     stratified,
     without_top,
 )
-from toolkit.diffusion.bound import Continuous
+from toolkit.diffusion.vlb import Continuous
 
 F64 = torch.float64
 BASES: list[TimeLaw] = [Uniform(), LogitNormal(), LogitNormal(-0.5, 1.5), LogNormal(0.3, 1.6), Adaptive(high=640.0)]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from toolkit import assemble
 from toolkit.diffusion import (
     DDPM,
     GRIDS,
@@ -28,6 +27,7 @@ from toolkit.diffusion.sampler import at
 from toolkit.diffusion.stochastic import posterior
 from toolkit.diffusion.variance import FAINT, unit
 from toolkit.errors import UsageError
+from toolkit.recipe import build
 from toolkit.verify.measure import Remembered, final_variance, log_uniform
 from toolkit.verify.oracle import GaussianDenoiser
 
@@ -103,9 +103,9 @@ def test_what_error_may_be() -> None:
         DDPM("beta", "unit")
     with pytest.raises(ValueError, match="not negative"):
         EulerAncestral(-0.1)
-    assert assemble.sampler({"name": "euler-ancestral", "error": "unit"}) == EulerAncestral(error="unit")
+    assert build.sampler({"name": "euler-ancestral", "error": "unit"}) == EulerAncestral(error="unit")
     with pytest.raises(UsageError, match="'unit'"):
-        assemble.sampler({"name": "ddpm", "error": "none"})
+        build.sampler({"name": "ddpm", "error": "none"})
 
 
 def test_a_table_between_its_knots_and_beyond_them() -> None:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.diffusion import Cond, Denoiser, RectifiedFlow
-from toolkit.diffusion.bound import Continuous, bound
 from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian
+from toolkit.diffusion.vlb import Continuous, bound
 from toolkit.evaluation import likelihood
-from toolkit.evaluation.figures import Figure
 from toolkit.evaluation.likelihood import LEAST, MOST, figures
+from toolkit.evaluation.table import Figure
 from toolkit.verify.oracle import GaussianDenoiser
 
 F64 = torch.float64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from toolkit.evaluation.frechet import frechet, frechet_infinity, moments
+from toolkit.evaluation.metrics.frechet import frechet, frechet_infinity, moments
 
 
 def with_moments(mean: torch.Tensor, covariance: torch.Tensor, n: int = 200) -> torch.Tensor:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from toolkit.evaluation.interval import bootstrap, half_samples, wilson
+from toolkit.evaluation.metrics.interval import bootstrap, half_samples, wilson
 
 
 @pytest.mark.parametrize(

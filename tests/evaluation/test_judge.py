@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from modalities.image import Image
-from modalities.image import judge as module
-from modalities.image.judge import PictureJudge
+from modalities.image.evaluate import judge as module
+from modalities.image.evaluate.judge import PictureJudge
 from modalities.image.options import Data, Model
 from toolkit.diffusion.randomness import generator
 from toolkit.errors import DataError

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from toolkit.evaluation.kernel import SCALE, kernel_distance, kid, median_distance
+from toolkit.evaluation.metrics.kernel import SCALE, kernel_distance, kid, median_distance
 
 
 def test_by_hand() -> None:

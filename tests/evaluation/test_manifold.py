@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toolkit.evaluation import manifold
+from toolkit.evaluation.metrics import manifold
 
 
 def line(*places: float) -> Tensor:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from modalities.image.network import PRESETS, build
+from modalities.image.network.ddpm import DDPMUNet
+from modalities.image.network.presets import PRESETS, build
 from modalities.image.options import Model
 from tests.nn.common import randomise
 from toolkit.errors import UsageError
-from toolkit.nn import Attention, Conv, DDPMUNet, Downsample, FourierEmbedding, ResBlock, UNet, Upsample
+from toolkit.nn import Attention, Conv, Downsample, FourierEmbedding, ResBlock, UNet, Upsample
 
 
 @torch.no_grad()

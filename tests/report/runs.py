@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from toolkit import recipe as recipes
-from toolkit.training.checkpoint import CheckpointStore
+from toolkit.training.storage.checkpoint import CheckpointStore
 
 
 def make_run(

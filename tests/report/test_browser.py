@@ -25,7 +25,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with pictures, players, curves and figures, of a run that would like to run scripts."""
-    from modalities.audio.page import page
+    from modalities.audio.view.page import page
 
     evil = "<script>document.title = 'run'; fetch('http://127.0.0.1:9/')</script>"
     run = make_run(tmp_path_factory.mktemp("runs") / "drums", modality="audio", facts={"labels": ["kick", evil]})

@@ -12,8 +12,8 @@ from tests.report.runs import Seen, make_run, picture
 from toolkit.errors import UsageError
 from toolkit.report import media, report
 from toolkit.report.facts import gather
-from toolkit.report.tags import tag
-from toolkit.training.lock import RunLock
+from toolkit.report.html import tag
+from toolkit.training.storage.lock import RunLock
 
 
 def page_of(run: Path) -> Seen:

@@ -24,7 +24,7 @@ class Clock:
 
 
 class Run:
-    """A training by the clock as `toolkit.run` leads it, without a network: only time passes."""
+    """A training by the clock as `toolkit.run.train` leads it, without a network: only time passes."""
 
     def __init__(self, guess: float, speed: Speed, seconds: float = BUDGET, draws: float = 0.0, saves: float = 0.0):
         """`guess`: seconds of a step as measured before; `draws`: of the pictures at the end, `saves`: of a checkpoint

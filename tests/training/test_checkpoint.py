@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from toolkit.errors import StorageError, ToolkitError, UsageError
-from toolkit.training import storage
-from toolkit.training.checkpoint import CheckpointStore
+from toolkit.training.storage import files as storage
+from toolkit.training.storage.checkpoint import CheckpointStore
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and links")
 

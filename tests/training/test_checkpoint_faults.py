@@ -19,7 +19,7 @@ import torch
 
 from tests.training.tiny import FILES, assert_whole, groups, load, save
 from toolkit.errors import StorageError, ToolkitError
-from toolkit.training.checkpoint import CheckpointStore
+from toolkit.training.storage.checkpoint import CheckpointStore
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fork, inode numbers and limits as on Linux")
 OPERATIONS = ("open", "write", "fsync", "close", "mkdir", "rename", "replace", "unlink", "rmdir")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.training.tiny import FILES, assert_whole, load, save
 from toolkit.errors import ToolkitError
-from toolkit.training.checkpoint import CheckpointStore
+from toolkit.training.storage.checkpoint import CheckpointStore
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pipes and devices as on Linux")
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from toolkit.nn import DiffWave, Transformer, UNet, WaveUNet
+from modalities.audio.network.waveform import DiffWave, WaveUNet
+from toolkit.nn import Transformer, UNet
 from toolkit.nn.blocks import Conv, zero
 from toolkit.training.initial import initialised
 

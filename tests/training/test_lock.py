@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import BusyError, StorageError
-from toolkit.training import lock
-from toolkit.training.lock import RunLock
+from toolkit.training.storage import lock
+from toolkit.training.storage.lock import RunLock
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and fork")
 PROJECT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from pathlib import Path
-from toolkit.training.lock import RunLock
+from toolkit.training.storage.lock import RunLock
 with RunLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -29,7 +29,7 @@ with RunLock(Path(sys.argv[1])):
 FORK = """
 import os, signal, sys
 from pathlib import Path
-from toolkit.training.lock import RunLock
+from toolkit.training.storage.lock import RunLock
 with RunLock(Path(sys.argv[1])):
     worker = os.fork()
     if worker == 0:
@@ -43,7 +43,7 @@ RACE = """
 import os, sys
 from pathlib import Path
 from toolkit.errors import BusyError
-from toolkit.training.lock import RunLock
+from toolkit.training.storage.lock import RunLock
 folder, won, busy = Path(sys.argv[1]), 0, 0
 while won < 60:
     try:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from tests.test_session import SMALL, quiet
+from tests.run.test_prepare import SMALL, quiet
 from tests.training.test_loop import CONFIG, batches
 from toolkit import recipe as recipes
-from toolkit import run as toolkit_run
-from toolkit import session
 from toolkit.diffusion import Denoiser, RectifiedFlow, RegressionDenoiser
+from toolkit.run import prepare
+from toolkit.run import train as toolkit_run
 from toolkit.training import threads
 from toolkit.training.loop import BatchSource, Config
 from toolkit.training.probe import Probe, probe
@@ -68,21 +68,21 @@ def test_which_numbers_of_threads_are_tried(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_resumed_run_keeps_the_threads_that_it_began_with(tmp_path: Path) -> None:
     out, said = tmp_path / "r", list[str]()
     with threads.using(2):  # at least as many as are asked for, whatever this machine has
-        plan = session.prepare(recipes.replace(SMALL, {"train.steps": 2}), out, "cpu", quiet, threads=2)
+        plan = prepare.prepare(recipes.replace(SMALL, {"train.steps": 2}), out, "cpu", quiet, threads=2)
         during = {torch.get_num_threads() for _ in plan.run()}
     assert during == {2} and recipes.load(out / "recipe.toml").train.threads == 2
     with threads.using(1):
-        again = session.prepare(recipes.replace(SMALL, {"train.steps": 2}), out, "cpu", said.append)
-    wanted = min(2, max(1, session.candidates(2, torch.device("cpu"), quiet)[0]))
+        again = prepare.prepare(recipes.replace(SMALL, {"train.steps": 2}), out, "cpu", said.append)
+    wanted = min(2, max(1, prepare.candidates(2, torch.device("cpu"), quiet)[0]))
     assert again.probe.threads == wanted
     assert ("last digits may differ" in " ".join(said)) == (wanted == 1)
     # what the user asks for wins
-    assert session.prepare(recipes.replace(SMALL, {"train.steps": 2}), out, "cpu", quiet, threads=1).probe.threads == 1
+    assert prepare.prepare(recipes.replace(SMALL, {"train.steps": 2}), out, "cpu", quiet, threads=1).probe.threads == 1
 
 
 def test_threads_are_put_back_after_a_run_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    plan = session.prepare(SMALL, tmp_path / "r", "cpu", quiet, threads=1)
+    plan = prepare.prepare(SMALL, tmp_path / "r", "cpu", quiet, threads=1)
     monkeypatch.setattr(toolkit_run.loop, "fit", lambda *_: iter([1 / 0]))
     with threads.using(before), pytest.raises(ZeroDivisionError):
         list(plan.run())

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolkit import assemble
 from toolkit import recipe as recipes
 from toolkit.diffusion import Cond, RectifiedFlow, RegressionDenoiser
 from toolkit.diffusion.randomness import Draws
 from toolkit.modality import Examples, InMemory, find
 from toolkit.nn import UNet
 from toolkit.nn.dropout import Dropout
+from toolkit.recipe import build
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 
@@ -43,8 +43,8 @@ def test_the_gradient_is_the_same_for_any_split(case: str, cache: Path) -> None:
     kind = find(recipe.modality)
     modality = kind(*recipes.validate_for(recipe, kind))
     modality.open(cache, lambda text: None)
-    denoiser = assemble.denoiser(recipe, modality)
-    config = replace(assemble.fit_config(recipe, modality, 10, torch.device("cpu"), False), dtype=None, ema=(0.05,))
+    denoiser = build.denoiser(recipe, modality)
+    config = replace(build.fit_config(recipe, modality, 10, torch.device("cpu"), False), dtype=None, ema=(0.05,))
     state = loop.start(denoiser, config)
     denoiser.train()
     wake(denoiser.net)

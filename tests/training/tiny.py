@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from toolkit.training.checkpoint import Checkpoint, CheckpointStore
+from toolkit.training.storage.checkpoint import Checkpoint, CheckpointStore
 
 FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 

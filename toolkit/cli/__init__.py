@@ -13,7 +13,7 @@ import typer
 import toolkit
 from toolkit.cli import data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
 from toolkit.cli.console import one_line
-from toolkit.cli.helped import helped
+from toolkit.cli.modality_help import helped
 from toolkit.errors import Interrupted, ToolkitError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# options that only a modality knows are left in context.args, for toolkit/cli/extras.py
+# options that only a modality knows are left in context.args, for toolkit/cli/modality_options.py
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(context_settings=FURTHER, cls=helped(train.further))(train.train)
 app.command(context_settings=FURTHER, cls=helped(sample.further))(sample.sample)

@@ -45,17 +45,17 @@ def _estimate(modality: str, folder: Path, changes: dict[str, Any]) -> str:
     """From a few real training steps on the proposed recipe."""
     import tempfile
 
-    from toolkit import session
     from toolkit.cli.train import choose
+    from toolkit.run import prepare
 
     recipe = choose(modality, None, str(folder), changes, {})
     with tempfile.TemporaryDirectory() as nowhere:
-        plan = session.prepare(recipe, Path(nowhere) / "run", None, notify)
+        plan = prepare.prepare(recipe, Path(nowhere) / "run", None, notify)
     a_second = plan.probe.steps_per_second * plan.recipe.train.batch
     count = plan.modality.facts.count
     minutes = plan.recipe.train.minutes or 0
     passes = a_second * 60 * minutes / max(1, count)
     return (
-        f"{a_second:.0f} examples/s on this machine: one pass over {count:,} takes {session.clock(count / a_second)}; "
+        f"{a_second:.0f} examples/s on this machine: one pass over {count:,} takes {prepare.clock(count / a_second)}; "
         f"the {minutes:g} minutes of recipe '{recipe.name}' make {passes:.0f} passes"
     )

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify, one_line, print_table
-from toolkit.cli.extras import extras, own_options
+from toolkit.cli.modality_options import extras, own_options
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from toolkit.evaluation.figures import Figure, Table, Wishes
-    from toolkit.generator import Generator
+    from toolkit.evaluation.table import Figure, Table, Wishes
     from toolkit.modality import Examples, Modality
+    from toolkit.run.generator import Generator
 
 SAMPLES = 1_000
 
@@ -73,7 +73,7 @@ def evaluate(
     on the real data. Folders of pictures or sounds can be judged too: --samples DIR --reference DIR; there,
     further options say how both are read: --size 32, --rate 8000.
     """
-    from toolkit.evaluation.figures import FORMAT, Wishes
+    from toolkit.evaluation.table import FORMAT, Wishes
 
     say = (lambda line: print(one_line(line), file=sys.stderr)) if as_json else notify
     wishes = Wishes(cas, features)
@@ -111,7 +111,7 @@ def evaluate(
 
 
 def _print(tables: Sequence[Table]) -> None:
-    from toolkit.evaluation.figures import notes, rows
+    from toolkit.evaluation.table import notes, rows
 
     headings, cells = rows(tables)
     print_table(cells, headings)
@@ -213,7 +213,7 @@ def _converged(
     run: Path, generator: Generator, real: Modality, ask: dict[str, Any], folder: Path, say: Callable[[str], None]
 ) -> None:
     import toolkit
-    from toolkit.evaluation.converged import view
+    from toolkit.evaluation.loss_curve_view import view
 
     def other(width: float) -> Generator:
         return toolkit.load(run, device=ask["device"], ema=width, notify=say, modality=ask["modality"])
@@ -244,7 +244,7 @@ def _judge(
 ) -> Table:
     """Assess `made`, unless it is None, and write metrics.json and pictures. further: figures known already."""
     from toolkit.evaluation.evaluate import judged, write
-    from toolkit.evaluation.figures import Assessment, Table
+    from toolkit.evaluation.table import Assessment, Table
 
     table, found = judged(real, made, wishes, about, say) if made else (Table((), about), Assessment([]))
     table = replace(table, figures=(*table.figures, *further))

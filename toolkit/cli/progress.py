@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from toolkit.cli.console import console, duration, notify, one_line
 
 if TYPE_CHECKING:
-    from toolkit.session import Event, Progress
+    from toolkit.run.prepare import Event, Progress
 
 PLAIN_SECONDS = 10.0
 """Between two lines when there is no terminal."""
@@ -25,7 +25,7 @@ def show(events: Iterable[Event], clock: Callable[[], float] = time.monotonic) -
 
 
 def _plain(events: Iterable[Event], clock: Callable[[], float]) -> None:
-    from toolkit.session import Progress
+    from toolkit.run.prepare import Progress
 
     last = float("-inf")
     for event in events:
@@ -39,7 +39,7 @@ def _plain(events: Iterable[Event], clock: Callable[[], float]) -> None:
 def _live(events: Iterable[Event]) -> None:
     from rich import progress as rich
 
-    from toolkit.session import Progress
+    from toolkit.run.prepare import Progress
 
     screen = console()
     columns = (
@@ -62,17 +62,17 @@ def _figures(event: Progress) -> str:
 
 
 def _tell(event: Event, say: Callable[[str], None]) -> None:
-    from toolkit import session
+    from toolkit.run import prepare
 
-    if isinstance(event, session.Saved):
+    if isinstance(event, prepare.Saved):
         say(f"saved step {event.step:,}: {event.path}")
-    elif isinstance(event, session.Preview):
+    elif isinstance(event, prepare.Preview):
         for line in event.lines:
             say(line)
         say(f"preview: {event.path}")
-    elif isinstance(event, session.Note):
+    elif isinstance(event, prepare.Note):
         say(event.text)
-    elif isinstance(event, session.Finished):
+    elif isinstance(event, prepare.Finished):
         for path in event.pictures:
             say(f"{'page' if path.suffix == '.html' else 'picture'}: {path}")
         say(f"next: toolkit sample {shlex.quote(str(event.run))} -n 64")

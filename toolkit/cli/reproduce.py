@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli.console import notify, print_table
-from toolkit.cli.extras import extras, own_options
+from toolkit.cli.modality_options import extras, own_options
 from toolkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from toolkit.evaluation.reproduce import Reproduction
     from toolkit.recipe import Recipe
-    from toolkit.reproduce import Reproduction
-    from toolkit.session import Plan
+    from toolkit.run.prepare import Plan
 
 CHANGES = (
     *("--minutes", "--steps", "--set", "--batch", "--seed", "--data", "-n"),
@@ -59,7 +59,7 @@ def reproduce(
 
     import torch
 
-    from toolkit.reproduce import course
+    from toolkit.evaluation.reproduce import course
 
     for one in chosen:
         course(one, smoke)
@@ -74,8 +74,8 @@ def reproduce(
 
 def folder(recipe: Recipe, smoke: bool) -> Path:
     """Where it is trained: one folder for each version of a recipe, to be resumed; a new one for each smoke."""
+    from toolkit.evaluation.reproduce import course
     from toolkit.recipe import MEASURED, dump, replace
-    from toolkit.reproduce import course
 
     if smoke:
         return HOME / f"{recipe.name}-smoke-{datetime.now():%Y%m%d-%H%M%S}"
@@ -85,7 +85,7 @@ def folder(recipe: Recipe, smoke: bool) -> Path:
 
 def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None, threads: int | None) -> Reproduction:
     from toolkit.cli.progress import show
-    from toolkit.reproduce import FILE, reproduce
+    from toolkit.evaluation.reproduce import FILE, reproduce
 
     def train(plan: Plan) -> None:
         print_table(plan.describe())

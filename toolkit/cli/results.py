@@ -19,7 +19,7 @@ def results(
     ] = None,
 ) -> None:
     """Print, as a Markdown table, what every recipe came to when it was measured; `toolkit reproduce` does it again."""
-    from toolkit import results as measured
+    from toolkit.evaluation import results as measured
 
     if section is not None:
         print(measured.section(section.expanduser()), end="")
@@ -28,7 +28,7 @@ def results(
     if write is None:
         print(table or "no recipe says yet what was measured")
         return
-    from toolkit.training.storage import write_text_atomic
+    from toolkit.training.storage.files import write_text_atomic
 
     path = write.expanduser()
     try:

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify
-from toolkit.cli.extras import extras, own_options, plain
-from toolkit.cli.helped import value_of
+from toolkit.cli.modality_help import value_of
+from toolkit.cli.modality_options import extras, own_options, plain
 from toolkit.errors import StorageError
 from toolkit.modality import Options
 
@@ -46,7 +46,7 @@ def sample(
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     import toolkit
-    from toolkit.options import checked
+    from toolkit.recipe.check import checked
 
     given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler, "restarts": restarts}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -84,8 +84,8 @@ def sample(
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     """What can be asked of the run that a command line names, for its help. Raises UsageError."""
-    from toolkit.generator import read_run
     from toolkit.modality import BUILT_IN, find
+    from toolkit.run.generator import read_run
 
     runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
     name = value_of("--modality", typed)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import notify, print_table
-from toolkit.cli.extras import extras, own_options, plain
-from toolkit.cli.helped import value_of
+from toolkit.cli.modality_help import value_of
+from toolkit.cli.modality_options import extras, own_options, plain
 from toolkit.errors import DataError, UsageError
 from toolkit.modality import BUILT_IN, Options
 
@@ -55,11 +55,11 @@ def train(
     chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args, own_options(context))
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
-    from toolkit import session
     from toolkit.cli.progress import show
     from toolkit.recipe import dump
+    from toolkit.run import prepare
 
-    plan = session.prepare(chosen, folder, device, notify, threads)
+    plan = prepare.prepare(chosen, folder, device, notify, threads)
     if dry_run:
         print(dump(plan.recipe))
     print_table(plan.describe())

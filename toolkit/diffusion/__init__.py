@@ -1,8 +1,8 @@
 """The core: schedule, denoiser, loss, sampler, guidance. It knows tensors of any rank and nothing of what they mean."""
 
 from toolkit.diffusion.adaptive import Adaptive
-from toolkit.diffusion.chain import Chain, CosineChain, LinearChain, ScaledLinearChain, respace
 from toolkit.diffusion.denoiser import PREDICTIONS, Cond, Denoiser, RegressionDenoiser
+from toolkit.diffusion.discrete import Chain, CosineChain, LinearChain, ScaledLinearChain, respace
 from toolkit.diffusion.grid import GRIDS
 from toolkit.diffusion.guidance import autoguidance, classifier_free, clip, conditional, interval
 from toolkit.diffusion.loss import (
@@ -28,11 +28,11 @@ from toolkit.diffusion.sampler import (
     trajectory,
 )
 from toolkit.diffusion.schedule import VE, VP, Cosine, Karras, RectifiedFlow, Schedule, Sigmoid, Sqrt
+from toolkit.diffusion.schedule_shift import Shift, ZeroTerminalSNR
 from toolkit.diffusion.sde import ERSDE, SASolver, SDEDPMSolver2M, SDEDPMSolver3M
 from toolkit.diffusion.stochastic import DDPM, EDMChurn, EulerAncestral, StochasticDDIM
 from toolkit.diffusion.top import Topped, without_top
 from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
-from toolkit.diffusion.warp import Shift, ZeroTerminalSNR
 
 SCHEDULES: dict[str, type[Schedule]] = {
     "flow": RectifiedFlow,

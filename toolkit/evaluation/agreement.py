@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from toolkit.evaluation.interval import wilson
+from toolkit.evaluation.metrics.interval import wilson
 
 
 def agreement(asked: Sequence[str], seen: Sequence[str], part: int | None = None) -> Tensor:

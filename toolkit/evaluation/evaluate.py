@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from toolkit.errors import UsageError
-from toolkit.evaluation.figures import Assessment, Figure, Table, Wishes
-from toolkit.evaluation.pairs import nearest_picture
+from toolkit.evaluation.nearest_picture import nearest_picture
+from toolkit.evaluation.table import Assessment, Figure, Table, Wishes
 from toolkit.modality import Examples, Modality
-from toolkit.training.storage import write_text_atomic
+from toolkit.training.storage.files import write_text_atomic
 
 if TYPE_CHECKING:
-    from toolkit.generator import Generator
-    from toolkit.samples import Samples
+    from toolkit.run.generator import Generator
+    from toolkit.run.samples import Samples
 
 OVERVIEW = 64
 """Samples in samples.png."""
@@ -56,8 +56,8 @@ def can_judge(modality: type[Modality]) -> None:
 
 def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float | None) -> dict[str, Any]:
     """How the samples of a run were made: the recipe's settings, or those in `how`."""
-    from toolkit.generator import width
-    from toolkit.training.checkpoint import CheckpointStore
+    from toolkit.run.generator import width
+    from toolkit.training.storage.checkpoint import CheckpointStore
 
     recipe, chosen = generator.recipe, generator.recipe.sample
     steps = CheckpointStore(run / "checkpoints").steps()

@@ -14,7 +14,7 @@ import torch
 from toolkit import paths
 from toolkit.errors import DataError, UsageError
 from toolkit.modality import Dataset, Examples, Facts, Modality, find
-from toolkit.options import checked
+from toolkit.recipe.check import checked
 
 KINDS = {
     "image": {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"},

@@ -25,7 +25,7 @@ from toolkit import paths
 from toolkit.diffusion.randomness import generator
 from toolkit.errors import DataError
 from toolkit.modality import Dataset, Facts, Modality
-from toolkit.training.storage import write_bytes_atomic
+from toolkit.training.storage.files import write_bytes_atomic
 
 _AT_ONCE = 500
 _MEASURED = "right of tested"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from toolkit.evaluation.agreement import agreement, parts
-from toolkit.evaluation.figures import Figure, left_out
-from toolkit.evaluation.interval import wilson
 from toolkit.evaluation.judge import Judge, recognised, trained_on
+from toolkit.evaluation.metrics.interval import wilson
+from toolkit.evaluation.table import Figure, left_out
 from toolkit.modality import Dataset, Examples, InMemory
 
 

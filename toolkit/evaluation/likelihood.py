@@ -13,12 +13,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.bound import Continuous, Steps, Terms, bound, twice
 from toolkit.diffusion.denoiser import Denoiser
-from toolkit.diffusion.flow_likelihood import Hutchinson, log_density
 from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian, dequantise, total
 from toolkit.diffusion.loss import TimeLaw
-from toolkit.evaluation.figures import Figure
+from toolkit.diffusion.ode_likelihood import Hutchinson, log_density
+from toolkit.diffusion.vlb import Continuous, Steps, Terms, bound, twice
+from toolkit.evaluation.table import Figure
 
 LEAST = 0.5
 """Of a step of the grid: the least noise."""

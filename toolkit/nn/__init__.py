@@ -2,19 +2,15 @@
 
 from toolkit.nn.blocks import Attention, ChannelNorm, Conv, Downsample, ResBlock, Upsample, zero
 from toolkit.nn.conditioned import Conditioned
-from toolkit.nn.ddpm import DDPMUNet
 from toolkit.nn.embedding import FourierEmbedding, LabelEmbedding, NoiseEmbedding
 from toolkit.nn.transformer import Stack, Transformer
 from toolkit.nn.unet import Trunk, UNet
-from toolkit.nn.waveform import DiffWave, WaveUNet
 
 __all__ = [
     "Attention",
     "ChannelNorm",
     "Conditioned",
     "Conv",
-    "DDPMUNet",
-    "DiffWave",
     "Downsample",
     "FourierEmbedding",
     "LabelEmbedding",
@@ -25,6 +21,5 @@ __all__ = [
     "Trunk",
     "UNet",
     "Upsample",
-    "WaveUNet",
     "zero",
 ]

@@ -16,8 +16,8 @@ from pathlib import Path
 from toolkit.report.card import card, ours
 from toolkit.report.facts import CARD, PAGE, gather
 from toolkit.report.page import page
-from toolkit.report.reading import content
-from toolkit.training.storage import write_text_atomic
+from toolkit.report.run_files import content
+from toolkit.training.storage.files import write_text_atomic
 
 
 def report(run: str | Path, license: str = "unknown", notify: Callable[[str], None] = print) -> list[Path]:

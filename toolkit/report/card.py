@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from toolkit import recipe as recipes
 from toolkit.errors import UsageError
-from toolkit.evaluation.figures import Figure
-from toolkit.expected import Band
+from toolkit.evaluation.table import Figure
+from toolkit.recipe.expected import Band
 from toolkit.report.facts import RunFacts
 from toolkit.report.figures import Judged
-from toolkit.report.tags import clean
-from toolkit.report.words import commands, exactness, summary, unfinished
+from toolkit.report.html import clean
+from toolkit.report.text import commands, exactness, summary, unfinished
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 _MARK = re.compile(r"\n<!-- toolkit report ([0-9a-f]{64}) -->\n$")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit import imports
-from toolkit.generator import read_run
 from toolkit.modality import BUILT_IN, Facts
 from toolkit.recipe import Recipe
-from toolkit.report import reading
+from toolkit.report import run_files
 from toolkit.report.figures import Judged, judged
+from toolkit.run.generator import read_run
 from toolkit.training.precision import features
 
 PAGE, CARD = "report.html", "README.md"
@@ -34,7 +34,7 @@ class RunFacts:
     """Resolved."""
     data: Facts
     status: Status
-    lines: tuple[reading.Line, ...]
+    lines: tuple[run_files.Line, ...]
     step: int
     """The last one that metrics or a checkpoint know of."""
     steps: int
@@ -73,22 +73,22 @@ def gather(run: Path) -> RunFacts:
     """Read a run folder. Raises UsageError when it is none, ToolkitError when its recipe or facts are damaged."""
     run = Path(run).expanduser()
     recipe, data = read_run(run)
-    lines = reading.metrics(run)
-    saved = reading.newest_checkpoint(run)
+    lines = run_files.metrics(run)
+    saved = run_files.newest_checkpoint(run)
     step = max(lines[-1].step if lines else 0, saved[1].step if saved else 0)
     steps = recipe.train.steps or 0
     whole = step >= steps > 0 and (run / "previews" / "final.png").is_file()
-    said = reading.json_of(run, run / "machine.json")
+    said = run_files.json_of(run, run / "machine.json")
     machine = {str(key): _plain(value) for key, value in said.items()} if isinstance(said, dict) else {}
     if saved is not None:
         machine = {"torch": saved[1].torch, "threads": str(saved[1].threads), **machine}
     return RunFacts(
         run, recipe, data,
-        "finished" if whole else "training" if reading.in_use(run) else "stopped",
-        tuple(lines), step, steps, reading.training_seconds(lines),
-        reading.parameter_count(saved[0], recipe.train.ema[-1]) if saved else None,
+        "finished" if whole else "training" if run_files.in_use(run) else "stopped",
+        tuple(lines), step, steps, run_files.training_seconds(lines),
+        run_files.parameter_count(saved[0], recipe.train.ema[-1]) if saved else None,
         machine, _here(), tuple(judged(run)),
-        tuple(reading.files(run, (PAGE, CARD, "lock"))),
+        tuple(run_files.files(run, (PAGE, CARD, "lock"))),
         f"{datetime.now():%Y-%m-%d %H:%M}",
     )  # fmt: skip
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from toolkit.errors import DataError
-from toolkit.evaluation.figures import Figure, Table, notes, rows
-from toolkit.expected import Band
-from toolkit.report import reading
+from toolkit.evaluation.table import Figure, Table, notes, rows
+from toolkit.recipe.expected import Band
+from toolkit.report import run_files
 
 MOST = 20
 """Tables of one run."""
@@ -67,7 +67,7 @@ def judged(run: Path) -> Iterator[Judged]:
     """The tables of a run, its own settings first; what is damaged or of another format is left out."""
     root = run / "evaluation"
     for path in [root / "metrics.json", *sorted(root.glob("*/metrics.json"))][:MOST]:
-        data = reading.content(run, path, 4 << 20)
+        data = run_files.content(run, path, 4 << 20)
         if data is None:
             continue
         try:
@@ -80,7 +80,7 @@ def judged(run: Path) -> Iterator[Judged]:
 
 def _finite(figure: Figure) -> bool:
     numbers = (figure.value, figure.low, figure.high, figure.floor, figure.ceiling)
-    return all(value is None or reading.number(value) is not None for value in numbers)
+    return all(value is None or run_files.number(value) is not None for value in numbers)
 
 
 def place(figure: Figure) -> float | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import PIL.Image
 
-from toolkit.report import reading
-from toolkit.report.tags import Markup, tag
+from toolkit.report import run_files
+from toolkit.report.html import Markup, tag
 
 BUDGET = 8 << 20
 """Bytes of all pictures of a page together."""
@@ -47,7 +47,7 @@ class Album:
 
     def take(self, path: Path, side: int = SIDE) -> Picture | None:
         """The picture at `path`, or None when it is not there, is no picture, or there is no room for it."""
-        data = reading.content(self.run, path)
+        data = run_files.content(self.run, path)
         if data is None:
             return None
         try:

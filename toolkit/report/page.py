@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from toolkit import recipe as recipes
-from toolkit.report import pieces
+from toolkit.report import sections
 from toolkit.report.facts import RunFacts, passes
+from toolkit.report.html import Markup, join, table, tag
 from toolkit.report.media import Album
 from toolkit.report.style import STYLE
-from toolkit.report.tags import Markup, join, table, tag
-from toolkit.report.words import commands, duration, exactness, size, summary, unfinished
+from toolkit.report.text import commands, duration, exactness, size, summary, unfinished
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -24,24 +24,24 @@ def page(facts: RunFacts) -> str:
     album = Album(facts.run)
     # what matters most takes its pictures first, should there not be room for all
     made = {
-        "Samples": pieces.samples(facts, album),
-        "From noise to sample": pieces.film(facts, album),
-        "Measured": pieces.measured(facts, album),
-        "Training": pieces.training(facts),
-        "How it came to be": pieces.history(facts, album),
+        "Samples": sections.samples(facts, album),
+        "From noise to sample": sections.film(facts, album),
+        "Measured": sections.measured(facts, album),
+        "Training": sections.training(facts),
+        "How it came to be": sections.history(facts, album),
         "Recipe": recipe(facts),
         "Do it again": again(facts),
         "Machine": machine(facts),
         "Files": files(facts),
     }
-    sections = {title: body for title, body in made.items() if body}
-    anchors = [(title, title.lower().replace(" ", "-")) for title in sections]
+    parts = {title: body for title, body in made.items() if body}
+    anchors = [(title, title.lower().replace(" ", "-")) for title in parts]
     links = [tag("li", tag("a", title, href=f"#{anchor}")) for title, anchor in anchors]
     body = [
         tag(
             "section",
             tag("h2", title, id=f"{anchor}-title"),
-            sections[title],
+            parts[title],
             id=anchor,
             aria_labelledby=f"{anchor}-title",
         )

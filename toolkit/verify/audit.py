@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.bound import Continuous, Steps, bound, twice
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import LogNormal
 from toolkit.diffusion.schedule import expand
+from toolkit.diffusion.vlb import Continuous, Steps, bound, twice
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.modality import load
 from toolkit.verify.sources import Source, sources

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion import VP, WEIGHTINGS, Cosine, LinearChain, LogNormal, RectifiedFlow, Schedule
-from toolkit.diffusion.bound import Continuous, Steps
-from toolkit.diffusion.flow_likelihood import Hutchinson, log_density
 from toolkit.diffusion.likelihood import Bins
+from toolkit.diffusion.ode_likelihood import Hutchinson, log_density
+from toolkit.diffusion.vlb import Continuous, Steps
 from toolkit.verify.audit import audit
 from toolkit.verify.check import Check, below, close
 from toolkit.verify.measure import order

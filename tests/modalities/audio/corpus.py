@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from modalities.audio.cache import Corpus
-from modalities.audio.data import Clips, read
+from modalities.audio.data.cache import Corpus
+from modalities.audio.data.dataset import Clips, read
 from modalities.audio.options import Data
 from toolkit.modality import Examples
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from modalities.audio.augment import augment, note
+from modalities.audio.data.augment import augment, note
 from modalities.audio.options import Data
 from toolkit.diffusion.randomness import Draws
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from modalities.audio import files
+from modalities.audio.view import files
 from tests.conftest import ROOT
 from toolkit.errors import StorageError, UsageError
 

@@ -9,13 +9,13 @@ import pytest
 import soundfile
 import torch
 
-from modalities.audio import judge as module
-from modalities.audio.judge import SILENCE, SoundJudge, fitted, moved, outline
+from modalities.audio.evaluate import judge as module
+from modalities.audio.evaluate.judge import SILENCE, SoundJudge, fitted, moved, outline
 from modalities.audio.modality import Audio
 from modalities.audio.options import Data, Model
 from toolkit.errors import DataError
-from toolkit.evaluation.copies import aligned
 from toolkit.evaluation.judge import recognised
+from toolkit.evaluation.metrics.nearest import aligned
 from toolkit.modality import Facts
 
 RATE, LENGTH = 16_000, 4_096

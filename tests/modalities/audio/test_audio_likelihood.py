@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from modalities.audio import Audio, options
-from modalities.audio.likelihood import STEP
+from modalities.audio.evaluate.likelihood import STEP
 from toolkit.diffusion.schedule import RectifiedFlow
 from toolkit.evaluation import likelihood
 from toolkit.verify.oracle import GaussianDenoiser

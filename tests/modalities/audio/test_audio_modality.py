@@ -13,12 +13,12 @@ import torch
 import toolkit
 from modalities.audio import Audio, emphasis, mel, options
 from toolkit import recipe as recipes
-from toolkit import session
 from toolkit.diffusion import SCHEDULES, LinearChain, ZeroTerminalSNR
 from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, UsageError
-from toolkit.generator import Generator
 from toolkit.recipe import Recipe
+from toolkit.run import prepare
+from toolkit.run.generator import Generator
 
 TINY = {
     "name": "tones",
@@ -55,7 +55,7 @@ def recipe_for(tones: Path, **changes: object) -> Recipe:
 
 
 def train(recipe: Recipe, out: Path) -> Generator:
-    for _ in session.prepare(recipe, out, notify=lambda text: None).run():
+    for _ in prepare.prepare(recipe, out, notify=lambda text: None).run():
         pass
     return toolkit.load(out, notify=lambda text: None)
 
@@ -178,12 +178,12 @@ def test_resuming_gives_the_same_bits(tones: Path, tmp_path: Path) -> None:
     from toolkit.training import loop
 
     recipe = recipe_for(tones, **{"train.steps": 6, "data.speed": 0.05, "train.layout": "channels-first"})
-    whole = session.prepare(recipe, tmp_path / "a", notify=lambda text: None)
+    whole = prepare.prepare(recipe, tmp_path / "a", notify=lambda text: None)
     losses = [done.loss.hex() for done in loop.fit(whole.batches, whole.config, whole.state)]
-    half = session.prepare(recipe, tmp_path / "b", notify=lambda text: None)
+    half = prepare.prepare(recipe, tmp_path / "b", notify=lambda text: None)
     steps = loop.fit(half.batches, half.config, half.state)
     first = [next(steps).loss.hex() for _ in range(3)]
-    rest = session.prepare(recipe, tmp_path / "c", notify=lambda text: None)
+    rest = prepare.prepare(recipe, tmp_path / "c", notify=lambda text: None)
     rest.state.restore(half.state.groups(), half.state.facts())
     assert first + [done.loss.hex() for done in loop.fit(rest.batches, rest.config, rest.state)] == losses
     assert all(math.isfinite(float.fromhex(loss)) for loss in losses)

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 import torch
 
-from modalities.audio import files
-from modalities.audio.page import page
+from modalities.audio.view import files
+from modalities.audio.view.page import page
 from toolkit.modality import Examples
 
 NAMES = ("kick", "tom <b>&", "snare")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modalities.audio.cache import windows
-from modalities.audio.inspect import survey
+from modalities.audio.data.cache import windows
+from modalities.audio.inspect.folder import survey
 from tests.modalities.audio.corpus import RATE, bad_sounds, everything, good_sounds, opened, wave, write_all
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 MEASURE = """
 import json, resource, sys
 from pathlib import Path
-from modalities.audio.data import read
-from modalities.audio.inspect import survey
+from modalities.audio.data.dataset import read
+from modalities.audio.inspect.folder import survey
 from modalities.audio.options import Data
 
 def peak():

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modalities.image import cache, picture
+from modalities.image.data import cache
+from modalities.image.data import decode as picture
 from tests.modalities.image.corpus import everything, flat, noise, opened
 from toolkit.data import store
 from toolkit.errors import StorageError

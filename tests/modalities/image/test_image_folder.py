@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from modalities.image import Image, picture
+from modalities.image import Image
+from modalities.image.data import decode
 from tests.modalities.image.corpus import SIZE, bad_pictures, encoded, everything, flat, good_pictures, noise, opened
 from toolkit.errors import DataError, StorageError
 from toolkit.modality import Facts, find
@@ -65,7 +66,7 @@ def test_flat_pictures_keep_their_colour(name: str, tmp_path: Path) -> None:
     content, colour = good_pictures()[name]
     path = tmp_path / Path(name).name
     path.write_bytes(content)
-    got = picture.pixels(path.open("rb"), SIZE, 3).reshape(3, -1)
+    got = decode.pixels(path.open("rb"), SIZE, 3).reshape(3, -1)
     tolerance = 2 if path.suffix == ".jpg" else 0
     assert np.abs(got.astype(int) - np.array(colour)[:, None]).max() <= tolerance
 
@@ -76,8 +77,8 @@ def test_a_truncated_picture_is_never_padded(kind: str, tmp_path: Path) -> None:
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         (tmp_path / "cut").write_bytes(content[: int(len(content) * share)])
         with pytest.raises(Exception) as caught, (tmp_path / "cut").open("rb") as stream:
-            picture.pixels(stream, SIZE, 3)
-        assert picture.reason(caught.value)
+            decode.pixels(stream, SIZE, 3)
+        assert decode.reason(caught.value)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -99,7 +100,7 @@ def test_exif_orientation_turns_the_pixels(orientation: int, kind: str, tmp_path
     exif[0x0112] = orientation
     path = tmp_path / "turned"
     path.write_bytes(encoded(Pillow.fromarray(quadrants), kind, exif=exif))
-    got = picture.pixels(path.open("rb"), 32, 1)[0].astype(int)
+    got = decode.pixels(path.open("rb"), 32, 1)[0].astype(int)
     assert np.abs(got - upright.astype(int)).max() <= 3
 
 
@@ -109,7 +110,7 @@ def test_resize_takes_the_centre_and_averages(tmp_path: Path) -> None:
     wide[:, :64] = 255
     path = tmp_path / "wide.png"
     path.write_bytes(encoded(Pillow.fromarray(wide), "PNG"))
-    got = picture.pixels(path.open("rb"), 8, 1)
+    got = decode.pixels(path.open("rb"), 8, 1)
     assert np.abs(got.astype(int)[..., 1:-1] - 127).max() <= 3
 
 

@@ -12,8 +12,10 @@ import torch
 from PIL import Image as Pillow
 from pydantic import ValidationError
 
-from modalities.image import Image, augment, preview
+from modalities.image import Image
+from modalities.image.data import augment
 from modalities.image.options import Data, Model
+from modalities.image.view import picture
 from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, StorageError, UsageError
 from toolkit.modality import Facts
@@ -194,30 +196,30 @@ def test_grid_places_every_picture(digits: Image) -> None:
         top, left = 2 + i // 3 * 58, 2 + i % 3 * 58
         assert (array[top : top + 56, left : left + 56] == 10 + i).all()
     assert (array[:2] == 72).all() and (array[58:60] == 72).all()
-    assert preview.grid(batch(4, 3, 80)).size == (166, 166)  # large ones stay as they are
+    assert picture.grid(batch(4, 3, 80)).size == (166, 166)  # large ones stay as they are
     assert (
-        np.asarray(preview.grid(batch(1, 3, 80)))[2:82, 2:82].tolist() == batch(1, 3, 80)[0].permute(1, 2, 0).tolist()
+        np.asarray(picture.grid(batch(1, 3, 80)))[2:82, 2:82].tolist() == batch(1, 3, 80)[0].permute(1, 2, 0).tolist()
     )
 
 
 def test_labels_share_captioned_rows() -> None:
     raw = torch.tensor([10, 20, 11, 21, 12], dtype=torch.uint8)[:, None, None, None].expand(5, 1, 64, 64)
-    array = np.asarray(preview.grid(raw, ["cat", "写真 dog", "cat", "写真 dog", "cat"]))
+    array = np.asarray(picture.grid(raw, ["cat", "写真 dog", "cat", "写真 dog", "cat"]))
     margin = array.shape[1] - (3 * 66 + 2)
     cells = [[int(array[30 + 66 * i, margin + 30 + 66 * j]) for j in range(3)] for i in range(2)]
     assert cells == [[10, 11, 12], [20, 21, 72]]
     assert margin > 10 and (array[:66, :margin] > 150).any() and (array[66:, :margin] > 150).any()
-    assert preview.grid(raw, list("abcde")).size == preview.grid(raw).size  # nothing to group
-    turned = np.asarray(preview.grid(raw, ["b", "a", "b", "a", "b"], order=["a", "b"]))
+    assert picture.grid(raw, list("abcde")).size == picture.grid(raw).size  # nothing to group
+    turned = np.asarray(picture.grid(raw, ["b", "a", "b", "a", "b"], order=["a", "b"]))
     assert turned[30, -200:].tolist().count(20) == 64 and turned[96, -200:].tolist().count(10) == 64
     with pytest.raises(ValueError, match="labels"):
-        preview.grid(raw, ["a"])
+        picture.grid(raw, ["a"])
 
 
 def test_strip_has_a_row_for_each_sample() -> None:
     values = torch.arange(21)[:, None] + torch.tensor([0, 100])
     sequence = values.to(torch.uint8)[..., None, None, None].expand(21, 2, 1, 64, 64)
-    array = np.asarray(preview.strip(sequence, columns=5))
+    array = np.asarray(picture.strip(sequence, columns=5))
     assert array[30, 30::66].tolist() == [0, 5, 10, 15, 20] and array[96, 30::66].tolist() == [100, 105, 110, 115, 120]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modalities.image import shards
+from modalities.image.data import shards
 from tests.modalities.image.corpus import encoded, everything, flat, opened
 from toolkit.errors import DataError
 

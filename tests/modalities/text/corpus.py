@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from modalities.text.data import Corpus, Texts, read
+from modalities.text.data.dataset import Corpus, Texts, read
 from modalities.text.options import Data
 
 

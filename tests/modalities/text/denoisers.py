@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modalities.text.denoiser import SWIFT, TokenDenoiser
-from modalities.text.network import build
+from modalities.text.network.denoiser import SWIFT, TokenDenoiser
+from modalities.text.network.transformer import build
 from modalities.text.options import Model
 from tests.nn.common import randomise
 from toolkit.diffusion import RectifiedFlow, Schedule

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modalities.text.denoiser import TokenDenoiser
-from modalities.text.network import build
+from modalities.text.network.denoiser import TokenDenoiser
+from modalities.text.network.transformer import build
 from modalities.text.options import Model
 from toolkit.diffusion import RectifiedFlow
 from toolkit.diffusion.schedule import expand

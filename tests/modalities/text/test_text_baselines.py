@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modalities.text.judge import TokenNet
+from modalities.text.evaluate.judge import TokenNet
 from tests.conftest import ROOT
 
 

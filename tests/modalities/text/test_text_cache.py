@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modalities.text import corpus as store
-from modalities.text.documents import Document
+from modalities.text.data import cache as store
+from modalities.text.data.readers import Document
 from tests.modalities.text.corpus import opened, rows, save
 from toolkit.errors import DataError, StorageError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modalities.text.copying import describe, known_grams, longest
-from modalities.text.ngram import symbols
+from modalities.text.evaluate.copying import describe, known_grams, longest
+from modalities.text.evaluate.ngram import symbols
 
 
 def by_hand(sample: str, train: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modalities.text.denoiser import TokenDenoiser
+from modalities.text.network.denoiser import TokenDenoiser
 from tests.modalities.text.denoisers import (
     DIMS,
     F64,

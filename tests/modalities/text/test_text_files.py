@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modalities.text import text_files
-from modalities.text.text_files import Problems, blocks, lines
+from modalities.text.data import text_files
+from modalities.text.data.text_files import Problems, blocks, lines
 from tests.modalities.text.corpus import opened, save, shown
 from toolkit.errors import DataError
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from modalities.text import judge as module
-from modalities.text.judge import ARJudge, Course, TokenNet, next_bits, next_nats, obtain, train
+from modalities.text.evaluate import judge as module
+from modalities.text.evaluate.judge import ARJudge, Course, TokenNet, next_bits, next_nats, obtain, train
 from toolkit.errors import DataError
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from modalities.text import levels, likelihood
-from modalities.text.assess import bits_of, held_out, length_costs, likelihood_figures
-from modalities.text.denoiser import TokenDenoiser
-from modalities.text.lengths import LengthLaw
+from modalities.text.evaluate import likelihood
+from modalities.text.evaluate.evaluator import bits_of, held_out, length_costs, likelihood_figures
+from modalities.text.evaluate.lengths import LengthLaw
+from modalities.text.evaluate.ngram import NGram, ladder
 from modalities.text.modality import Text
-from modalities.text.ngram import NGram, ladder
+from modalities.text.network import token_noise
+from modalities.text.network.denoiser import TokenDenoiser
 from modalities.text.options import Data, Model
 from toolkit.diffusion import RectifiedFlow
 from toolkit.errors import DataError
@@ -90,7 +91,7 @@ def test_items_pay_for_their_lengths_and_ends_are_no_characters(words: Text) -> 
     mask = (examples.raw != 0).float()[:, None]
     sizes = torch.tensor([len(text) for text in texts])
     width, real = examples.raw.shape[1], sizes + 1  # and the end
-    cond = {"mask": mask, **levels.scales(words.model.spread, width, 0, range(len(texts)), real=real)}
+    cond = {"mask": mask, **token_noise.scales(words.model.spread, width, 0, range(len(texts)), real=real)}
     told = likelihood.bits(denoiser, None, (ends[0], ends[2]), examples.raw, sizes, cond)
     assert found.total - found.lengths == pytest.approx(told.total, rel=1e-9)
     assert found.error != told.error

@@ -8,23 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from modalities.text import levels
-from modalities.text.denoiser import SWIFT, TokenDenoiser
-from modalities.text.likelihood import Bits, bits, terms
-from modalities.text.network import build
+from modalities.text.evaluate.likelihood import Bits, bits, terms
+from modalities.text.network import token_noise
+from modalities.text.network.denoiser import SWIFT, TokenDenoiser
+from modalities.text.network.transformer import build
 from modalities.text.options import Model
 from tests.modalities.text import denoisers
 from tests.modalities.text.laws import DIMS, LENGTH, Law, V, chain
 from toolkit.diffusion import RectifiedFlow
-from toolkit.diffusion.bound import Continuous, bound
 from toolkit.diffusion.likelihood import prior_divergence
+from toolkit.diffusion.vlb import Continuous, bound
 
 LEAST, MOST = 0.1 * DIMS**0.5, 30 * DIMS**0.5
 SPREADS = [0.0, 1.5, 4.0, 5.0, 6.0]
 
 
 def measured(denoiser: TokenDenoiser, tokens: Tensor, spread: float, draws: int = 32) -> Bits:
-    cond = levels.scales(spread, LENGTH, 0, range(len(tokens)))
+    cond = token_noise.scales(spread, LENGTH, 0, range(len(tokens)))
     ends = LEAST / math.exp(spread), MOST * math.exp(spread)
     return bits(denoiser.eval(), None, ends, tokens, torch.full((len(tokens),), LENGTH), cond, draws=draws)
 
@@ -70,11 +70,11 @@ def test_a_text_known_by_heart_costs_nothing() -> None:
 
 
 def test_every_text_has_all_levels_and_a_position_has_its_own() -> None:
-    made = levels.scales(2.0, 5, 3, range(40))["scale"]
+    made = token_noise.scales(2.0, 5, 3, range(40))["scale"]
     assert torch.allclose(made.log().sort(-1).values, torch.tensor([-1.6, -0.8, 0.0, 0.8, 1.6]).expand(40, 1, 5))
-    assert torch.equal(made[[7, 2]], levels.scales(2.0, 5, 3, [7, 2])["scale"])
+    assert torch.equal(made[[7, 2]], token_noise.scales(2.0, 5, 3, [7, 2])["scale"])
     assert len({tuple(row) for row in made.flatten(1).tolist()}) > 20
-    assert levels.scales(0.0, 5, 3, range(4)) == {}
+    assert token_noise.scales(0.0, 5, 3, range(4)) == {}
 
 
 def test_an_own_estimate_is_of_a_first_pass_at_the_same_noise() -> None:

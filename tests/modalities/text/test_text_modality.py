@@ -10,15 +10,16 @@ import pytest
 import torch
 
 import toolkit
-from modalities.text import Text, options, slots
-from modalities.text.assess import references
-from modalities.text.tokens import EOS, PAD, SEP
+from modalities.text import Text, options
+from modalities.text.data.tokens import EOS, PAD, SEP
+from modalities.text.evaluate import slot_accuracy
+from modalities.text.evaluate.evaluator import references
 from toolkit import recipe as recipes
-from toolkit import session
 from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, ToolkitError, UsageError
-from toolkit.generator import Generator
 from toolkit.recipe import Recipe
+from toolkit.run import prepare
+from toolkit.run.generator import Generator
 from toolkit.training import loop
 
 TINY = {
@@ -68,7 +69,7 @@ def recipe_for(source: Path, **changes: object) -> Recipe:
 
 
 def train(recipe: Recipe, out: Path) -> Generator:
-    for _ in session.prepare(recipe, out, notify=lambda line: None).run():
+    for _ in prepare.prepare(recipe, out, notify=lambda line: None).run():
         pass
     return toolkit.load(out, notify=lambda line: None)
 
@@ -216,12 +217,12 @@ def test_pairs_write_the_second_given_the_first(table: Path, tmp_path: Path) -> 
 
 def test_resuming_gives_the_same_bits(play: Path, tmp_path: Path) -> None:
     recipe = recipe_for(play, data__length=32, train__steps=8)
-    whole = session.prepare(recipe, tmp_path / "a", notify=lambda line: None)
+    whole = prepare.prepare(recipe, tmp_path / "a", notify=lambda line: None)
     losses = [done.loss.hex() for done in loop.fit(whole.batches, whole.config, whole.state)]
-    half = session.prepare(recipe, tmp_path / "b", notify=lambda line: None)
+    half = prepare.prepare(recipe, tmp_path / "b", notify=lambda line: None)
     steps = loop.fit(half.batches, half.config, half.state)
     first = [next(steps).loss.hex() for _ in range(5)]
-    rest = session.prepare(recipe, tmp_path / "c", notify=lambda line: None)
+    rest = prepare.prepare(recipe, tmp_path / "c", notify=lambda line: None)
     rest.state.restore(half.state.groups(), json.loads(json.dumps(half.state.facts())))
     assert first + [done.loss.hex() for done in loop.fit(rest.batches, rest.config, rest.state)] == losses
     assert all(math.isfinite(float.fromhex(loss)) for loss in losses)
@@ -244,7 +245,7 @@ def test_pairs_are_judged_by_what_their_sources_asked_for(table: Path, tmp_path:
     raw = held.take(torch.arange(len(held))).raw
     known = references(text)
     assert len(known) == len(held) and all(texts == [source[::-1]] for source, texts in known.items())
-    exact, *others = slots.describe(text.sources(raw), text.texts(raw), known)
+    exact, *others = slot_accuracy.describe(text.sources(raw), text.texts(raw), known)
     assert exact.value == 1 and not others
     # what is drawn while training comes from all over the table, not from its beginning
     asked = text.requests(text.Ask(), None, 0, range(6))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modalities.text.ngram import NGram, item_ladder, ladder, ratio, symbols
+from modalities.text.evaluate.ngram import NGram, item_ladder, ladder, ratio, symbols
 
 SHAKESPEARE = Path(os.environ.get("TOOLKIT_DATA", "nowhere")) / "tinyshakespeare" / "input.txt"
 

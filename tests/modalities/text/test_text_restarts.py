@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modalities.text import levels
 from modalities.text.modality import Text
+from modalities.text.network import token_noise
 from modalities.text.options import Data, Model
 from tests.modalities.text.laws import DIMS, LENGTH, Law, V, chain
 from toolkit.diffusion import GRIDS, RectifiedFlow
-from toolkit.generator import Generator
 from toolkit.modality import Facts, Request
 from toolkit.recipe import from_mapping
+from toolkit.run.generator import Generator
 
 SPREAD, ROWS, STEPS, BACK = 4.0, 400, 96, 32
 
@@ -85,11 +85,11 @@ def test_restarts_mend_what_was_decided_without_regard_to_neighbours() -> None:
 
 
 def test_levels_are_drawn_anew_in_each_round_and_a_text_has_its_own() -> None:
-    first, second, third = (levels.scales(2.0, 9, 1, range(20), round=r)["scale"] for r in range(3))
-    assert torch.equal(first, levels.scales(2.0, 9, 1, range(20))["scale"])
+    first, second, third = (token_noise.scales(2.0, 9, 1, range(20), round=r)["scale"] for r in range(3))
+    assert torch.equal(first, token_noise.scales(2.0, 9, 1, range(20))["scale"])
     for one, other in ((first, second), (second, third), (first, third)):
         assert torch.allclose(one.sort(-1).values, other.sort(-1).values) and not torch.equal(one, other)
-    assert torch.equal(levels.scales(2.0, 9, 1, [7, 2], round=2)["scale"], third[[7, 2]])
+    assert torch.equal(token_noise.scales(2.0, 9, 1, [7, 2], round=2)["scale"], third[[7, 2]])
 
 
 def test_what_else_is_asked_of_a_text_stays_in_a_restart() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from modalities.text.lengths import LengthLaw
-from modalities.text.ngram import NGram
+from modalities.text.evaluate.lengths import LengthLaw
+from modalities.text.evaluate.ngram import NGram
 from toolkit.verify.sources import Source, sources
 
 ROWS, CHAIN, ITEMS = sources()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modalities.text import bpe, tokens
-from modalities.text.tokens import EOS, PAD, SEP, Vocabulary, learn, parse
+from modalities.text.data import bpe, tokens
+from modalities.text.data.tokens import EOS, PAD, SEP, Vocabulary, learn, parse
 from toolkit.errors import DataError, UsageError
 
 SENTENCE = "the cat sat on the mat, and the other cat sat on the other mat\n"

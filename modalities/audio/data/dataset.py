@@ -1,0 +1,118 @@
+"""From a source's name to its sounds, decoded, and batches of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modalities.audio.data import cache, datasets, decode, labels
+from modalities.audio.data.cache import Corpus
+from modalities.audio.data.datasets import Source
+from modalities.audio.data.decode import About
+from modalities.audio.options import Data
+from toolkit.data import listing as files
+from toolkit.data import store
+from toolkit.data.listing import Entry
+from toolkit.data.locate import locate, report_rejected
+from toolkit.errors import DataError
+from toolkit.modality import Dataset, Examples
+
+LOWEST_RATE, HIGHEST_RATE = 2_000, 16_000
+"""Of the rates that are chosen when none is asked for."""
+_PROBED = 1_000
+_SCALE = np.float32(1 / 32768)
+
+
+class Clips(Dataset):
+    """One split of a corpus."""
+
+    lengths: Tensor
+    """(N,) int64: samples of each that are real."""
+    labels: Tensor | None
+    """(N,) int64, when the sounds have labels."""
+
+    def __init__(self, corpus: Corpus, test: bool) -> None:
+        self._audio = np.asarray(corpus.audio)  # a plain view: memmap's own indexing is slower
+        rows = np.flatnonzero(corpus.test == test)
+        self._clips = corpus.clips[rows]
+        self.labels = torch.from_numpy(corpus.labels[rows]) if corpus.names else None
+        self._length = corpus.length
+        self.lengths = torch.from_numpy(self._clips[:, 1].copy())
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def take(self, indices: Tensor) -> Examples:
+        """raw: (B, C, L) float32 in [-1, 1), zero beyond each clip's end.
+
+        cond: length (B,) int64, samples that are real; label (B,) int64, when the sounds have labels.
+        """
+        raw = np.zeros((len(indices), self._audio.shape[1], self._length), np.float32)
+        for row, (start, frames) in zip(raw, self._clips[indices.numpy()].tolist()):
+            np.multiply(self._audio[start : start + frames].T, _SCALE, out=row[:, :frames])
+        cond = {"length": self.lengths[indices]}
+        if self.labels is not None:
+            cond["label"] = self.labels[indices]
+        return Examples(torch.from_numpy(raw), cond)
+
+
+def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Corpus:
+    """The sounds of options.source, which are decoded once and kept in cache_folder/audio.
+
+    Raises DataError when there is no such source or no readable training sound in it, UsageError when options.labels
+    is not a pattern, StorageError when the cache cannot be written.
+    """
+    if options.source in datasets.NAMES:
+        source = datasets.find(options.source, options.labels, notify)
+    else:
+        path = locate(options.source, datasets.NAMES)
+        source = Source(path, labels.scan(path, options.labels))
+    asked = options.model_dump(exclude={"source", "gain", "polarity", "shift", "speed"})
+    key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), **asked)
+    home = cache_folder / "audio" / key
+    corpus = cache.load(home) or _decode(source, options, home, notify)
+    for note in corpus.notes:
+        notify(note)
+    report_rejected(corpus.rejected, corpus.files, notify)
+    if corpus.test.all():
+        raise DataError(f"no usable training sound in {source.path}: all {corpus.files} files belong to the test split")
+    return corpus
+
+
+def _decode(source: Source, options: Data, home: Path, notify: Callable[[str], None]) -> Corpus:
+    listing = source.listing
+    if not listing.entries and not listing.rejected:
+        raise DataError(f"no sound in {source.path}: {files.what_else(listing, decode.FORMATS)}")
+    listing.entries = files.thin(listing.entries, options.limit)
+    headers = probe(listing.entries)
+    rate = options.rate or source.rate or default_rate(headers)
+    seconds = options.seconds or source.seconds
+    each = sum(header.frames / header.rate for header in headers) / max(len(headers), 1)
+    needed = int(each * len(listing.entries) * rate) * options.channels * 2
+    corpus = cache.build(listing, options, rate, home, notify, seconds, source.whole, needed)
+    if corpus is None:
+        count, first = len(listing.rejected), sorted(listing.rejected)[0]
+        raise DataError(f"no usable sound in {source.path}: {count} tried, for example {first}")
+    return corpus
+
+
+def probe(entries: Sequence[Entry]) -> list[About]:
+    """What the headers say; of no more than 1,000 files, spread evenly."""
+    found = []
+    for i in np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int)):
+        with contextlib.suppress(Exception):  # it is rejected, with the reason, when it is decoded
+            found.append(decode.about(entries[i].path))
+    return found
+
+
+def default_rate(headers: Iterable[About]) -> int:
+    """The commonest rate, the higher of two that are equally common, within 2,000 to 16,000."""
+    rates = Counter(header.rate for header in headers)
+    rate = max(rates, key=lambda rate: (rates[rate], rate), default=HIGHEST_RATE)
+    return min(max(rate, LOWEST_RATE), HIGHEST_RATE)

@@ -1,0 +1,131 @@
+"""Where a sound begins and ends, how loud it is, and by what it must be multiplied; each in one pass over its blocks.
+
+A sound is a function that yields its blocks, (frames, channels) float32, as often as it is called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from modalities.audio.data.decode import envelope
+from modalities.audio.options import Data
+
+Blocks = Callable[[], Iterator[np.ndarray]]
+
+BEFORE_SECONDS, AFTER_SECONDS = 0.005, 0.020
+"""Kept on both sides of what is above the silence threshold, so that no onset or decay is cut hard."""
+LEVELS = {"peak": -0.45, "rms": -20.0, "lufs": -23.0, "none": 0.0}
+"""Default of data.level, in dB below full scale (LUFS)."""
+_BLOCK_SECONDS, _OVERLAP = 0.4, 4
+_GATE_LUFS, _RELATIVE_GATE = -70.0, -10.0
+
+
+def bounds(blocks: Blocks, peak: float, trim: float, rate: int) -> tuple[int, int]:
+    """First and last + 1 sample that are kept; trim: dB below `peak` that count as silence, 0 keeps all."""
+    threshold = peak * 10 ** (-trim / 20) if trim else 0.0
+    first, last, done = None, 0, 0
+    for block in blocks():
+        loud = np.flatnonzero(envelope(block) >= threshold)
+        if len(loud):
+            first = done + int(loud[0]) if first is None else first
+            last = done + int(loud[-1])
+        done += len(block)
+    if first is None or not trim:
+        return 0, done
+    return max(0, first - round(BEFORE_SECONDS * rate)), min(done, last + 1 + round(AFTER_SECONDS * rate))
+
+
+def gain(blocks: Blocks, peak: float, options: Data, rate: int) -> float:
+    """The factor that brings a sound to the level that `options` ask for, or its peak to full scale where that is less.
+
+    peak: largest absolute sample, above 0.
+    """
+    level = LEVELS[options.loudness] if options.level is None else options.level
+    if options.loudness == "peak":
+        factor = 10 ** (level / 20) / peak
+    elif options.loudness == "rms":
+        factor = 10 ** (level / 20) / rms(blocks)
+    elif options.loudness == "lufs":
+        # Measured with its peak at full scale, so that a quiet recording does not fall below the absolute gate.
+        loudness = lufs(lambda: (block / peak for block in blocks()), rate)
+        factor = 10 ** ((level - loudness) / 20) / peak
+    else:
+        factor = 1.0
+    return min(factor, 1 / peak)
+
+
+def rms(blocks: Blocks) -> float:
+    """Root of the mean power over all samples and channels, full scale 1."""
+    power = count = 0.0
+    for block in blocks():
+        power += float(np.square(block, dtype=np.float64).sum())
+        count += block.size
+    return math.sqrt(power / count) if count else 0.0
+
+
+def lufs(blocks: Blocks, rate: int) -> float:
+    """Integrated loudness (ITU-R BS.1770-4); -inf when nothing is above -70 LUFS.
+
+    Power of the K-weighted signal, summed over channels, in blocks of 400 ms that overlap by 75 %; the mean of those
+    above -70 LUFS and within 10 LU of the mean of those. What is shorter than a block is padded to one with silence.
+    """
+    hop = round(_BLOCK_SECONDS / _OVERLAP * rate)
+    power = np.convolve(_hop_energies(blocks, rate, hop), np.ones(_OVERLAP), "valid") / (_OVERLAP * hop)
+    power = power[power > 10 ** ((_GATE_LUFS + 0.691) / 10)]
+    if not len(power):
+        return -math.inf
+    power = power[power > power.mean() * 10 ** (_RELATIVE_GATE / 10)]
+    return -0.691 + 10 * math.log10(power.mean())
+
+
+def _hop_energies(blocks: Blocks, rate: int, hop: int) -> np.ndarray:
+    """Energy of the K-weighted signal in each whole hop of so many samples."""
+    from scipy import signal  # type: ignore[import-untyped]  # slow to import, and only needed here
+
+    stages = k_weighting(rate)
+    state: np.ndarray | None = None
+    energies, left = [np.zeros(0)], np.zeros(0)
+    for block in _padded(blocks, _OVERLAP * hop):
+        if state is None:
+            state = np.zeros((len(stages), 2, block.shape[1]))
+        weighted, state = signal.sosfilt(stages, block.astype(np.float64), axis=0, zi=state)
+        power = np.concatenate([left, np.square(weighted).sum(axis=1)])
+        whole = len(power) // hop
+        energies.append(power[: whole * hop].reshape(whole, hop).sum(axis=1))
+        left = power[whole * hop :]
+    return np.concatenate(energies)
+
+
+def _padded(blocks: Blocks, least: int) -> Iterator[np.ndarray]:
+    """The blocks, and silence after them up to `least` frames."""
+    done, channels = 0, 1
+    for block in blocks():
+        done, channels = done + len(block), block.shape[1]
+        yield block
+    if done < least:
+        yield np.zeros((least - done, channels), np.float32)
+
+
+def k_weighting(rate: int) -> np.ndarray:
+    """The two filters of BS.1770 at any rate as second-order sections (2, 6): b0 b1 b2 1 a1 a2.
+
+    The standard prints coefficients for 48 kHz; these analogue parameters give exactly those (De Man, Evaluation of
+    implementations of the EBU R128 loudness measurement, AES 2018). At rates that end below the first one's shelf,
+    only the second one is left.
+    """
+    gain, q, frequency = 3.999843853973347, 0.7071752369554196, 1681.974450955533
+    sections = []
+    if frequency < 0.45 * rate:
+        k = math.tan(math.pi * frequency / rate)
+        high, band = 10 ** (gain / 20), 10 ** (gain / 20 * 0.4996667741545416)
+        scale = 1 + k / q + k * k
+        b = [high + band * k / q + k * k, 2 * (k * k - high), high - band * k / q + k * k]
+        sections.append([*(x / scale for x in b), 1.0, 2 * (k * k - 1) / scale, (1 - k / q + k * k) / scale])
+    q, frequency = 0.5003270373238773, 38.13547087602444
+    k = math.tan(math.pi * frequency / rate)
+    scale = 1 + k / q + k * k
+    sections.append([1.0, -2.0, 1.0, 1.0, 2 * (k * k - 1) / scale, (1 - k / q + k * k) / scale])
+    return np.array(sections)

@@ -1,0 +1,102 @@
+"""One file on its way into the cache: decoded, resampled, and measured; long ones go through a scratch file."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from modalities.audio.data import decode, loudness
+from modalities.audio.inspect import file as file_stats
+from modalities.audio.options import Data
+from toolkit.data.listing import Entry
+from toolkit.errors import StorageError
+
+HELD = 1 << 20
+"""Samples of one file that are held in memory."""
+SILENT_CLIP_DB = -60.0
+"""What peaks below it at its final level is silence."""
+
+
+@dataclass
+class Take:
+    """One decoded file, in memory or in a scratch file."""
+
+    array: np.ndarray | None
+    path: Path
+    frames: int
+    channels: int
+    peak: float
+    start: int = 0
+    stop: int = 0
+    gain: float = 1.0
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Frames start to stop, (frames, channels) float32."""
+        if self.array is not None:
+            yield self.array[self.start : self.stop]
+            return
+        with self.path.open("rb") as file:
+            file.seek(4 * self.channels * self.start)
+            for at in range(self.start, self.stop, HELD):
+                count = min(HELD, self.stop - at) * self.channels
+                yield np.fromfile(file, np.float32, count).reshape(-1, self.channels)
+
+
+def prepare(entry: Entry, options: Data, rate: int, staging: Path) -> Take | str:
+    """Decode and measure one file, or say why it cannot be used."""
+    scratch = staging / f"{uuid.uuid4().hex}.f32"
+    try:
+        take = _decode(entry.path, options.channels, rate, scratch)
+        if take.peak < 10 ** (file_stats.SILENT_FILE_DB / 20):
+            raise decode.Unreadable("silence")
+        take.start, take.stop = loudness.bounds(take.blocks, take.peak, options.trim, rate)
+        take.gain = loudness.gain(take.blocks, take.peak, options, rate)
+        if (level := 20 * math.log10(take.peak * take.gain)) < SILENT_CLIP_DB:
+            raise decode.Unreadable(f"silence (its peak is {level:.0f} dB)")
+        return take
+    except StorageError:
+        raise
+    except Exception as error:  # damaged files make decoders raise nearly everything
+        scratch.unlink(missing_ok=True)
+        return decode.reason(error)
+
+
+def _decode(path: Path, channels: int, rate: int, scratch: Path) -> Take:
+    held: list[np.ndarray] = []
+    frames, peak = 0, 0.0
+    with contextlib.ExitStack() as stack:
+        file: BinaryIO | None = None
+        for block in decode.stream(path, rate, channels):
+            if not len(block):
+                continue
+            frames += len(block)
+            peak = max(peak, float(np.abs(block).max()))
+            held.append(block)
+            if file is None and frames * channels > HELD:
+                file = stack.enter_context(scratch.open("wb"))
+            if file is not None:
+                _write(file, held)
+    if not frames:
+        raise decode.Unreadable(f"too short: not one sample is left at {rate:,} Hz")
+    array = np.concatenate(held) if file is None else None
+    return Take(array, scratch, frames, channels, peak, stop=frames)
+
+
+def _write(file: BinaryIO, held: list[np.ndarray]) -> None:
+    """Move blocks to a file; a full disk is no fault of the sound."""
+    try:
+        for block in held:
+            file.write(np.ascontiguousarray(block).data)
+        file.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            file.close()  # which tries to write once more
+        raise StorageError(f"cannot keep decoded sounds in {file.name}: {error.strerror}; set TOOLKIT_CACHE") from error
+    held.clear()

@@ -1,0 +1,64 @@
+"""Networks for sounds: presets of the UNet over time and frequency, and DiffWave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from modalities.audio.mel import MelSpec, Power
+from modalities.audio.network.waveform import DiffWave, WaveUNet
+from modalities.audio.options import Model
+
+NUMBERS = ("seconds",)
+HOP = 128
+"""Samples from a frame of cells to the next, and bands in frequency."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Multiples of `width` for each level, strides between them in time and frequency, residual blocks of each."""
+
+    width: int
+    levels: tuple[int, ...]
+    strides: tuple[int, ...]
+    blocks: tuple[int, ...]
+
+
+PRESETS = {
+    "tiny": Preset(width=32, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
+    "small": Preset(width=48, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
+    "base": Preset(width=96, levels=(1, 2, 3), strides=(2, 2), blocks=(2, 2, 2)),
+}
+
+
+def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, std: float = 1.0) -> nn.Module:
+    """The network of a [model] section: (B, C, L) -> (B, C, L), L a multiple of 256.
+
+    `mel`: what a vocoder is given; `std`: what sounds are divided by in model space.
+    """
+    bands, hop = (mel.mels, mel.hop) if mel else (0, 1)
+    if model.preset == "diffwave":
+        return DiffWave(channels, model.width or 64, labels=labels, mels=bands, hop=hop, numbers=NUMBERS)
+    preset = PRESETS[model.preset]
+    width = model.width or preset.width
+    return WaveUNet(
+        channels,
+        [width * level for level in preset.levels],
+        preset.strides,
+        preset.blocks,
+        labels=labels,
+        mels=bands,
+        mel_hop=hop,
+        mel_power=Power(mel, HOP, std) if mel else None,
+        hop=HOP,
+        dropout=model.dropout,
+        numbers=NUMBERS,
+    )
+
+
+def reach(net: nn.Module) -> tuple[int, bool]:
+    """Samples that one output sample depends on through convolutions, and whether attention adds all the others."""
+    if not isinstance(net, WaveUNet | DiffWave):
+        raise TypeError(f"no receptive field is known for {type(net).__name__}")
+    return net.receptive_field, net.global_attention

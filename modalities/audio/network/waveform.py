@@ -1,0 +1,265 @@
+"""Networks for waveforms: a UNet over time and frequency, fast on a CPU, and DiffWave, which is the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from modalities.audio.network.cells import Cells
+from toolkit.nn.blocks import Conv, norm, zero
+from toolkit.nn.conditioned import Conditioned
+from toolkit.nn.unet import Trunk
+
+POWERS = 4.0
+"""Of one unit of the head's output, in nepers of power: silence is some 10 nepers below the mean."""
+MOST = 20.0
+"""Nepers between the mean power and the least or most that can be expected."""
+
+
+class Position(nn.Module):
+    """Where in time and frequency each place is, as features for each level: patches in time -> (1, width, T, F) each.
+
+    cos and sin of the sample number at periods of 256 to 2^17 samples, projected, and a vector for each row of
+    frequencies. A convolution knows where it is only near an edge, and attention not at all; but a drum is loud at its
+    beginning, and the bass is not like the treble.
+    """
+
+    periods = [2.0**k for k in range(8, 18)]
+
+    def __init__(self, widths: Sequence[int], steps: Sequence[int], rows: Sequence[int]) -> None:
+        """`steps`: samples from one place of each level to the next; `rows`: places of each level in frequency."""
+        super().__init__()
+        self.steps = tuple(steps)
+        self.time = nn.ModuleList(nn.Linear(2 * len(self.periods), width) for width in widths)
+        self.frequency = nn.ParameterList(torch.empty(1, w, 1, f) for w, f in zip(widths, rows, strict=True))
+        for vectors in self.frequency:
+            nn.init.normal_(vectors, std=0.3)
+
+    def forward(self, length: int, like: Tensor) -> list[Tensor]:
+        features = []
+        for step, time, frequency in zip(self.steps, self.time, self.frequency, strict=True):
+            place = torch.arange(0, length, step, dtype=torch.float64, device="cpu")[:, None]
+            phase = 2 * math.pi * place / torch.tensor(self.periods, dtype=torch.float64)
+            known = time(torch.cat([phase.cos(), phase.sin()], 1).to(like))
+            features.append(known.T[None, :, :, None] + frequency.to(known))
+        return features
+
+
+class Mel(nn.Module):
+    """What a mel spectrogram tells: (B, mels, frames) -> features of the finest level (B, width, frames / ratio, rows).
+
+    Two convolutions at the spectrogram's own rate; then all frames of one patch make that patch's features.
+    `power`: (B, mels, frames) -> the log power of each band (B, bands, frames).
+    """
+
+    def __init__(self, mels: int, hidden: int, width: int, rows: int, ratio: int, power: nn.Module, bands: int) -> None:
+        super().__init__()
+        self.rows, self.ratio = rows, ratio
+        self.power = power
+        self.offset = nn.Parameter(torch.zeros(bands))
+        self.body = nn.Sequential(Conv(1, mels, hidden, 5), nn.SiLU(), Conv(1, hidden, hidden), nn.SiLU())
+        self.out = Conv(1, hidden * ratio, width * rows, 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        h = self.body(functional.pad(mel, (0, -mel.shape[-1] % self.ratio)))
+        h = h.unflatten(-1, (-1, self.ratio)).transpose(2, 3).flatten(1, 2)
+        return self.out(h).unflatten(1, (-1, self.rows)).transpose(2, 3)
+
+    def expected(self, mel: Tensor, frames: int) -> Tensor:
+        """The log power that cells should have in their middle, with a learnt correction: (B, 1, frames, bands)."""
+        known = self.power(mel)
+        # frame i of the spectrogram is centred on i hops, a cell between two of its own
+        known = torch.logaddexp(known, functional.pad(known[..., 1:], (0, 1), mode="replicate")) - math.log(2)
+        known = functional.interpolate(known, frames, mode="linear")
+        return (known.transpose(1, 2) + POWERS * self.offset).clamp(-MOST, MOST).unsqueeze(1)
+
+
+def wiener(log_power: Tensor, c_noise: Tensor) -> Tensor:
+    """What a network that predicts `edm` has to multiply its input by, to filter cells of known power (Wiener 1949).
+
+    For x of variance v = exp(log_power), E[x | x_t] = alpha v x_t / (alpha^2 v + sigma^2). In EDM's coefficients with
+    sigma_data = 1 that is c_skip x_t + c_out g (c_in x_t) with g = r (v - 1) / (1 + r^2 v), r = alpha / sigma.
+    log_power: (B, *); c_noise = -log(r) / 4: (B,).
+    """
+    r = torch.exp(-4 * c_noise).reshape(-1, *[1] * (log_power.ndim - 1))
+    v = log_power.exp()
+    return r * (v - 1) / (1 + r * r * v)
+
+
+class WaveUNet(Conditioned):
+    """(x (B, C, L), c_noise (B,), cond) -> (B, C, L): a UNet over cells of time and frequency, for `edm` prediction.
+
+    x is divided into cells (`Cells`: `hop` samples by as many bands), of which `patch` (time, frequency) make a place
+    of the finest level. The network sees each cell as it is, and its phase and power relative to the noise, since
+    what matters in a sound spans 60 dB. It says how much power it expects in the real and in the imaginary part of each
+    cell, which fixes what a Wiener filter would do to them, and adds what such a filter cannot know.
+
+    strides     in time and in frequency alike; hop / patch[1] is a multiple of their product
+    mels        with mels > 0, cond["mel"] is (B, mels, L / mel_hop), and mel_hop divides hop * patch[0];
+                `mel_power` says what power that means (`Mel`), which is where expectations then start
+    cond: label (B,) int64 when labels > 0; each of `numbers`, (B,) in [0, 1]. The rest: see `Trunk`.
+    L is a multiple of hop. Places that are missing for patches and strides are made of silence, and dropped.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        widths: Sequence[int],
+        strides: Sequence[int],
+        blocks: int | Sequence[int] = 1,
+        hop: int = 128,
+        patch: tuple[int, int] = (4, 4),
+        attention: Sequence[int] = (-1,),
+        labels: int = 0,
+        mels: int = 0,
+        mel_hop: int = 1,
+        mel_power: nn.Module | None = None,
+        embedding: int | None = None,
+        dropout: float = 0.0,
+        numbers: Sequence[str] = (),
+        norm: Callable[[int], nn.Module] = norm,
+    ) -> None:
+        embedding = embedding or 2 * max(widths)
+        super().__init__(embedding, labels, divisor=hop, numbers=numbers)
+        self.cells = Cells(hop)
+        self.patch = patch
+        self.whole = patch[0] * math.prod(strides)
+        if bool(mels) != (mel_power is not None):
+            raise ValueError(f"mels and mel_power go together (see `Mel`), got {mels} and {mel_power}")
+        parts = channels * math.prod(patch)
+        steps = [hop * patch[0] * math.prod(strides[:i]) for i in range(len(widths))]
+        rows = [hop // patch[1] // math.prod(strides[:i]) for i in range(len(widths))]
+        self.stem = Conv(2, 5 * parts + (math.prod(patch) if mels else 0), widths[0], 1)
+        self.position = Position(widths, steps, rows)
+        self.mel = None
+        if mel_power is not None:
+            self.mel = Mel(mels, max(widths), widths[0], rows[0], steps[0] // mel_hop, mel_power, hop)
+        self.trunk = Trunk(2, widths, embedding, blocks, strides, attention, (1,), 3, dropout, norm, grow=1)
+        self.norm = norm(widths[0])
+        self.head = zero(Conv(2, widths[0], 4 * parts, 3))
+        counts = [blocks] * len(widths) if isinstance(blocks, int) else blocks
+        self.receptive_field = _field(hop, steps, strides, counts)
+        self.global_attention = bool(attention)
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        self.check(x)
+        cells = self.cells(x)
+        frames = cells.shape[2]
+        cells = functional.pad(cells, (0, 0, 0, -frames % self.whole))
+        seen, expected = self._seen(cells, c_noise), torch.zeros((), device=x.device)
+        if self.mel is not None:
+            expected = self.mel.expected(cond["mel"], frames)
+            expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MOST)
+            noise = _noise(c_noise)
+            seen = torch.cat([seen, _level(expected.exp() * (1 - noise) / noise)], 1)
+        h = self.stem(self._gather(seen))
+        local = self.position(cells.shape[2] * self.cells.hop, h)
+        if self.mel is not None:
+            told = self.mel(cond["mel"].to(h))
+            local[0] = local[0] + functional.pad(told, (0, 0, 0, h.shape[2] - told.shape[2]))
+        h = self.trunk(h, self.embed(c_noise, cond), local, cond.get("dropout"))
+        h = functional.silu(self.norm(h))
+        # in float32 whatever autocast says: of what is loud, the small difference counts
+        power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
+        keep = wiener((POWERS * power + expected).clamp(-MOST, MOST), c_noise.float())
+        return self.cells.inverse((keep * cells + new)[:, :, :frames]).to(x)
+
+    def _seen(self, cells: Tensor, c_noise: Tensor) -> Tensor:
+        """What the network sees of cells (B, 2 C, T, F): themselves, their phase and their power over the noise's."""
+        noise = _noise(c_noise)
+        pairs = cells.unflatten(1, (-1, 2))
+        power = pairs.square().sum(2)
+        phase = pairs * torch.rsqrt(power + noise).unsqueeze(2)
+        return torch.cat([cells, phase.flatten(1, 2), _level(power / noise)], 1)
+
+    def _gather(self, h: Tensor) -> Tensor:
+        """The cells of each patch as channels: (B, C, T, F) -> (B, p q C, T / p, F / q) for patches of p x q."""
+        time, frequency = self.patch
+        h = h.unflatten(3, (-1, frequency)).unflatten(2, (-1, time))  # B, C, T / p, p, F / q, q
+        return h.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+
+    def _scatter(self, h: Tensor) -> Tensor:
+        """The inverse of `_gather`."""
+        h = h.unflatten(1, (*self.patch, -1))  # B, p, q, C, T / p, F / q
+        return h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+
+
+def _noise(c_noise: Tensor) -> Tensor:
+    """The noise's share of the variance of c_in x_t, where sigma_data = 1: (B,) -> (B, 1, 1, 1)."""
+    return torch.sigmoid(8 * c_noise.float())[:, None, None, None]
+
+
+def _level(ratio: Tensor) -> Tensor:
+    """A power over the noise's, any shape, as a feature: in nepers of magnitude, down to -1.15."""
+    return torch.log(ratio + 0.1) / 2
+
+
+def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:
+    """Samples of x that one output sample depends on through convolutions: 1 + sum of (kernel - 1) * step.
+
+    Strides and patches round it, by less than a place of the coarsest level at each end.
+    """
+    field = 1 + 2 * (2 * hop - 1) + 2 * steps[0]  # the windows of both transforms, and the head
+    for i, (count, step) in enumerate(zip(blocks, steps, strict=True)):
+        field += 2 * 2 * 2 * count * step  # down and up, two convolutions of kernel 3 each
+        if i < len(strides):
+            field += (2 * strides[i] - 1) * step  # to the next level; on the way back a place sees itself
+    return field + 2 * 2 * steps[-1]  # middle
+
+
+class DiffWave(Conditioned):
+    """DiffWave (Kong et al. 2021, section 3.1 and appendix C): (x (B, C, L), c_noise (B,), cond) -> (B, C, L).
+
+    Layer i: y = h + linear(emb); a dilated convolution (kernel 3, dilation 2^(i mod cycle)) to 2 width channels, plus
+    a projection of the mel spectrogram; sigmoid of one half times tanh of the other; a projection to residual and
+    skip. h = (h + residual) / sqrt 2, and the output is made of the sum of all skips. No position is ever skipped:
+    8 layers width^2 multiply-adds a sample.
+
+    What differs from the paper: the noise level enters as c_noise through Fourier features, so any schedule fits.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int = 64,
+        layers: int = 30,
+        cycle: int = 10,
+        labels: int = 0,
+        mels: int = 0,
+        hop: int = 1,
+        numbers: Sequence[str] = (),
+    ) -> None:
+        super().__init__(512, labels, divisor=max(1, hop) if mels else 1, features=128, numbers=numbers)
+        self.hop = hop
+        self.dilations = [2 ** (i % cycle) for i in range(layers)]
+        self.first = Conv(1, channels, width, 1)
+        self.step = nn.ModuleList(nn.Linear(512, width) for _ in self.dilations)
+        self.dilated = nn.ModuleList(Conv(1, width, 2 * width, 3, dilation=d) for d in self.dilations)
+        self.mel = nn.ModuleList(Conv(1, mels, 2 * width, 1) for _ in self.dilations) if mels else None
+        self.out = nn.ModuleList(Conv(1, width, 2 * width, 1) for _ in self.dilations)
+        self.last = Conv(1, width, width, 1)
+        self.head = zero(Conv(1, width, channels, 1))
+        self.receptive_field = 1 + 2 * sum(self.dilations)
+        self.global_attention = False
+        for module in (self.first, *self.dilated, *self.out, self.last):
+            nn.init.kaiming_normal_(module.weight)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        self.check(x)
+        emb = self.embed(c_noise, cond)
+        h = functional.relu(self.first(x))
+        total = torch.zeros_like(h)
+        for i, (step, dilated, out) in enumerate(zip(self.step, self.dilated, self.out, strict=True)):
+            y = dilated(h + step(emb)[:, :, None])
+            if self.mel is not None:
+                y = y + self.mel[i](cond["mel"].to(h)).repeat_interleave(self.hop, dim=-1)
+            gate, value = y.chunk(2, dim=1)
+            residual, skip = out(torch.sigmoid(gate) * torch.tanh(value)).chunk(2, dim=1)
+            h = (h + residual) / math.sqrt(2)
+            total = total + skip
+        output: Tensor = self.head(functional.relu(self.last(total / math.sqrt(len(self.dilations)))))
+        return output

@@ -1,0 +1,71 @@
+"""Sounds as files: 16-bit WAV and FLAC, 32-bit float WAV; whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from toolkit.errors import UsageError
+from toolkit.imports import require
+from toolkit.training.storage.files import write_bytes_atomic, writing
+
+FORMATS = {"wav": ("WAV", "PCM_16", ".wav"), "flac": ("FLAC", "PCM_16", ".flac"), "float": ("WAV", "FLOAT", ".wav")}
+"""Name in `Ask.format`: container, sample type, file ending."""
+_FULL_SCALE = 32768
+
+
+def ends(raw: Tensor) -> Tensor:
+    """(B,) int64: how many samples of raw (B, C, L) each clip has before the exact zeros at its end; 1 at least."""
+    sounding = (raw != 0).any(1)
+    last = torch.arange(1, raw.shape[-1] + 1, device=raw.device) * sounding
+    return last.amax(1).clamp_min(1)
+
+
+def write(raw: Tensor, rate: int, folder: Path, stems: Sequence[str], format: str = "wav") -> list[Path]:
+    """Save raw (B, C, L) float in [-1, 1] as folder/STEM.wav or .flac, without the zeros at each clip's end.
+
+    Returns the paths. Raises StorageError, and then the file it names is absent or as it was; UsageError.
+    """
+    paths = []
+    for clip, end, stem in zip(raw, ends(raw).tolist(), stems, strict=True):
+        content = to_bytes(clip[:, :end], rate, format)
+        path = folder / f"{stem}{FORMATS[format][2]}"
+        with writing(path.name, folder, len(content)):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(path, content)
+        paths.append(path)
+    return paths
+
+
+def to_bytes(clip: Tensor, rate: int, format: str = "wav") -> bytes:
+    """The file of one clip (C, L) float, C = 1 or 2; the same bytes for the same clip. Raises UsageError.
+
+    16 bits: round(32768 x) within -32768..32767, so that what came from a 16-bit file goes back to the same numbers;
+    no dither, and what is too loud is clipped, never wrapped around. float: as it is, also beyond [-1, 1]. NaN is 0.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"unknown sound format '{format}'; known: {', '.join(FORMATS)}")
+    container, subtype, _ = FORMATS[format]
+    samples = np.nan_to_num(clip.detach().cpu().float().numpy().T)
+    if subtype == "PCM_16":
+        samples = to_int16(samples)
+    buffer = io.BytesIO()
+    require("soundfile").write(buffer, samples, rate, format=container, subtype=subtype)
+    content = bytearray(buffer.getvalue())
+    # libsndfile stamps the time of day into a PEAK chunk: name, size, version, time
+    peak = content.find(b"PEAK", 0, 128) if format == "float" else -1
+    if peak >= 0:
+        content[peak + 12 : peak + 16] = bytes(4)
+    return bytes(content)
+
+
+def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Float samples of any shape to 16 bits: rounded to nearest, clipped."""
+    whole = np.rint(np.clip(samples, -1, 1) * _FULL_SCALE)
+    return np.minimum(whole, _FULL_SCALE - 1).astype(np.int16)

@@ -1,0 +1,109 @@
+"""Data sets that have a name: the bundled digits, and torchvision's small sets below TOOLKIT_DATA."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from modalities.image.data import decode
+from modalities.image.data.cache import Corpus, moments
+from modalities.image.options import Data
+from toolkit import paths
+from toolkit.errors import DataError
+
+DIGITS_TRAIN = 9_000
+_TIMEOUT_SECONDS = 30.0
+_DIGITS = tuple("0123456789")
+_FOLDERS = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-py"}
+_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+
+Part = tuple[np.ndarray, np.ndarray]
+NAMES = ("digits", *_FOLDERS)
+
+
+def load(options: Data, notify: Callable[[str], None]) -> Corpus:
+    """The data set called options.source, in memory. Raises DataError when it is neither here nor to be had."""
+    if options.source == "digits":
+        parts, names = _digits(), _DIGITS
+    else:
+        parts, names = _torchvision(options.source, notify)
+    parts = [(pixels[: options.limit], labels[: options.limit]) for pixels, labels in parts]
+    pixels = _fit(np.concatenate([pixels for pixels, _ in parts]), options)
+    labels = np.concatenate([labels for _, labels in parts]).astype(np.int64)
+    test = np.arange(len(pixels)) >= len(parts[0][0])
+    return Corpus(pixels, labels, test, names, (), *moments(pixels, test))
+
+
+def _digits() -> list[Part]:
+    """Training and test part: pixels (N, 1, 28, 28) uint8 and labels (N,)."""
+    path = paths.shipped("assets") / "digits.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            pixels, labels = file["images"][:, None], file["labels"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} cannot be read ({error}); reinstall diffusion-toolkit") from None
+    return [(pixels[:DIGITS_TRAIN], labels[:DIGITS_TRAIN]), (pixels[DIGITS_TRAIN:], labels[DIGITS_TRAIN:])]
+
+
+def _torchvision(name: str, notify: Callable[[str], None]) -> tuple[list[Part], tuple[str, ...]]:
+    """As `_digits`, and the names of the labels."""
+    from torchvision import datasets  # slow to import, and only needed here
+
+    root, make = paths.data_root(), getattr(datasets, _CLASSES[name])
+    try:
+        sets = [make(root, train=train, download=False) for train in (True, False)]
+    except RuntimeError:  # how torchvision says that files are missing or damaged
+        notify(f"downloading {name} to {root}")
+        try:
+            with _socket_timeout():
+                sets = [make(root, train=train, download=True) for train in (True, False)]
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            why = decode.reason(error)
+            raise DataError(
+                f"{name} is not in {root / _FOLDERS[name]} and could not be downloaded ({why}); "
+                "put its files there, or set TOOLKIT_DATA to a folder that has it"
+            ) from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{root / _FOLDERS[name]} is damaged ({error}); delete it to download it again") from None
+    names = _DIGITS if name == "mnist" else tuple(sets[0].classes)
+    return [(_channels_first(part.data), np.asarray(part.targets)) for part in sets], names
+
+
+def _channels_first(data: Any) -> np.ndarray:
+    """(N, H, W) or (N, H, W, C) to (N, C, H, W)."""
+    array = np.asarray(data)
+    return array[:, None] if array.ndim == 3 else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+
+
+def _fit(pixels: np.ndarray, options: Data) -> np.ndarray:
+    """To the channels and the size that were asked for; as it is unless asked."""
+    if options.channels == 1 and pixels.shape[1] == 3:
+        pixels = np.concatenate([decode.to_grey(pixels[i : i + 4096]) for i in range(0, len(pixels), 4096)])
+    elif options.channels == 3 and pixels.shape[1] == 1:
+        pixels = np.repeat(pixels, 3, axis=1)
+    if options.size in (None, pixels.shape[-1]):
+        return pixels
+    side = (options.size, options.size)
+    chunks = []
+    for start in range(0, len(pixels), 4096):
+        chunk = torch.from_numpy(pixels[start : start + 4096]).float()
+        resized = functional.interpolate(chunk, side, mode="bicubic", antialias=True)
+        chunks.append(resized.round().clamp(0, 255).to(torch.uint8).numpy())
+    return np.concatenate(chunks)
+
+
+@contextlib.contextmanager
+def _socket_timeout() -> Iterator[None]:
+    """Behind a firewall that answers nothing, a download without a timeout would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

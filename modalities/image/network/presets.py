@@ -1,0 +1,69 @@
+"""Networks for pictures: presets of the shared UNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from modalities.image.network.ddpm import DDPMUNet
+from modalities.image.options import Model
+from toolkit.errors import UsageError
+from toolkit.nn import UNet
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Multiples of `width` for each level, and where attention is."""
+
+    width: int
+    levels: tuple[int, ...]
+    blocks: int
+    stem: int
+    attention: tuple[int, ...]
+    embedding: int
+
+
+# parameters are for 28 x 28 grey pictures with 10 labels
+PRESETS = {
+    "tiny": Preset(width=32, levels=(1, 2), blocks=1, stem=2, attention=(-1,), embedding=128),  # 0.5 M
+    "small": Preset(width=48, levels=(1, 2), blocks=2, stem=2, attention=(-1,), embedding=128),  # 1.6 M
+    "base": Preset(width=96, levels=(1, 2, 2), blocks=2, stem=2, attention=(-1, -2), embedding=384),  # 12 M
+}
+
+
+def build(model: Model, shape: tuple[int, ...], labels: int) -> nn.Module:
+    """The network of a [model] section for pictures of `shape` (C, H, W).
+
+    Raises UsageError when the picture's sides do not divide among the network's strides.
+    """
+    channels, height, width = shape
+    net: UNet | DDPMUNet
+    if model.preset == "ddpm":
+        # Ho et al. (2020) for 32 x 32, made for a GPU: full resolution, attention at 16 x 16
+        if model.stem not in (None, 1):
+            raise UsageError("preset 'ddpm' works at full resolution; leave model.stem out, or take preset base")
+        net = DDPMUNet(2, channels, model.width or 128, labels=labels, dropout=model.dropout)
+    else:
+        net = _strided(PRESETS[model.preset], model, channels, labels)
+    if height % net.divisor or width % net.divisor:
+        raise UsageError(
+            f"preset '{model.preset}' halves pictures down to 1/{net.divisor}, and {height} x {width} is no multiple "
+            f"of that; choose --size {-(-max(height, width) // net.divisor) * net.divisor}, or a smaller model.stem"
+        )
+    return net
+
+
+def _strided(preset: Preset, model: Model, channels: int, labels: int) -> UNet:
+    base = model.width or preset.width
+    return UNet(
+        dims=2,
+        channels=channels,
+        widths=[base * level for level in preset.levels],
+        blocks=preset.blocks,
+        stem=model.stem or preset.stem,
+        attention=preset.attention,
+        labels=labels,
+        embedding=preset.embedding,
+        dropout=model.dropout,
+    )

@@ -1,0 +1,231 @@
+"""From a source's name to its tokens, and batches of examples cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modalities.text.data import cache, datasets, tokens
+from modalities.text.data.cache import Split
+from modalities.text.data.readers import EXTENSIONS, FORMATS, Source, single, source_of
+from modalities.text.data.tokens import Vocabulary
+from modalities.text.options import Data
+from toolkit.data import listing as files
+from toolkit.data import store
+from toolkit.data.locate import locate
+from toolkit.diffusion.randomness import Draws
+from toolkit.errors import DataError
+from toolkit.modality import Dataset, Examples
+
+QUANTILES = 101
+_SHOWN = 5
+
+
+class Texts(Dataset):
+    """Examples of one split.
+
+    Running text that trains: example i is the 2 L tokens from i L on (the last one ends with the text), from which
+    `crop` cuts L anywhere; texts of fewer tokens are one example. Running text that is held out: L tokens from i L on,
+    so that each token is in one example; the last may be shorter. Items: their tokens and EOS, in pieces of L where
+    they are longer (a piece that would be EOS alone is left out). All rows are filled up with PAD.
+    """
+
+    lengths: Tensor | None
+    """(N,) int64, of items: tokens of each that are real."""
+    labels: Tensor | None
+    """(N,) int64, when texts have labels."""
+    given: Tensor | None
+    """(N,) int64: leading tokens that are given (source and SEP), when items are pairs."""
+    skipped: int
+    """Items that do not fit into an example and must not be cut."""
+
+    def __init__(
+        self, split: Split, length: int, packed: bool, whole: bool = False, crops: bool = True, labelled: bool = False
+    ) -> None:
+        """length: L. packed: running text. whole: items are not cut. crops: rows of 2 L. labelled: there are labels."""
+        self._tokens = np.asarray(split.tokens)  # a plain view: memmap's own indexing is slower
+        self.width = 2 * length if packed and crops else length
+        counts, given, label = _streams(split.spans) if packed else split.spans.T
+        begins = np.cumsum(split.spans[:, 0]) - split.spans[:, 0]
+        if packed:
+            begins = np.cumsum(counts + 1) - (counts + 1)
+        uncut = (given > 0) | whole
+        self.skipped = int((uncut & (counts > length)).sum())
+        pieces = _stretches(counts, length, self.width) if packed else _pieces(counts, uncut, length)
+        starts, sizes, which = _laid_out(begins, counts, pieces, length, self.width)
+        self._starts, self._sizes = torch.from_numpy(starts), torch.from_numpy(sizes)
+        self.lengths = None if packed else self._sizes
+        self.labels = torch.from_numpy(label[which]) if labelled else None
+        self.given = torch.from_numpy(given[which]) if given.any() else None
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def stream(self) -> Tensor:
+        """All tokens of the split one after another, EOS at the end of each text: (N,) int64."""
+        return torch.from_numpy(self._tokens.astype(np.int64))
+
+    @property
+    def sizes(self) -> Tensor:
+        """(N,) int64: tokens of each example that are real."""
+        return self._sizes
+
+    def take(self, indices: Tensor) -> Examples:
+        """raw: (B, W) int64, W = 2 L for running text that trains and L otherwise; PAD beyond each text's end.
+
+        cond: length (B,) int64, tokens that are real, at most W; label (B,) and given (B,) int64 where there are such.
+        """
+        sizes = self._sizes[indices]
+        places = self._starts[indices].numpy()[:, None] + np.arange(self.width)
+        rows = self._tokens[np.minimum(places, len(self._tokens) - 1)].astype(np.int64)
+        rows[np.arange(self.width) >= sizes.numpy()[:, None]] = tokens.PAD
+        cond = {"length": sizes}
+        if self.labels is not None:
+            cond["label"] = self.labels[indices]
+        if self.given is not None:
+            cond["given"] = self.given[indices]
+        return Examples(torch.from_numpy(rows), cond)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All texts of a source."""
+
+    vocabulary: Vocabulary
+    names: tuple[str, ...]
+    """The labels; () when there are none."""
+    rejected: tuple[str, ...]
+    """One line for each file and kind of thing that was left out."""
+    notes: tuple[str, ...]
+    """What was mended while reading."""
+    packed: bool
+    """Running text; otherwise items with EOS."""
+    length: int
+    """Tokens of an example, L."""
+    lengths: tuple[float, ...]
+    """101 quantiles, 0 to 100 %, of the tokens (with EOS, without those given) of a training item; () for running
+    text. They are what lengths are drawn from when sampling."""
+    train: Texts
+    test: Texts
+
+
+def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Corpus:
+    """The texts of options.source, whose tokens are kept in cache_folder/text.
+
+    Raises DataError when there is no such source or no training text in it, UsageError for options that do not fit
+    it, StorageError when the cache cannot be written.
+    """
+    tokens.parse(options.tokens)
+    source = datasets.find(options) if options.source in datasets.NAMES else open_path(options)
+    asked = options.model_dump(exclude={"source", "length"})
+    key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), name=options.source, **asked)
+    home = cache_folder / "text" / key
+    stored = cache.load(home) or cache.build(source, options.tokens, options.labels, home, notify)
+    if stored is None:
+        raise DataError(f"no text to train on in {source.path}: {_why(source)}")
+    labelled = bool(stored.names)
+    train = Texts(stored.train, options.length, source.packed, source.whole, crops=True, labelled=labelled)
+    test = Texts(stored.test, options.length, source.packed, source.whole, crops=False, labelled=labelled)
+    rejected = list(stored.rejected)
+    if train.skipped + test.skipped:
+        items = len(stored.train.spans) + len(stored.test.spans)
+        rejected.append(
+            f"{train.skipped + test.skipped:,} of {items:,} items are longer than {options.length} tokens and are "
+            "left out; raise data.length to keep them"
+        )
+    if not len(train):
+        raise DataError(f"no text to train on in {source.path}: {rejected[-1]}")
+    report([*stored.notes, *rejected], notify)
+    lengths = () if source.packed else _quantiles(train)
+    return Corpus(
+        stored.vocabulary,
+        stored.names,
+        tuple(rejected),
+        stored.notes,
+        source.packed,
+        options.length,
+        lengths,
+        train,
+        test,
+    )
+
+
+def open_path(options: Data) -> Source:
+    """The user's file or folder options.source. Raises DataError when there is none."""
+    path = locate(options.source, datasets.NAMES, EXTENSIONS)
+    try:
+        listing = files.scan(path, EXTENSIONS, "texts") if path.is_dir() else single(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    if not listing.entries and not listing.rejected:
+        raise DataError(f"no text in {path}: {files.what_else(listing, FORMATS)}")
+    return source_of(path, listing, options)
+
+
+def crop(rows: Tensor, draws: Draws) -> Tensor:
+    """A random half of each row, (B, L) of (B, 2 L), that begins anywhere; of shorter texts, one without PAD if it can.
+
+    Every stretch of L tokens of a running text is equally likely, but for those at multiples of L (twice).
+    """
+    length = rows.shape[1] // 2
+    spare = ((rows != tokens.PAD).sum(dim=1) - length).clamp(min=0)
+    offsets = (draws.uniform("crop") * (spare + 1)).long().clamp(max=spare)
+    return rows.gather(1, offsets[:, None] + torch.arange(length))
+
+
+def report(lines: list[str], notify: Callable[[str], None]) -> None:
+    """Tell the user the first few lines, and how many more there are."""
+    for line in lines[:_SHOWN]:
+        notify(line)
+    if len(lines) > _SHOWN:
+        notify(f"... and {len(lines) - _SHOWN} more such lines")
+
+
+def _why(source: Source) -> str:
+    rejected = sorted(source.listing.rejected)
+    if rejected:
+        return rejected[0] + (f" (and {len(rejected) - 1} more)" if len(rejected) > 1 else "")
+    return "all of it is empty, or belongs to the test split"
+
+
+def _streams(spans: np.ndarray) -> np.ndarray:
+    """(3, S): the spans of running text, those of one label after the other as one, without the EOS at its end."""
+    if not len(spans):
+        return spans.T
+    first = np.flatnonzero(np.diff(spans[:, 2], prepend=-1))
+    counts = np.add.reduceat(spans[:, 0], first) - 1
+    return np.stack([counts, np.zeros_like(counts), spans[first, 2]])
+
+
+def _stretches(counts: np.ndarray, length: int, width: int) -> np.ndarray:
+    """How many examples of `width` (L or 2 L) tokens each running text makes, a new one every L."""
+    return np.maximum(1, -(-(counts - (width - length)) // length))
+
+
+def _pieces(counts: np.ndarray, uncut: np.ndarray, length: int) -> np.ndarray:
+    """How many examples each item makes; none when it must not be cut but is longer than L."""
+    pieces = -(-counts // length) - ((counts % length == 1) & (counts > 1))
+    return np.where(uncut, (counts <= length).astype(np.int64), pieces)
+
+
+def _laid_out(
+    begins: np.ndarray, counts: np.ndarray, pieces: np.ndarray, length: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First token, tokens and text of each example, each (N,) int64."""
+    which = np.repeat(np.arange(len(counts)), pieces)
+    place = (np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * length
+    if width > length:  # the last one ends with the text
+        place = np.minimum(place, np.maximum(counts[which] - width, 0))
+    return begins[which] + place, np.minimum(counts[which] - place, width), which
+
+
+def _quantiles(train: Texts) -> tuple[float, ...]:
+    real = train.sizes if train.given is None else train.sizes - train.given
+    points = np.quantile(real.numpy(), np.linspace(0, 1, QUANTILES), method="inverted_cdf")
+    return tuple(points.astype(float).tolist())

@@ -1,0 +1,117 @@
+"""How many bits a character costs: the variational bound of a text under a trained model."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from modalities.text.network.denoiser import TokenDenoiser
+from toolkit.diffusion.denoiser import Cond
+from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.vlb import Continuous, Terms, bound, twice
+
+LOOKS = 2**18
+"""How often a token is looked at, over all texts and noise levels: the fewer and shorter the texts, the more levels."""
+
+
+class Bits(NamedTuple):
+    """A bound in bits per character, its terms, and its standard error over texts."""
+
+    total: float
+    prior: float
+    diffusion: float
+    reconstruction: float
+    error: float
+    texts: int
+    nats_per_token: float
+    lengths: float = 0.0
+    """What it costs to say how long each text is, where that is not told."""
+
+
+def enough(tokens: Tensor) -> int:
+    """Noise levels for each of some texts (N, L), 8 to 512."""
+    return min(512, max(8, round(LOOKS / max(1, int((tokens != 0).sum())))))
+
+
+@torch.no_grad()
+def terms(
+    denoiser: TokenDenoiser,
+    levels: Continuous,
+    tokens: Tensor,
+    cond: Cond,
+    seed: int,
+    positions: range,
+    draws: int,
+) -> Terms:
+    """The bound on -log P in nats for each row of tokens (B, L), 0 where there is padding; (B,) each.
+
+    cond: as for the denoiser; of a text that is partly given, the bound is on the rest given that part.
+    """
+    cond = {**cond, "tokens": tokens[:, None]}
+    x = denoiser.embed(tokens, cond)
+    counted = denoiser.counted(tokens, cond)
+
+    def reconstruct(x_t: Tensor, t: Tensor) -> Tensor:
+        told = dict(cond)
+        if denoiser.recalls:
+            told["estimate"] = denoiser(x_t, t, cond)
+        lost = functional.cross_entropy(denoiser.logits(x_t, t, told).transpose(1, 2), tokens, reduction="none")
+        return (lost * counted).double().sum(1)
+
+    return bound(
+        twice(denoiser, cond), x, levels, reconstruct, seed, positions, draws, mask=counted[:, None].expand_as(x)
+    )
+
+
+def bits(
+    denoiser: TokenDenoiser,
+    law: TimeLaw | None,
+    ends: tuple[float, float],
+    tokens: Tensor,
+    characters: Tensor,
+    cond: Cond,
+    seed: int = 0,
+    draws: int | None = None,
+    batch: int = 64,
+    lengths: Tensor | None = None,
+) -> Bits:
+    """The bound over texts, rows of tokens (N, L).
+
+    ends: the least and the most noise, sigma / alpha. law: what noise levels are drawn by, at best the one that was
+    learned. characters: how many each row stands for, (N,); cond: the conditions of all rows. draws: noise levels for
+    each row; by default more where rows are few or short. lengths: nats that each row's length costs, (N,), where a
+    decoder is not told it: the mask tells the denoiser.
+    """
+    levels = Continuous(denoiser.schedule, *ends, law)
+    draws = draws or enough(tokens)
+    found: list[Terms] = []
+    for start in range(0, len(tokens), batch):
+        rows = tokens[start : start + batch]
+        part = {name: value[start : start + batch] for name, value in cond.items()}
+        found.append(terms(denoiser, levels, rows, part, seed, range(start, start + len(rows)), draws))
+    per = characters.double()
+    whole = float(per.sum())
+    nats = {
+        name: torch.cat([getattr(part, name) for part in found]) for name in ("prior", "diffusion", "reconstruction")
+    }
+    if lengths is not None:
+        nats["lengths"] = lengths.double()
+    all_ = sum(nats.values(), torch.zeros(len(per), dtype=torch.float64))
+    value = float(all_.sum()) / whole
+    # of a ratio of sums over texts
+    error = float(((all_ - value * per) ** 2).sum().sqrt()) / whole
+    shares = {name: float(part.sum()) / whole / math.log(2) for name, part in nats.items()}
+    return Bits(
+        value / math.log(2),
+        shares["prior"],
+        shares["diffusion"],
+        shares["reconstruction"],
+        error / math.log(2),
+        len(per),
+        float(all_.sum()) / float(denoiser.counted(tokens, cond).sum()),
+        shares.get("lengths", 0.0),
+    )

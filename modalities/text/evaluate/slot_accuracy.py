@@ -1,0 +1,56 @@
+"""Did a text that was written from another one say what it was to say? Of tables of pairs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from modalities.text.evaluate.ngram import Ints
+from modalities.text.evaluate.words import Row, averaged
+
+_NAN = float("nan")
+_SLOT = re.compile(r"[\w ]+\[([^\[\]]+)\]")
+_SAID_OTHERWISE = {"yes", "no"}
+"""Values that no sentence repeats: familyFriendly[no] is "not for families"."""
+
+
+def slots(source: str) -> list[str]:
+    """The values of a meaning representation, `name[Alimentum], area[city centre]`, that a text can repeat."""
+    values = [value.strip() for value in _SLOT.findall(source)]
+    return [value for value in values if value and value.casefold() not in _SAID_OTHERWISE]
+
+
+def describe(sources: Sequence[str], written: Sequence[str], references: Mapping[str, Sequence[str]]) -> list[Row]:
+    """Figures of texts beside what people wrote for the same sources, which `references` holds.
+
+    sources, written: n texts each, of one order; references: any number of texts for each source.
+    "exact": the share that is word for word a reference of its source; people: one of their texts against the others.
+    "slots told": the share of the values in key[value] that are repeated as they are, whatever the case of letters: the
+    slot error rate counts those that are missing (Wen et al. 2015). None where no source has slots.
+    """
+    rows: list[Row] = []
+    known = [(source, text) for source, text in zip(sources, written, strict=True) if source in references]
+    if known:
+        same = [text in references[source] for source, text in known]
+        human = [
+            text in (*texts[:i], *texts[i + 1 :])
+            for texts in (references[source] for source in dict.fromkeys(source for source, _ in known))
+            if len(texts) > 1
+            for i, text in enumerate(texts)
+        ]
+        rows.append(averaged("exact", np.array(same), np.ones(len(same)), sum(human) / len(human) if human else _NAN))
+    if any(slots(source) for source in sources):
+        told, asked = _told(list(zip(sources, written, strict=True)))
+        people = [(source, text) for source in dict.fromkeys(sources) for text in references.get(source, ())]
+        right, whole = _told(people)
+        rows.append(averaged("slots told", told, asked, right.sum() / whole.sum() if whole.sum() else _NAN))
+    return rows
+
+
+def _told(pairs: Sequence[tuple[str, str]]) -> tuple[Ints, Ints]:
+    """How many values of each source its text repeats, and how many there are."""
+    wanted = [[value.casefold() for value in slots(source)] for source, _ in pairs]
+    told = [sum(value in text.casefold() for value in values) for values, (_, text) in zip(wanted, pairs, strict=True)]
+    return np.array(told, np.int64), np.array([len(values) for values in wanted], np.int64)

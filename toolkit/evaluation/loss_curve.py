@@ -1,0 +1,230 @@
+"""Is a network converged, and at which noise levels is it bad? |x - x_hat|^2 over log-SNR, beside what is possible.
+
+Two references: the best *linear* denoiser, which anything that has learnt more than second moments is below, and for
+small training sets the exact posterior mean of the set itself, which nothing is below on the set: a network that comes
+near it recites the examples, and one below it is told something that it should not know.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion.likelihood import total
+from toolkit.diffusion.randomness import normal
+from toolkit.diffusion.sampler import Denoise
+from toolkit.diffusion.schedule import Schedule, expand
+
+if TYPE_CHECKING:
+    from toolkit.diffusion.loss import TimeLaw
+
+LEVELS = torch.linspace(10.0, -8.0, 19, dtype=torch.float64)
+"""Log-SNRs, least noise first: sigma / alpha from 0.007 to 55."""
+
+
+@dataclass(frozen=True)
+class LevelLoss:
+    """|x - x_hat|^2 a number, for each level and example."""
+
+    log_snr: Tensor
+    """(n,)."""
+    each: Tensor
+    """(n, B), float64."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(n,)."""
+        return self.each.mean(1)
+
+    @property
+    def error(self) -> Tensor:
+        """The standard error of `mean`: (n,); nan for one example."""
+        return self.each.std(1) / math.sqrt(self.each.shape[1])
+
+    def over(self, other: LevelLoss) -> tuple[Tensor, Tensor]:
+        """This mean over another's on the same examples and noise, and its standard error: (n,), (n,).
+
+        The errors are paired: what both owe to the examples and the noise is in neither (the delta method). inf or nan
+        where the other is 0.
+        """
+        ratio = self.mean / other.mean
+        rest = (self.each - ratio[:, None] * other.each) / other.mean[:, None]
+        return ratio, rest.std(1) / math.sqrt(rest.shape[1])
+
+    def rows(self, references: Mapping[str, Tensor]) -> list[tuple[float, ...]]:
+        """(log-SNR, loss, standard error, loss over each reference), one row a level; references: (n,) each."""
+        ratios = [self.mean / reference for reference in references.values()]
+        return list(zip(*(v.tolist() for v in (self.log_snr, self.mean, self.error, *ratios)), strict=True))
+
+
+def join(parts: Sequence[LevelLoss]) -> LevelLoss:
+    """Batches of one measurement as one."""
+    return LevelLoss(parts[0].log_snr, torch.cat([part.each for part in parts], 1))
+
+
+def loss_by_level(
+    denoise: Denoise,
+    x: Tensor,
+    schedule: Schedule,
+    log_snr: Tensor = LEVELS,
+    seed: int = 0,
+    positions: Sequence[int] | None = None,
+    mask: Tensor | None = None,
+) -> LevelLoss:
+    """The loss of a denoiser on x (B, *) in model space at each level that the schedule has (else at its own end).
+
+    denoise: (x_t (B, *), t (B,)) -> x_hat. An example's noise is a function of (seed, position), the same at every
+    level and for every network, so that curves are smooth and comparable; positions: 0 ... B - 1 by default. For more
+    examples than fit, call it for each batch and `join`. mask: (B, 1, *), 0 where nothing is counted.
+    """
+    positions = range(len(x)) if positions is None else positions
+    eps = normal(seed, "level", positions, x.shape[1:]).to(x)
+    counted = total(torch.ones_like(x), mask).clamp(min=1)
+    times = schedule.time(log_snr)
+    rows = []
+    for time in times:
+        t = time.to(counted).expand(len(x))
+        alpha, sigma = schedule(t)
+        with torch.no_grad():
+            x_hat = denoise(expand(alpha, x) * x + expand(sigma, x) * eps, t)
+        rows.append(total((x - x_hat).square(), mask) / counted)
+    return LevelLoss(schedule.log_snr(times), torch.stack(rows).cpu())
+
+
+def linear_loss(variances: Tensor, log_snr: Tensor) -> Tensor:
+    """The loss a number of the best linear denoiser: mean of s^2 sigma^2 / (alpha^2 s^2 + sigma^2) over `variances`.
+
+    variances: (d,), of each number, or the eigenvalues of their covariance (`spectrum`), in model space. For Gaussian
+    data it is the least possible; for any other data with that covariance it is not, and a trained network is below.
+    log_snr: (n,). Returns (n,).
+    """
+    snr = log_snr.double().exp()[:, None]
+    return (variances.double() / (1 + snr * variances.double())).mean(1)
+
+
+def spectrum(x: Tensor, full: bool = False) -> Tensor:
+    """Variances of x (N, *) for `linear_loss`: (d,) float64; eigenvalues of the covariance when `full`.
+
+    The eigenvalues of few examples, N under about 10 d, are too uneven, and their loss too low.
+    """
+    flat = x.flatten(1).double()
+    if not full:
+        return flat.var(0, correction=0)
+    return torch.linalg.eigvalsh(torch.cov(flat.T, correction=0).reshape(flat.shape[1], -1)).clamp(min=0)
+
+
+def empirical_loss(
+    x: Tensor,
+    data: Tensor,
+    log_snr: Tensor = LEVELS,
+    seed: int = 0,
+    positions: Sequence[int] | None = None,
+    groups: tuple[Tensor, Tensor] | None = None,
+    block: int = 4096,
+) -> LevelLoss:
+    """The loss on x (B, *) of the posterior mean when the data is exactly `data` (N, *): softmax(-|z - y|^2 / 2 r^2) y.
+
+    With z = x_t / alpha, r = sigma / alpha. When x is drawn from `data`, no denoiser has less in expectation; with the
+    same seed the noise is that of `loss_by_level`, so `over` compares them pair by pair. `groups`: the labels of x (B,)
+    and data (N,), for a network that is told them. Cost: n B N d multiplications, float64, by blocks of `data`.
+    Raises ValueError when a label of x is not in data.
+    """
+    if groups is not None and not bool(torch.isin(*groups).all()):
+        raise ValueError("a label of x has no example in data")
+    positions = range(len(x)) if positions is None else positions
+    flat, y = x.flatten(1).double().cpu(), data.flatten(1)
+    eps = normal(seed, "level", positions, x.shape[1:]).to(x.dtype).flatten(1).double()
+    rows = []
+    for level in log_snr.double().tolist():
+        r2 = math.exp(-level)
+        z = flat + math.sqrt(r2) * eps
+        best = torch.full((len(z), 1), -math.inf, dtype=torch.float64)
+        mass, mixed = torch.zeros_like(best), torch.zeros_like(z)
+        for start in range(0, len(y), block):
+            part = y[start : start + block].double().cpu()
+            # |z|^2 is the same for all, and left out
+            logit = (z @ part.T - part.square().sum(1) / 2) / r2
+            if groups is not None:
+                logit = torch.where(groups[0][:, None] == groups[1][start : start + block], logit, -math.inf)
+            top = torch.maximum(best, logit.max(1, keepdim=True).values)
+            seen = top.isfinite()  # False until the first example of this label
+            old, weight = (torch.where(seen, (v - top).exp(), 0.0) for v in (best, logit))
+            mass, mixed, best = mass * old + weight.sum(1, keepdim=True), mixed * old + weight @ part, top
+        rows.append((flat - mixed / mass).square().mean(1))
+    return LevelLoss(log_snr.double(), torch.stack(rows))
+
+
+def level_density(law: TimeLaw, schedule: Schedule, log_snr: Tensor) -> Tensor:
+    """How often a time law trains at each level: a density over log-SNR at `log_snr` (n,), by its quantiles: (n,).
+
+    A histogram of 65,536 quantiles with bins around the levels; what falls outside them is not shown.
+    """
+    u = (torch.arange(65_536, dtype=torch.float64) + 0.5) / 65_536
+    drawn = schedule.log_snr(law.time(u, schedule))
+    rising, order = log_snr.double().sort()
+    inner = (rising[1:] + rising[:-1]) / 2
+    edges = torch.cat([2 * rising[:1] - inner[:1], inner, 2 * rising[-1:] - inner[-1:]])
+    place = torch.bucketize(drawn, edges)
+    counts = torch.bincount(place, minlength=len(edges) + 1)[1:-1]
+    density = torch.empty_like(rising)
+    density[order] = counts / len(u) / edges.diff()
+    return density
+
+
+def plot(
+    path: Path,
+    curves: Mapping[str, LevelLoss],
+    references: Mapping[str, tuple[Tensor, Tensor]],
+    density: tuple[Tensor, Tensor] | None = None,
+) -> Path:
+    """Draw losses over log-SNR as a PNG at `path`, replacing it in one step, and return the path.
+
+    curves: networks, snapshots or EMA widths by name, with bands of two standard errors. references: (log-SNR,
+    loss), each (n,), by name, dashed. The lower panel shows curves over the first reference, at the same levels.
+    density: (log-SNR, density) of the time law, shaded. Raises StorageError.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from toolkit.training.storage.files import write_bytes_atomic
+
+    figure = Figure(figsize=(7, 7), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    first = next(iter(references.items()), None)
+
+    def relative(places: Tensor, loss: Tensor, **style: Any) -> None:
+        if first is not None and len(first[1][1]) == len(loss):
+            lower.plot(places.tolist(), (loss / first[1][1]).tolist(), linewidth=1.2, **style)
+
+    for name, (places, loss) in references.items():
+        (line,) = upper.plot(places.tolist(), loss.tolist(), "--", linewidth=1, label=name)
+        relative(places, loss, linestyle="--", color=line.get_color())
+    least = math.inf
+    for name, curve in curves.items():
+        levels, mean, error = curve.log_snr.tolist(), curve.mean, curve.error.nan_to_num()
+        (line,) = upper.plot(levels, mean.tolist(), linewidth=1.2, marker=".", label=name)
+        low, high = (mean - 2 * error).tolist(), (mean + 2 * error).tolist()
+        upper.fill_between(levels, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        relative(curve.log_snr, mean, marker=".", color=line.get_color())
+        least = min([least, *mean[mean > 0].tolist()])
+    upper.set(yscale="log", ylabel="|x - x_hat|^2 a number")
+    if math.isfinite(least):  # a training set's own floor goes down to 1e-300, and would leave the curves no room
+        upper.set_ylim(bottom=least / 3)
+    lower.set(xlabel="log-SNR (noise to the left)", ylabel=f"loss / {first[0]}" if first else "", ylim=(0, None))
+    if density is not None:
+        shade = lower.twinx()
+        shade.fill_between(density[0].tolist(), density[1].tolist(), color="0.5", alpha=0.2, linewidth=0)
+        shade.set(ylabel="trained on (density)", ylim=(0, None))
+    upper.legend(fontsize=8)
+    memory = io.BytesIO()
+    canvas.print_png(memory)
+    write_bytes_atomic(path, memory.getvalue())
+    return path

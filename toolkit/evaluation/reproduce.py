@@ -1,0 +1,213 @@
+"""Train a recipe as it is, judge what came out as `toolkit evaluate` does, and compare with what the recipe expects."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import toolkit
+from toolkit import recipe as recipes
+from toolkit.errors import StorageError, UsageError
+from toolkit.evaluation.evaluate import about_run, bits, examples, judged, write
+from toolkit.evaluation.self_loss import OWN, own_figures
+from toolkit.evaluation.table import USUAL, Assessment, Figure, Table, left_out
+from toolkit.modality import Modality
+from toolkit.recipe import Recipe
+from toolkit.recipe.expected import Band, Expected, Smoke
+from toolkit.run.generator import load
+from toolkit.run.prepare import Plan, prepare
+from toolkit.training.precision import features
+from toolkit.training.storage.files import write_json_atomic
+
+FORMAT = 1
+FILE = "reproduction.json"
+
+Verdict = Literal["pass", "falls short", "not compared"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One expected figure, and what came out."""
+
+    band: Band
+    figure: Figure
+    verdict: Verdict
+    note: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The measured value with its interval."""
+        figure, show = self.figure, self.band.shown
+        if figure.value is None:
+            return "not measured"
+        if figure.low is None or figure.high is None:
+            return show(figure.value)
+        return f"{show(figure.value)} ({show(figure.low)} to {show(figure.high)})"
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came out beside what was expected."""
+
+    recipe: str
+    smoke: bool
+    run: Path
+    rows: tuple[Row, ...]
+    expected: Expected | Smoke
+    minutes: float
+    """From start to end; of a run that was resumed, the last part."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that could be compared passes, and anything could be."""
+        verdicts = {row.verdict for row in self.rows}
+        return "pass" in verdicts and "falls short" not in verdicts
+
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        compared = [row for row in self.rows if row.verdict != "not compared"]
+        if self.passed:
+            return f"{self.recipe}: pass ({len(compared)} of {len(self.rows)} figures compared)"
+        missed = [row for row in compared if row.verdict != "pass"]
+        short = [f"{row.figure.what} {row.shown}, expected {row.band.text}" for row in missed]
+        return f"{self.recipe}: falls short ({'; '.join(short) or 'no figure could be compared'})"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What reproduction.json holds."""
+        rows = []
+        for row in self.rows:
+            low, high = (end if abs(end) != float("inf") else None for end in row.band.ends)
+            expected = {"value": row.band.value, "at_least": low, "at_most": high, "judge": row.band.judge}
+            rows.append({"figure": asdict(row.figure), "expected": expected, "verdict": row.verdict, "note": row.note})
+        known = self.expected.model_dump(include={"machine", "date", "toolkit", "steps", "minutes", "n", "seed"})
+        return {
+            "format": FORMAT,
+            "recipe": self.recipe,
+            "smoke": self.smoke,
+            "passed": self.passed,
+            "toolkit": toolkit.__version__,
+            "date": f"{date.today():%Y-%m-%d}",
+            "minutes": round(self.minutes, 2),
+            "machine": features(),
+            "expected": known,
+            "figures": rows,
+        }
+
+
+def course(recipe: Recipe, smoke: bool = False) -> tuple[Recipe, Expected | Smoke]:
+    """What is trained, and what is expected of it. Raises UsageError when the recipe does not say."""
+    section: Expected | Smoke = recipe.smoke if smoke else recipe.expected
+    if not section.figures:
+        what = "smoke" if smoke else "expected"
+        other = "" if smoke or not recipe.smoke.figures else "; --smoke has"
+        raise UsageError(f"recipe '{recipe.name}' has no figures to compare with in [{what}] yet{other}")
+    if isinstance(section, Smoke):
+        # what the whole recipe came to says nothing of the small one, nor may the run claim it
+        return recipes.replace(recipe, {**section.changes, **dict.fromkeys(recipes.MEASURED)}), section
+    if recipe.train.steps is not None:
+        return recipe, section
+    if section.steps is None:
+        raise UsageError(f"recipe '{recipe.name}' trains by the clock; [expected] must say how many steps that was")
+    # as many as the measured run took: minutes would mean fewer on a slower machine
+    return recipes.replace(recipe, {"train.steps": section.steps}), section
+
+
+def finish(plan: Plan) -> None:
+    """Train to the end and say nothing."""
+    deque(plan.run(), maxlen=0)
+
+
+def reproduce(
+    recipe: Recipe,
+    out: Path,
+    smoke: bool = False,
+    device: str | None = None,
+    notify: Callable[[str], None] = print,
+    train: Callable[[Plan], None] = finish,
+    threads: int | None = None,
+) -> Reproduction:
+    """Train into `out`, or go on there; evaluate, compare, and write OUT/evaluation/reproduction.json.
+
+    `train` runs the plan and may show it. Raises UsageError, DataError, and what a run raises.
+    """
+    start = time.monotonic()
+    chosen, section = course(recipe, smoke)
+    plan = prepare(chosen, out, device, notify, threads)
+    train(plan)
+    table = measure(plan, section, device, notify)
+    name = f"{Path(recipe.modality).stem}/{recipe.name}"
+    minutes = (time.monotonic() - start) / 60
+    found = Reproduction(name, smoke, out, tuple(compare(table, section.figures)), section, minutes)
+    write_json_atomic(out / "evaluation" / FILE, found.to_mapping())
+    return found
+
+
+def measure(
+    plan: Plan, section: Expected | Smoke, device: str | None = None, notify: Callable[[str], None] = print
+) -> Table:
+    """The expected figures of a run, measured; metrics.json and pictures are where `toolkit evaluate` puts them, or in
+    RUN/evaluation/reproduction where it would not measure like this by default.
+
+    Only what is expected is computed: for bits alone, which are called bits/..., nothing is sampled, and without
+    figures of a judge none is trained. Raises StorageError.
+    """
+    run, real = plan.out, plan.modality
+    generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality).on(real)
+    how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True) | section.sample.ask
+    about = {**about_run(run, generator, how, section.sample.ema), "seed": section.seed}
+    wanted = set(section.figures)
+    of_samples = {what for what in wanted if not what.startswith("bits/")}
+    made, found = None, Assessment([])
+    table, further = Table((), {**about, "samples": 0}), []
+    if of_samples:
+        notify(f"sampling {section.n:,} to judge")
+        start = time.monotonic()
+        samples = generator.sample(section.n, seed=section.seed, **how)
+        about["sampling_seconds"] = round(time.monotonic() - start, 1)
+        made = examples(samples)
+        table = Table((), {**about, "samples": len(samples)})
+        if of_samples - set(OWN):
+            table, found = judged(real, made, USUAL, about, notify)
+        if of_samples & set(OWN):
+            further = own_figures(generator, real, samples, section.seed)
+    if wanted - {figure.what for figure in (*table.figures, *further)} and _counts_bits(real):
+        further = [*further, *bits(generator, real, notify)]
+    table = Table((*table.figures, *further), table.about)
+    usual = Expected()
+    like_evaluate = (section.n, section.seed, section.sample) == (usual.n, usual.seed, usual.sample)
+    home = run / "evaluation" / ("" if like_evaluate else "reproduction")
+    try:
+        write(table, found, real, made, home)
+    except OSError as error:
+        raise StorageError(f"cannot write the figures to {home}: {error.strerror or error}") from None
+    return table
+
+
+def _counts_bits(real: Modality) -> bool:
+    return type(real).likelihood is not Modality.likelihood
+
+
+def compare(table: Table, expected: dict[str, Band]) -> list[Row]:
+    """What was measured beside what was expected, in the order of `expected`."""
+    return [_row(what, band, table) for what, band in expected.items()]
+
+
+def _row(what: str, band: Band, table: Table) -> Row:
+    if what not in table:
+        return Row(band, left_out(what, "was not measured"), "falls short", "this version measures no such figure")
+    figure = table[what]
+    if band.judge and figure.judge != band.judge:
+        here = figure.judge or "none"
+        return Row(band, figure, "not compared", f"expected under judge {band.judge}, and here it is {here}")
+    if figure.value is None:
+        return Row(band, figure, "falls short", figure.note)
+    if band.holds(figure.value):
+        return Row(band, figure, "pass")
+    better = figure.better == ("lower" if figure.value < band.value else "higher")
+    return Row(band, figure, "falls short", "better than was measured, which is no reproduction" if better else "")

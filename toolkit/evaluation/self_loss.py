@@ -1,0 +1,100 @@
+"""Two figures that need no judge but the network itself: its loss on held-out examples, and on its own samples.
+
+The loss is that of training, weighting included, with the averaged weights, at noise levels that depend on the seed
+and the place of an example only. A network that has learned nothing has a high loss on held-out examples. Samples that
+it would not have learned from, because the sampler, the schedule or the way back to files is wrong, cost it more than
+real examples do; blurred or equal ones cost it less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from toolkit.diffusion import WEIGHTINGS, Denoiser
+from toolkit.diffusion.loss import weighted
+from toolkit.diffusion.randomness import Draws, normal
+from toolkit.evaluation.table import Figure
+from toolkit.modality import Modality
+from toolkit.recipe import build
+from toolkit.recipe.check import instantiate
+from toolkit.run.generator import Generator
+from toolkit.run.samples import Samples
+from toolkit.training.precision import autocast
+
+HELD_OUT, SAMPLED = "held-out loss", "sample loss"
+OWN = (HELD_OUT, SAMPLED)
+MOST = 128
+"""Held-out examples."""
+_LEVELS, _AT_ONCE = 8, 32
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+"""Encoded examples (B, *) and their conditions."""
+
+
+def own_figures(run: Generator, real: Modality, samples: Samples, seed: int = 0) -> list[Figure]:
+    """Both. `real`: the opened data; the ceiling is the loss of the same network untrained."""
+    held = list(held_out(real, seed))
+    new = build.denoiser(run.recipe, real).to(run.device)
+    value, ceiling = losses(run, run.denoiser, held, seed), losses(run, new, held, seed)
+    first = _figure(HELD_OUT, value, None, float(ceiling.mean()))
+    made = losses(run, run.denoiser, sampled(run, samples), seed)
+    return [first, _figure(SAMPLED, made, first.value, None)]
+
+
+@torch.no_grad()
+def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: int) -> Tensor:
+    """The mean loss of each example over stratified levels of the run's time law as training began with it: (n,)."""
+    denoiser.eval()
+    law = build.time_law(run.recipe.diffusion, run.modality)
+    weighting = instantiate(WEIGHTINGS, run.recipe.diffusion.weighting, "weighting")
+    found: list[Tensor] = []
+    start = 0
+    for x, cond in batches:
+        places = range(start, start + len(x))
+        start += len(x)
+        eps = normal(seed, "own loss", places, denoiser.space(x.shape[1:])).to(run.device)
+        part = torch.tensor([place * _GOLDEN % 1 for place in places], dtype=torch.float64)
+        cond = {name: value.to(run.device) for name, value in cond.items()}
+        rows = []
+        for level in range(_LEVELS):
+            t = law.time((level + part) / _LEVELS, denoiser.schedule).to(run.device)
+            with autocast(run.device, run.dtype):
+                loss = denoiser.loss(x.to(run.device), t, eps, cond)
+            rows.append(weighted(loss, denoiser, weighting, t).double().cpu())
+        found.append(torch.stack(rows).mean(0))
+    return torch.cat(found)
+
+
+def held_out(real: Modality, seed: int) -> Iterator[Batch]:
+    """Held-out examples spread evenly, or training examples where none are, as training would be given them."""
+    data = real.dataset("test")
+    data = data if len(data) else real.dataset("train")
+    n = min(MOST, len(data))
+    for rows in (torch.arange(n) * len(data) // n).split(_AT_ONCE):
+        examples = real.prepare(data.take(rows), Draws(seed, rows.tolist(), ("held out",)))
+        yield real.encode(examples.raw), dict(examples.cond)
+
+
+def sampled(run: Generator, samples: Samples) -> Iterator[Batch]:
+    """Samples as they would be read back, with the conditions that they were asked under."""
+    x = run.modality.encode(samples.raw)
+    names = {name: i for i, name in enumerate(run.modality.labels)}
+    numbers = [names.get(label, len(names)) for label in samples.labels] or None
+    for request in run.requests(len(samples), numbers, samples.seed, samples.ask):
+        which = torch.tensor(request.which)
+        for rows in torch.arange(len(which)).split(_AT_ONCE):
+            cond = {name: value[rows] for name, value in request.cond.items()}
+            if numbers is not None:
+                cond["label"] = torch.tensor(numbers)[which[rows]]
+            yield x[which[rows]][..., : request.shape[-1]], cond
+
+
+def _figure(what: str, each: Tensor, floor: float | None, ceiling: float | None) -> Figure:
+    value, error = float(each.mean()), float(each.std()) / math.sqrt(len(each))
+    low, high = (value - 1.96 * error, value + 1.96 * error) if math.isfinite(error) else (None, None)
+    return Figure(what, value, low, high, len(each), floor, ceiling, "lower" if floor is None else "floor")

@@ -1,0 +1,175 @@
+"""One training run in a folder: prepare it, or train it from Python.
+
+`prepare(...)` reads the data, measures the machine and finds what is in the folder already; `Plan.run()` (run.py)
+trains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from toolkit import paths
+from toolkit import recipe as recipes
+from toolkit.device import pick
+from toolkit.errors import UsageError
+from toolkit.modality import Facts, find
+from toolkit.recipe import Recipe, Train, build
+from toolkit.run import levels, previews
+from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
+from toolkit.run.generator import Generator, load, read_run
+from toolkit.run.train import Plan, clock
+from toolkit.training import loop
+from toolkit.training.batches import Batches
+from toolkit.training.budget import PASSES
+from toolkit.training.course import Course
+from toolkit.training.probe import Probe, probe
+from toolkit.training.storage.checkpoint import CheckpointStore
+from toolkit.training.threads import candidates, using
+
+NOT_PART_OF_A_RUN = {
+    *("train.minutes", "train.previews", "train.checkpoint_minutes", "train.keep", "train.threads", "description")
+}
+"""Keys that may change when a run is resumed: they do not touch its numbers, but for the last digits."""
+
+
+def prepare(
+    recipe: Recipe,
+    out: Path,
+    device: str | None = None,
+    notify: Callable[[str], None] = print,
+    threads: int | None = None,
+) -> Plan:
+    """Open the data, build the network, resume what is in `out`, and measure the speed. Writes only to the cache.
+
+    `threads` wins over the recipe's. Raises UsageError when `out` holds a different run, DataError when the data is
+    unusable.
+    """
+    out, where = Path(out), pick(device)  # before anything that takes long
+    before = _earlier(recipe, out, notify)
+    kind = find(recipe.modality)
+    modality = kind(*recipes.validate_for(recipe, kind))
+    facts = modality.open(paths.cache(), notify)
+    if before is not None and (changed := _changed_facts(before[1], facts)):
+        raise UsageError(f"{out} was trained on other data (differs in {changed}); choose another --out")
+    levels.follow(modality, recipe, None if before is None else before[1], notify)
+    denoiser = build.denoiser(recipe, modality).to(where)
+    examples = modality.dataset("train")
+    batches = Batches(modality, examples, recipe.train.batch, recipe.train.seed, recipe.diffusion.label_drop)
+
+    def configure(steps: int, channels_last: bool) -> loop.Config:
+        return build.fit_config(recipe, modality, steps, where, channels_last)
+
+    found = CheckpointStore(out / "checkpoints").load(notify=notify) if (out / "checkpoints").is_dir() else None
+    # a resumed run keeps the layout and the threads that it began with: others round differently
+    earlier = (before[0] if before is not None else recipe).train
+    layout = None if earlier.layout == "auto" else earlier.layout == "channels-last"
+    known = threads or recipe.train.threads or earlier.threads or (found.threads if found is not None else None)
+    measured = probe(denoiser, batches, configure, notify, layout, candidates(known, where, notify))
+    longer = before is not None and _longer(earlier, recipe.train)
+    steps = recipe.train.steps if recipe.train.steps is not None or longer else earlier.steps
+    found_layout = "channels-last" if measured.channels_last else "channels-first"
+    recipe = recipes.replace(
+        recipe, {"train.steps": steps, "train.layout": found_layout, "train.threads": measured.threads}
+    )
+    config = configure(steps or _fitting(recipe, measured, modality.shown), measured.channels_last)
+    state = loop.start(denoiser, config)
+    if found is not None:
+        with using(measured.threads):
+            if found.drift:
+                notify(found.drift)
+        state.restore(found.groups, found.state)
+    if state.course is None:
+        state.course = Course.of(config.steps)
+    elif longer and state.step >= state.course.steps:
+        # it had come to its end, and to a learning rate of 0: the longer course begins anew, and is at this step by now
+        state.course = Course.of(steps or state.step + _more(recipe, measured, state.spent))
+        now = config.lr_at(state.step, state.course)
+        notify(
+            f"goes on from step {state.step:,} to about {state.course.steps:,}; the learning rate is {now:.2g} again"
+        )
+    elif steps is not None and state.step < steps != state.course.steps:  # the checkpoints after it are gone
+        state.course = state.course.corrected(state.step, steps)
+    if state.step >= state.course.steps:
+        notify(f"this run is finished, after step {state.step:,}; it goes on when more --steps or --minutes are asked")
+    return Plan(recipe, out, modality, state, config, batches, measured, found is not None, notify)
+
+
+def train(
+    recipe: str | Path | Recipe,
+    minutes: float | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    notify: Callable[[str], None] = print,
+    threads: int | None = None,
+    **changes: Any,
+) -> Generator:
+    """Train a recipe to its end and return the generator: `toolkit.train("image/digits", minutes=10)`.
+
+    `changes` are dotted recipe keys with __ for the dot: `train__lr=3e-4`. The same call again resumes.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+    values = {key.replace("__", "."): value for key, value in changes.items()}
+    if minutes is not None:
+        values |= {"train.minutes": minutes, "train.steps": None}
+    recipe = recipes.replace(recipe, values)
+    out = Path(out) if out is not None else Path("runs") / recipe.name
+    for event in prepare(recipe, out, device, notify, threads).run():
+        if isinstance(event, Note):
+            notify(event.text)
+    return load(out, device, notify=notify, modality=recipe.modality)
+
+
+def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[Recipe, Facts] | None:
+    """The run that is in `out` already, if it is this one. Raises UsageError if it is another."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not (out / "recipe.toml").is_file():
+        if out.is_dir() and {p.name for p in out.iterdir()} <= {"lock"}:
+            return None
+        raise UsageError(f"{out} exists and is no run folder; choose another --out")
+    before, facts = read_run(out)
+    ignored = NOT_PART_OF_A_RUN | ({"train.steps"} if recipe.train.steps is None else set())
+    ignored |= {"train.layout"} if recipe.train.layout == "auto" else set()
+    ignored |= {"train.steps"} if _longer(before.train, recipe.train) else set()
+    changed = recipes.difference(before, recipe)
+    differing = [key for key in changed if key not in ignored]
+    if differing:
+        raise UsageError(
+            f"{out} holds a run of another recipe (differs in {', '.join(differing[:5])}); "
+            f"choose another --out, or go on with the recipe in it: --recipe {out / 'recipe.toml'}"
+        )
+    return before, facts
+
+
+def _longer(before: Train, now: Train) -> bool:
+    """Whether more is asked of a run than it was made for: more steps, or more minutes in all."""
+    if now.steps is not None:
+        return before.steps is not None and now.steps > before.steps
+    return before.steps is not None and (now.minutes or 0.0) > (before.minutes or math.inf)
+
+
+def _more(recipe: Recipe, measured: Probe, spent: float) -> int:
+    """Steps that fit into what is left of the minutes, at least one: to be corrected on the way."""
+    return max(1, int(0.97 * max(0.0, 60 * (recipe.train.minutes or 0.0) - spent) * measured.steps_per_second))
+
+
+def _changed_facts(before: Facts, now: Facts) -> str:
+    names = ("shape", "labels", "count", "mean", "std")
+    return ", ".join(name for name in names if getattr(before, name) != getattr(now, name))
+
+
+def _fitting(recipe: Recipe, measured: Probe, shown: tuple[int, int]) -> int:
+    """Steps that should fit into the time, less what pictures and checkpoints take: the first plan, to be corrected."""
+    if recipe.train.minutes is None:
+        raise UsageError("how long? give --minutes or --steps, or set train.minutes in the recipe")
+    steps = 60 * recipe.train.minutes * measured.steps_per_second
+    kinds = previews.amounts(recipe, shown, int(steps))
+    drawn = max(0, recipe.train.previews - 1) * kinds.preview + kinds.final + kinds.film
+    work = drawn * previews.calls(recipe) / (PASSES * recipe.train.batch)
+    return max(2, int(max(0.5 * steps, 0.97 * steps - work)))
+
+
+__all__ = ["Event", "Finished", "Note", "Plan", "Preview", "Progress", "Saved", "clock", "prepare", "train"]

@@ -1,0 +1,292 @@
+"""A training run in its folder: what it will take, its steps and pictures, and how it ends.
+
+`Plan.run()` yields events, and whoever iterates shows them. `toolkit.run.prepare.prepare` makes a plan.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from toolkit import recipe as recipes
+from toolkit.diffusion.adaptive import Adaptive
+from toolkit.diffusion.top import without_top
+from toolkit.errors import DivergedError, Interrupted
+from toolkit.modality import Modality
+from toolkit.recipe import Recipe, build
+from toolkit.run import previews
+from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
+from toolkit.run.generator import Generator, install, width
+from toolkit.training import loop
+from toolkit.training.batches import Batches
+from toolkit.training.budget import PASSES, Budget
+from toolkit.training.course import Course
+from toolkit.training.precision import machine
+from toolkit.training.probe import Probe
+from toolkit.training.storage.checkpoint import CheckpointStore
+from toolkit.training.storage.files import write_json_atomic, write_text_atomic
+from toolkit.training.storage.lock import RunLock
+from toolkit.training.storage.metrics import Metrics
+from toolkit.training.storage.signals import Signals, StopAsked
+from toolkit.training.threads import using
+
+LOG_EVERY = 10
+"""Steps between lines of metrics.jsonl."""
+ROLLBACK_AFTER = 3
+"""Steps in a row that may be left out for not being finite."""
+
+
+@dataclass
+class Plan:
+    """A run that is ready to start or to go on."""
+
+    recipe: Recipe
+    """Resolved. Without train.steps the run goes by the clock, and they are set at its end."""
+    out: Path
+    modality: Modality
+    state: loop.State
+    """Its course is set."""
+    config: loop.Config
+    batches: Batches
+    probe: Probe
+    resumed: bool
+    notify: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def course(self) -> Course:
+        """How many steps, as planned by now."""
+        return self.state.course or Course.of(self.config.steps)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time for the whole run, or None when its steps are given."""
+        minutes = self.recipe.train.minutes
+        return None if self.recipe.train.steps is not None or minutes is None else 60 * minutes
+
+    def describe(self) -> list[tuple[str, str]]:
+        """What it will take, as (what, how much) rows."""
+        train, facts, net = self.recipe.train, self.modality.facts, self.state.denoiser.net
+        parameters = sum(p.numel() for p in net.parameters())
+        steps = self.course.steps
+        left = max(0, steps - self.state.step) / self.probe.steps_per_second
+        length = f"{steps:,} of {train.batch} examples"
+        if self.seconds is not None and left:
+            left = max(0.0, self.seconds - self.state.spent)
+            length = f"about {length}: as many as fit into {train.minutes:g} minutes"
+        seen = steps * train.batch
+        checkpoint = CheckpointStore.size(self.state.groups())
+        rows = [
+            ("run folder", str(self.out) + (f" (goes on from step {self.state.step:,})" if self.resumed else "")),
+            ("data", f"{facts.count:,} examples of shape {' x '.join(map(str, facts.shape))}"),
+            ("labels", f"{len(facts.labels)}: {', '.join(facts.labels[:10])}" if facts.labels else "none"),
+            ("parameters", f"{parameters:,}"),
+            ("steps", length),
+            ("examples seen", f"{seen:,} ({seen / max(1, facts.count):.1f} passes)"),
+            ("speed", f"{self.probe.steps_per_second * train.batch:.0f} examples/s, {self.probe.describe()}"),
+            ("expected end", f"{datetime.now() + timedelta(seconds=left):%H:%M}, in {clock(left)}"),
+            ("memory", f"{self.probe.memory / 2**20:,.0f} MB at most so far"),
+            (
+                "disk",
+                f"{checkpoint * (train.keep + 1) / 2**20:,.0f} MB: {train.keep} checkpoints and one being written",
+            ),
+        ]
+        at = rows.index(("parameters", f"{parameters:,}")) + 1
+        rows[at:at] = [("multiply-adds", self._work()), *self.modality.network_notes(net)]
+        if note := self.modality.augment_note():
+            rows.insert(3, ("augmentation", note))
+        return rows
+
+    def _work(self) -> str:
+        """Multiply-adds of one forward pass over one example, the longest of a few, as torch counts them."""
+        known = len(self.modality.labels)
+        labels = torch.arange(64) % known if known else None
+        asked = self.modality.requests(self.modality.Ask(), labels, 0, range(64))
+        longest = max(asked, key=lambda request: request.shape[-1])
+        denoiser = self.state.denoiser
+        device = next(denoiser.net.parameters()).device
+        cond = {name: value[:1].to(device) for name, value in longest.cond.items()}
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            x = torch.zeros(1, *denoiser.space(longest.shape), device=device)
+            denoiser(x, torch.full((), 0.5, dtype=torch.float64), cond)
+        return f"{counter.get_total_flops() / 2e9:.3g} G for an example of shape {' x '.join(map(str, longest.shape))}"
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end. Ends early with Interrupted (all saved) or DivergedError (last good state saved)."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with RunLock(self.out), Signals() as signals, using(self.probe.threads):
+            store = CheckpointStore(self.out / "checkpoints", self.recipe.train.keep)
+            store.preflight(CheckpointStore.size(self.state.groups()))
+            write_text_atomic(self.out / "recipe.toml", recipes.dump(self.recipe))
+            write_json_atomic(self.out / "facts.json", self.modality.facts.model_dump(mode="json"))
+            device = next(self.state.denoiser.net.parameters()).device
+            write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
+            if self.state.step < self.course.steps:
+                for path in self._last_pictures():  # of an earlier end
+                    path.unlink(missing_ok=True)
+                yield from self._train(store, signals)
+            if self.seconds is not None:
+                self.recipe = recipes.replace(self.recipe, {"train.steps": self.state.step})
+                write_text_atomic(self.out / "recipe.toml", recipes.dump(self.recipe))
+            yield from self._finish(signals)
+
+    def _train(self, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
+        state = self.state
+        budget = Budget(self.seconds, state.spent + self.probe.seconds, self.clock)
+        saved, saved_at = state.step if self.resumed else -1, self.clock()
+        began, first = self.clock(), state.step
+        drawn = self._passed()
+        losses: list[float] = []
+        with Metrics(self.out / "metrics.jsonl", state.step) as metrics:
+            while state.step < self.course.steps:
+                for done in loop.fit(self.batches, self.config, state):
+                    budget.stepped()
+                    self._correct(budget)
+                    steps = self.course.steps
+                    losses.append(done.loss)
+                    if done.step % LOG_EVERY == 0 or done.step == steps:
+                        metrics.write(done, losses)
+                        losses.clear()
+                    rate = (done.step - first) / max(1e-9, self.clock() - began)
+                    left = (steps - done.step) / rate if self.seconds is None else max(0.0, budget.left())
+                    yield Progress(
+                        done.step, steps, metrics.loss if metrics.loss is not None else done.loss,
+                        rate * self.config.batch, left, done.lr,
+                    )  # fmt: skip
+                    if not done.taken:
+                        yield Note(f"step {done.step} left out: loss {done.loss:g}, gradient norm {done.grad_norm:g}")
+                        if state.bad >= ROLLBACK_AFTER:
+                            break
+                    due = self.clock() - saved_at > 60 * self.recipe.train.checkpoint_minutes
+                    if due or signals.save or signals.stop is not None:
+                        yield self._save(store, budget)
+                        saved, saved_at, signals.save = done.step, self.clock(), False
+                    if self._passed() > drawn and done.step < steps:
+                        drawn, n = self._passed(), self._amounts().preview
+                        if n and signals.stop is None:
+                            with suppress(StopAsked):
+                                yield Preview(*self.draw(f"step-{done.step:08d}.png", n, signals.heed))
+                            budget.drawn(self._work_of(n))
+                    if signals.stop is not None:
+                        if saved != done.step:
+                            yield self._save(store, budget)
+                        raise Interrupted(
+                            signals.stop,
+                            f"stopped after step {done.step:,} of {steps:,}; everything is saved in {self.out}. "
+                            f"The same command again goes on from there",
+                        )
+                if state.bad >= ROLLBACK_AFTER:
+                    yield self._roll_back(store)
+                    first, began = state.step, self.clock()
+        if saved != state.step:
+            yield self._save(store, budget)
+
+    def _save(self, store: CheckpointStore, budget: Budget) -> Saved:
+        budget.lap()
+        if self.seconds is not None:
+            self.state.spent = budget.spent
+        saved = Saved(self.state.step, store.save(self.state.step, self.state.groups(), self.state.facts()))
+        budget.saved()
+        return saved
+
+    def _correct(self, budget: Budget) -> None:
+        """Plan again, when it is time to, so that what is left of the budget is used."""
+        step, course, train = self.state.step, self.course, self.recipe.train
+        progress, kinds = course.progress(step), self._amounts()
+        on_the_way = sum(share > progress for share in self._shares()) * kinds.preview
+        ahead = self._work_of(on_the_way + kinds.final + kinds.film)
+        if step < course.steps:
+            left = budget.steps_left(progress, ahead, 60 * train.checkpoint_minutes)
+            self.state.course = course if left is None else course.corrected(step, step + left)
+
+    def _roll_back(self, store: CheckpointStore) -> Note:
+        """Once: back to the last checkpoint at half the learning rate. Twice: give up, saying where."""
+        state = self.state
+        bad = state.step
+        where = f"steps {bad - ROLLBACK_AFTER + 1} to {bad} gave no finite loss or gradient"
+        found = store.load(notify=self.notify)
+        if state.lr_factor < 1 or found is None:
+            numbers = self.batches.indices(bad - 1, range(min(8, self.config.batch))).tolist()
+            rate = self.config.lr_at(bad, self.course) * state.lr_factor
+            kept = f"the last good state is kept in {self.out}" if found else "nothing had been saved yet"
+            raise DivergedError(
+                f"{where}, at learning rate {rate:.2g}, in batches such as examples {numbers}; {kept}. "
+                f"Try --set train.lr={self.config.lr / 4:.2g} with another --out"
+            )
+        state.restore(found.groups, found.state)
+        state.lr_factor, state.bad = 0.5, 0
+        return Note(f"{where}: going on from the checkpoint of step {found.step} at half the learning rate")
+
+    def _shares(self) -> list[float]:
+        """Of the training, after which to draw: closer together in the beginning, when most happens."""
+        n = self.recipe.train.previews
+        return [(i / n) ** 1.5 for i in range(1, n)]
+
+    def _passed(self) -> int:
+        """How many of `_shares` the training has reached, to the nearest step; the first step is the first to draw."""
+        at = self.course.progress(self.state.step + 0.5) if self.state.step else 0.0
+        return sum(share <= at for share in self._shares())
+
+    def _amounts(self) -> previews.Amounts:
+        return previews.amounts(self.recipe, self.modality.shown, self.course.steps)
+
+    def _work_of(self, n: int) -> float:
+        """Training steps that take as long as n samples."""
+        return n * previews.calls(self.recipe) / (PASSES * self.config.batch)
+
+    def generator(self) -> Generator:
+        """What `toolkit sample` would use, from the EMA weights of now."""
+        made = build.denoiser(self.recipe, self.modality)
+        install(made, self.state.groups(), width(self.recipe, None), "the current state")
+        device = next(self.state.denoiser.net.parameters()).device
+        error = self.state.meter.table() if self.state.meter is not None else None
+        return Generator(self.recipe, self.modality, made, device, self.state.law.fresh(), error)
+
+    def draw(self, name: str, n: int, progress: previews.Watch | None = None) -> tuple[Path, list[str]]:
+        """`pictures.draw` into the run's folder of previews."""
+        folder, seed = self.out / "previews", self.recipe.train.seed
+        folder.mkdir(exist_ok=True)
+        return previews.draw(self.generator(), folder / name, n, lambda: previews.some(self.batches, seed), progress)
+
+    def _last_pictures(self) -> list[Path]:
+        """Of the end of training: the first two are drawn together, the page first, and so are the next two."""
+        folder = self.out / "previews"
+        names = ["final.html", "final.png", "noise-to-sample.png", "noise-to-sample.gif"]
+        return [folder / name for name in names + ["time-law.png"] * isinstance(without_top(self.state.law), Adaptive)]
+
+    def _finish(self, signals: Signals) -> Iterator[Event]:
+        """Draw the pictures of the end that are not there. Raises Interrupted."""
+        page, last, strip, moving, *laws = self._last_pictures()
+        kinds = self._amounts()
+        try:
+            if not last.is_file():
+                signals.heed()
+                path, lines = self.draw(last.name, kinds.final, signals.heed)
+                if lines:
+                    yield Preview(path, lines)
+            if not moving.is_file():
+                signals.heed()
+                previews.film(self.generator(), strip.with_suffix(""), kinds.film, signals.heed)
+        except StopAsked:
+            assert signals.stop is not None
+            missing = ", ".join(path.name for path in (last, moving) if not path.is_file())
+            raise Interrupted(
+                signals.stop,
+                f"training is finished, after step {self.state.step:,}, and saved in {self.out}; stopped before all of "
+                f"its pictures were drawn ({missing}). The same command again draws them",
+            ) from None
+        if isinstance(law := without_top(self.state.law), Adaptive):
+            previews.draw_law(law, laws[0])
+        yield Finished(self.out, [path for path in (page, last, strip, moving, *laws) if path.is_file()])
+
+
+def clock(seconds: float) -> str:
+    """90 -> "1:30", 4000 -> "1:06:40"."""
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:")

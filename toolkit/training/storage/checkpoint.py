@@ -1,0 +1,211 @@
+"""Checkpoints that survive kill -9, power loss, a full disk, damaged files and strangers.
+
+    run/checkpoints/step-00001234/      see manifest.py
+
+A save is staged in `.tmp-*`, flushed file by file, renamed, and only then are older ones renamed to `.del-*` and
+deleted: at every moment at least one complete checkpoint exists. A step that is saved again becomes
+`step-00001234.1`, so that nothing has to move away before its successor is there. A save drops the checkpoints of
+later steps: they belong to a course of training that was left. One process saves at a time (lock.py); any number may
+load meanwhile, and loading writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+
+from toolkit.errors import StorageError, ToolkitError, UsageError
+from toolkit.training.storage import manifest as contents
+from toolkit.training.storage.files import free_bytes, sync_folder, writing
+from toolkit.training.storage.manifest import Damaged, Groups
+
+_STEP = re.compile(r"step-([0-9]{8,18})(?:\.([1-9][0-9]{0,5}))?")
+_LEFTOVER = re.compile(r"\.(tmp|del)-[0-9]+-[0-9a-f]{32}")
+
+
+class _Found(NamedTuple):
+    step: int
+    revision: int
+    """How often the step had been saved before."""
+    path: Path
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one checkpoint folder holds."""
+
+    step: int
+    groups: dict[str, dict[str, Tensor]]
+    """The groups asked for: name -> tensors on the CPU, contiguous, in memory of their own."""
+    state: dict[str, Any]
+    folder: Path
+    threads: int
+    """How many threads torch had when it was saved."""
+    torch: str
+    """The version of torch that saved it."""
+
+    @property
+    def drift(self) -> str | None:
+        """One line when going on here may differ in the last digits from never having stopped, or None."""
+        if (self.threads, self.torch) == (torch.get_num_threads(), torch.__version__):
+            return None
+        now = f"{torch.get_num_threads()} of torch {torch.__version__}"
+        return f"saved with {self.threads} threads of torch {self.torch}, going on with {now}: last digits may differ"
+
+
+class CheckpointStore:
+    """The checkpoints of one run. `folder`: run/checkpoints, made when first needed; `keep`: how many stay, >= 1."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        if keep < 1:
+            raise UsageError(f"keep must be at least 1, not {keep}")
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, step: int, groups: Groups, state: Mapping[str, Any]) -> Path:
+        """Write `groups` (name -> tensors on any device) and `state` (JSON, up to 1 MB), and return the new folder.
+
+        Raises ToolkitError for a tensor that is not finite or a state that is no JSON, and StorageError when the disk
+        is full or fails. Then nothing of this save is left and the checkpoints before it are as they were.
+        """
+        what = f"the checkpoint of step {step}"
+        text = _checked(what, step, groups, state)
+        with writing(what, self.folder, self.size(groups, state)):
+            self._prepare()
+            staged = self.folder / f".tmp-{step}-{uuid4().hex}"
+            try:
+                os.mkdir(staged)
+                contents.write_folder(staged, step, groups, text)
+                new = self._vacant(step)
+                os.rename(staged, new.path)
+            except BaseException:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise
+            sync_folder(self.folder)
+        self._prune(new)
+        return new.path
+
+    def load(
+        self, groups: Sequence[str] | None = None, step: int | None = None, notify: Callable[[str], None] = print
+    ) -> Checkpoint | None:
+        """The newest checkpoint that is whole, with the groups asked for (default all); None when there are none.
+
+        A damaged one is skipped with one line to `notify`. With `step`, only that one will do. Only what is loaded is
+        hashed. Raises UsageError when the step or a group does not exist, ToolkitError when all there is is damaged.
+        """
+        said: dict[Path, str] = {}
+        while True:
+            before = self._all()
+            chosen = [found for found in before if step is None or found.step == step]
+            if step is not None and not chosen:
+                raise UsageError(f"no checkpoint of step {step} in {self.folder}; there are: {self.steps() or 'none'}")
+            for found in reversed(chosen):
+                try:
+                    facts, tensors, state = contents.read_folder(found.path, found.step, groups)
+                    return Checkpoint(found.step, tensors, state, found.path, facts.threads, facts.torch)
+                except Damaged as error:
+                    # A folder that has gone was not damaged: a training that still runs has moved on.
+                    if found.path.exists() and found.path not in said:
+                        said[found.path] = f"{found.path.name}: {error}"
+                        notify(f"skipped damaged checkpoint {said[found.path]}")
+            if self._all() == before:
+                break
+        if not chosen:
+            return None
+        which = "all checkpoints are" if step is None else f"the checkpoint of step {step} is"
+        raise ToolkitError(
+            f"{which} damaged in {self.folder} ({'; '.join(said.values())}); restore a copy, or start again elsewhere"
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that look complete (right files of the right sizes; not hashed), ascending."""
+        return sorted({found.step for found in self._all() if _looks_whole(found)})
+
+    @staticmethod
+    def size(groups: Groups, state: Mapping[str, Any] | None = None) -> int:
+        """Bytes one save writes, up to a few hundred, without writing it."""
+        text = contents.encode_json(dict(state or {}))
+        return sum(contents.weight_bytes(group) for group in groups.values()) + len(text) + 160 * (len(groups) + 3)
+
+    def preflight(self, size: int) -> None:
+        """Raise StorageError when saves of `size` bytes will not fit: `keep` of them and the one being written."""
+        needed = size * max(1, self.keep + 1 - len(self.steps()))
+        with writing("checkpoints", self.folder, needed):
+            free = free_bytes(self.folder)
+        if free < needed:
+            line = f"checkpoints in {self.folder} need {needed:,} bytes and {free:,} bytes are free"
+            raise StorageError(f"{line}; make room, lower train.keep or choose another folder")
+
+    def _all(self) -> list[_Found]:
+        """All checkpoint folders, whole or not, oldest first. A link to a folder is none."""
+        try:
+            with os.scandir(self.folder) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ToolkitError(f"cannot read {self.folder}: {error.strerror}; may you read it?") from error
+        matches = [match for match in map(_STEP.fullmatch, names) if match and match[1] == f"{int(match[1]):08d}"]
+        return sorted(_Found(int(match[1]), int(match[2] or 0), self.folder / match[0]) for match in matches)
+
+    def _prepare(self) -> None:
+        """Make the folder, and remove what saves that were killed have left."""
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            sync_folder(self.folder.parent)
+        for name in os.listdir(self.folder):
+            if _LEFTOVER.fullmatch(name):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _vacant(self, step: int) -> _Found:
+        revision = max((found.revision + 1 for found in self._all() if found.step == step), default=0)
+        return _Found(step, revision, self.folder / (f"step-{step:08d}" + (f".{revision}" if revision else "")))
+
+    def _prune(self, new: _Found) -> None:
+        """Delete all but `new` and the keep - 1 whole ones before it, later steps first.
+
+        What cannot be deleted stays: the save itself has succeeded.
+        """
+        others = [found for found in self._all() if found != new]
+        whole = [found for found in others if found.step < new.step and _looks_whole(found)]
+        stay = whole[len(whole) - (self.keep - 1) :] if len(whole) >= self.keep else whole
+        gone = [found for found in others if found not in stay]
+        for found in sorted(gone, key=lambda found: (found.step < new.step, found)):
+            doomed = self.folder / f".del-{found.step}-{uuid4().hex}"
+            with suppress(OSError):
+                os.rename(found.path, doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _checked(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> bytes:
+    """`state` as JSON, after refusing whatever must not be saved."""
+    if not 0 <= step < 10**18:
+        raise ToolkitError(f"cannot save {what}: a step is a whole number, 0 or more")
+    problem = contents.problem(groups)
+    if problem:
+        raise ToolkitError(f"did not save {what}: {problem}; the checkpoints before it are intact")
+    try:
+        text = contents.encode_json(dict(state))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ToolkitError(f"did not save {what}: its state is no JSON ({error})") from error
+    if len(text) > contents.CAP:
+        raise ToolkitError(f"did not save {what}: its state has {len(text):,} bytes, and the limit is {contents.CAP:,}")
+    return text
+
+
+def _looks_whole(found: _Found) -> bool:
+    try:
+        contents.read_manifest(found.path, found.step)
+    except (Damaged, ToolkitError):
+        return False
+    return True
