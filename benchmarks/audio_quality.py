@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 import toolkit
-from modalities.audio.evaluate.judge import FEATURES, SoundJudge, fitted, judge, outline
+from modalities.audio.evaluate.judge import FEATURES, SoundJudge, copy_features, fitted, judge
 from modalities.audio.mel import default
 from modalities.audio.modality import Audio
 from toolkit import paths, recipe
-from toolkit.diffusion.randomness import generator as draws
+from toolkit.diffusion.randomness import seeded_generator as draws
 from toolkit.evaluation.agreement import agreement, parts, share
 from toolkit.evaluation.judge import cross_validate
 from toolkit.evaluation.metrics import nearest
@@ -38,7 +38,7 @@ from toolkit.modality import Dataset, Examples, find
 
 FEW = 2 * FEATURES
 """Held-out clips below which a covariance of the features means nothing."""
-MOST = 5_000
+MAX_REAL = 5_000
 """Real clips that are compared with, spread evenly."""
 ALONE = 500
 """Training clips whose nearest others are looked for."""
@@ -89,7 +89,7 @@ class Originals:
 
     def __init__(self, critic: SoundJudge, train: Examples, features: Tensor) -> None:
         self.critic, self.raw, self.features = critic, train.raw, features
-        self.outlines = outline(train.raw, critic.rate)
+        self.outlines = copy_features(train.raw, critic.rate)
         self.shift = round(SHIFT * critic.rate / default(critic.rate, 32).hop)
         self.limit = 0.0
         own = torch.arange(min(ALONE, len(train.raw))) * len(train.raw) // min(ALONE, len(train.raw))
@@ -99,7 +99,9 @@ class Originals:
     def compare(self, raw: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Of each clip: distance to the nearest training clip in features and in mel spectrogram (dB), correlation."""
         near, _ = nearest.nearest(self.critic.features(raw), self.features, own)
-        mel, which = nearest.nearest_aligned(outline(raw, self.critic.rate), self.outlines, self.shift, CANDIDATES, own)
+        mel, which = nearest.nearest_aligned(
+            copy_features(raw, self.critic.rate), self.outlines, self.shift, CANDIDATES, own
+        )
         waves, a, b = torch.zeros(len(raw), dtype=torch.float64), raw.mean(1), self.raw.mean(1)
         for candidates in which.T:
             waves = torch.maximum(waves, nearest.correlation(a, b[candidates]))
@@ -116,8 +118,8 @@ class Originals:
 
 
 def everything(data: Dataset) -> Examples:
-    """All examples of a split, or MOST of them."""
-    n = min(MOST, len(data))
+    """All examples of a split, or MAX_REAL of them."""
+    n = min(MAX_REAL, len(data))
     return data.take(torch.arange(n) * len(data) // max(n, 1))
 
 

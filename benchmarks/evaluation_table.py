@@ -19,7 +19,7 @@ from modalities.image import Image
 from modalities.image.evaluate import evaluator
 from modalities.image.options import Data, Model
 from toolkit import paths
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.evaluation.feature_metrics import compare
 from toolkit.evaluation.metrics import nearest
 from toolkit.evaluation.table import Table, rows
@@ -39,14 +39,14 @@ def sets(image: Image, held: Examples, n: int) -> Iterator[tuple[str, Examples]]
     label = held.cond["label"]
     train = image.dataset("train")
     yield "real", Examples(held.raw[:n], {"label": label[:n]})
-    noise = torch.randn((n, *image.shape), generator=generator(0, "table"))
+    noise = torch.randn((n, *image.shape), generator=seeded_generator(0, "table"))
     yield "noise", Examples(image.decode(noise), {"label": label[:n]})
     yield "blurred", Examples(blurred(held.raw[:n]), {"label": label[:n]})
     rest = (label != MISSING).nonzero()[:, 0]
     rest = rest[torch.arange(n) % len(rest)]
     yield f"no {image.labels[MISSING]}", Examples(held.raw[rest], {"label": label[rest]})
     yield "one picture", Examples(held.raw[:1].expand(n, -1, -1, -1), {"label": label[:1].expand(n)})
-    chosen = torch.randperm(len(train), generator=generator(0, "copies"))[:n]
+    chosen = torch.randperm(len(train), generator=seeded_generator(0, "copies"))[:n]
     yield "training", train.take(chosen)
 
 
@@ -60,17 +60,19 @@ def main() -> None:
     image.open(paths.cache())
     critic = evaluator.critic_of(image)
     test = image.dataset("test")
-    order = torch.randperm(len(test), generator=generator(0, "table"))
+    order = torch.randperm(len(test), generator=seeded_generator(0, "table"))
     n = min(chosen.n, len(test) // 2)
     train = image.dataset("train")
     held, reference = test.take(order[:n]), InMemory(*test.take(order[n:]))
-    outlines = torch.cat([evaluator.outline(train.take(part).raw) for part in torch.arange(len(train)).split(1000)])
+    outlines = torch.cat(
+        [evaluator.copy_features(train.take(part).raw) for part in torch.arange(len(train)).split(1000)]
+    )
     tables = []
     for name, made in sets(image, held, n):
         found = compare(
             critic, train, reference, made,
-            lambda count: image.decode(torch.randn((count, *image.shape), generator=generator(0, "ceiling"))),
-            lambda raw, own: nearest.nearest_of_many(evaluator.outline(raw), outlines, own),
+            lambda count: image.decode(torch.randn((count, *image.shape), generator=seeded_generator(0, "ceiling"))),
+            lambda raw, own: nearest.nearest_of_many(evaluator.copy_features(raw), outlines, own),
         )  # fmt: skip
         tables.append(Table(tuple(f for f in found.figures if "/" not in f.what), {"subject": name}))
     headings, cells = rows(tables)

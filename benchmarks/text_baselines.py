@@ -23,7 +23,7 @@ from text_masked import bound, loss, sample_causal, sample_masked
 from text_quality import ngram_model, ngram_samples, show, table
 from torch import Tensor
 
-from modalities.text.evaluate.judge import Course, TokenNet, next_bits, next_nats, train
+from modalities.text.evaluate.judge import CausalLM, Course, next_bits, next_nats, train
 from modalities.text.evaluate.ngram import ratio
 from modalities.text.modality import Text
 from modalities.text.options import Data, Model
@@ -49,10 +49,10 @@ def cost(text: Text, rows: Tensor, bits: Tensor, name: str) -> Figure:
 
 def trained(
     text: Text, causal: bool, course: Course, width: int, layers: int, aim: Callable[..., Tensor]
-) -> tuple[TokenNet, str]:
+) -> tuple[CausalLM, str]:
     """A network, and what its training took. `aim`: network, crops and a generator to the loss."""
     torch.manual_seed(course.seed)
-    net = TokenNet(text.vocabulary.size, width, layers, causal)
+    net = CausalLM(text.vocabulary.size, width, layers, causal)
     began = time.process_time()
     steps = train(net, text.dataset("train").stream, lambda crops, draw: aim(net, crops, draw), course)
     minutes = (time.process_time() - began) / 60

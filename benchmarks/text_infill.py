@@ -19,7 +19,7 @@ from modalities.text.evaluate.ngram import NGram
 from modalities.text.network import token_noise
 from toolkit import paths
 from toolkit import recipe as recipes
-from toolkit.diffusion import generator
+from toolkit.diffusion import seeded_generator
 from toolkit.modality import Request
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     length = run.modality.shape[-1]
     test = made.dataset("test").stream
     train = made.dataset("train").stream
-    draw = generator(0, "infill")
+    draw = seeded_generator(0, "infill")
     starts = torch.randint(len(test) - length, (args.n,), generator=draw)
     rows = torch.stack([test[i : i + length] for i in starts.tolist()])
     given = torch.ones(args.n, length, dtype=torch.bool)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modalities.text.evaluate.judge import TokenNet
-from toolkit.diffusion.randomness import generator
+from modalities.text.evaluate.judge import CausalLM
+from toolkit.diffusion.randomness import seeded_generator
 
 
-def masked_nats(net: TokenNet, ids: Tensor, u: Tensor, draw: torch.Generator) -> Tensor:
+def masked_nats(net: CausalLM, ids: Tensor, u: Tensor, draw: torch.Generator) -> Tensor:
     """An unbiased estimate of the bound for each row of ids (B, L), in nats per token: (B,).
 
     u: (B,) in [0, 1), which says how many are masked; at best spread evenly over the batch. `draw`: which ones.
@@ -33,18 +33,18 @@ def masked_nats(net: TokenNet, ids: Tensor, u: Tensor, draw: torch.Generator) ->
     return (lost * masked).sum(1) / count
 
 
-def loss(net: TokenNet, ids: Tensor, draw: torch.Generator) -> Tensor:
+def loss(net: CausalLM, ids: Tensor, draw: torch.Generator) -> Tensor:
     """The mean bound of a batch in nats per token, at evenly spread times: ()."""
     u = (torch.rand((), generator=draw) + torch.arange(len(ids)) / len(ids)) % 1
     return masked_nats(net, ids, u, draw).mean()
 
 
 @torch.inference_mode()
-def bound(net: TokenNet, ids: Tensor, draws: int = 32, seed: int = 0, batch: int = 64) -> Tensor:
+def bound(net: CausalLM, ids: Tensor, draws: int = 32, seed: int = 0, batch: int = 64) -> Tensor:
     """The bound for each row of ids (B, L), mean of `draws` evenly spread numbers of masked tokens: (B,) nats."""
     found = []
     for number, rows in enumerate(ids.split(batch)):
-        draw = generator(seed, "bound", number)
+        draw = seeded_generator(seed, "bound", number)
         start = torch.rand(len(rows), generator=draw)
         each = [masked_nats(net, rows, (start + i / draws) % 1, draw).double() for i in range(draws)]
         found.append(torch.stack(each).mean(0))
@@ -52,11 +52,11 @@ def bound(net: TokenNet, ids: Tensor, draws: int = 32, seed: int = 0, batch: int
 
 
 @torch.inference_mode()
-def sample_masked(net: TokenNet, n: int, length: int, steps: int, seed: int = 0, batch: int = 64) -> Tensor:
+def sample_masked(net: CausalLM, n: int, length: int, steps: int, seed: int = 0, batch: int = 64) -> Tensor:
     """Ancestral samples (n, length): from t to s each masked token is drawn with probability (t - s) / t."""
     found = []
     for number, part in enumerate(torch.arange(n).split(batch)):
-        draw = generator(seed, "masked", number)
+        draw = seeded_generator(seed, "masked", number)
         x = torch.full((len(part), length), net.size)
         for left in range(steps, 0, -1):
             now = (x == net.size) & (torch.rand(x.shape, generator=draw) < 1 / left)
@@ -67,11 +67,11 @@ def sample_masked(net: TokenNet, n: int, length: int, steps: int, seed: int = 0,
 
 
 @torch.inference_mode()
-def sample_causal(net: TokenNet, n: int, length: int, seed: int = 0, batch: int = 64) -> Tensor:
+def sample_causal(net: CausalLM, n: int, length: int, seed: int = 0, batch: int = 64) -> Tensor:
     """Samples (n, length) of an autoregressive network, one token after the other."""
     found = []
     for number, part in enumerate(torch.arange(n).split(batch)):
-        draw = generator(seed, "causal", number)
+        draw = seeded_generator(seed, "causal", number)
         x = torch.full((len(part), 1), net.size)
         for _ in range(length):
             p = net(x)[:, -1].softmax(-1)

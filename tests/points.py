@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from toolkit.diffusion import generator
+from toolkit.diffusion import seeded_generator
 from toolkit.modality import Facts, InMemory, Modality
 from toolkit.nn import Conditioned
 
@@ -24,7 +24,7 @@ class Points(Modality):
         return Facts(shape=(2,), labels=("upper", "lower"), mean=raw.mean().item(), std=raw.std().item(), count=COUNT)
 
     def dataset(self, split):
-        draw = generator(0, "points", split)
+        draw = seeded_generator(0, "points", split)
         angle, label = torch.pi * torch.rand(COUNT, generator=draw), torch.arange(COUNT) % 2
         x, y = 0.5 + (1 - 2 * label) * (angle.cos() - 0.5), 0.25 + (1 - 2 * label) * (angle.sin() - 0.25)
         return InMemory(torch.stack([x, y], 1) + 0.05 * torch.randn(COUNT, 2, generator=draw), {"label": label})

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from toolkit.diffusion.denoiser import Denoiser
-    from toolkit.diffusion.loss import TimeLaw
+    from toolkit.diffusion.loss import TimeDistribution
     from toolkit.diffusion.randomness import Draws
     from toolkit.diffusion.schedule import Schedule
-    from toolkit.evaluation.table import Assessment, Figure, Wishes
+    from toolkit.evaluation.table import EvaluationResult, Figure, Wishes
 
 BUILT_IN = ("image", "audio", "text")
 MAX_NUMBERS = 1 << 26
@@ -260,7 +260,7 @@ class Modality(ABC):
         """A self-contained HTML page of raw examples beside real ones, or "" where a picture says it all."""
         return ""
 
-    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> EvaluationResult:
         """How good made examples are, beside real ones; cond["label"] is what was asked for. The data is open.
 
         Raises DataError, UsageError.
@@ -268,7 +268,7 @@ class Modality(ABC):
         raise UsageError(f"modality '{self.name}' cannot be evaluated: it has no method assess")
 
     def likelihood(
-        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+        self, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
     ) -> list[Figure]:
         """What `count` held-out examples cost in bits, in this modality's own unit. The data is open.
 

@@ -22,11 +22,11 @@ from modalities.audio.emphasis import emphasise, undo
 from modalities.audio.view import files, page
 from modalities.audio.view import picture as preview
 from toolkit.diffusion.denoiser import Denoiser
-from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.randomness import Draws
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, UsageError
-from toolkit.evaluation.table import Assessment, Figure, Wishes
+from toolkit.evaluation.table import EvaluationResult, Figure, Wishes
 from toolkit.modality import Examples, Facts, Inspection, Modality, Options, Request
 
 LOWEST_SNR_DB = -30.0
@@ -224,14 +224,14 @@ class Audio(Modality):
         made = float(files.ends(raw).sum()) / self.rate
         return f"{made:.1f} s of sound in {seconds:.1f} s: {made / max(seconds, 1e-9):.1f} times real time"
 
-    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> EvaluationResult:
         """Distances, diversity, agreement with the labels and copies, under the judge of sounds."""
         from modalities.audio.evaluate.evaluator import assess
 
         return assess(self, made, notify, wishes)
 
     def likelihood(
-        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+        self, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
     ) -> list[Figure]:
         """Bits a sample of held-out sounds: the variational bound and its terms."""
         from modalities.audio.evaluate.likelihood import likelihood

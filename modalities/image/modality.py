@@ -19,10 +19,10 @@ from modalities.image.data.dataset import Pictures
 from modalities.image.data.dataset import read as read_corpus
 from modalities.image.view import picture as preview
 from toolkit.diffusion.denoiser import Denoiser
-from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, UsageError
-from toolkit.evaluation.table import Assessment, Figure, Wishes
+from toolkit.evaluation.table import EvaluationResult, Figure, Wishes
 from toolkit.modality import Examples, Facts, Modality, Options
 
 _LISTED = 1_000
@@ -114,14 +114,14 @@ class Image(Modality):
         """A row for each picture, from noise to picture: (T, B, C, H, W) uint8."""
         return preview.strip(moments)
 
-    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> EvaluationResult:
         """Distances, diversity, agreement with the labels and copies, under the judge of pictures."""
         from modalities.image.evaluate.evaluator import assess
 
         return assess(self, made, notify, wishes)
 
     def likelihood(
-        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+        self, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
     ) -> list[Figure]:
         """Bits per dimension of held-out pictures: the variational bound, its terms, and by the flow."""
         from modalities.image.evaluate.likelihood import likelihood

@@ -20,11 +20,11 @@ from modalities.text.infill import draw_given
 from modalities.text.network import token_noise
 from modalities.text.view import picture as preview
 from toolkit.diffusion.denoiser import Denoiser
-from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.randomness import Draws
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError, StorageError, UsageError
-from toolkit.evaluation.table import Assessment, Figure, Wishes
+from toolkit.evaluation.table import EvaluationResult, Figure, Wishes
 from toolkit.modality import Examples, Facts, Inspection, Modality, Options, Request
 
 MIDDLE = 0.45
@@ -238,14 +238,14 @@ class Text(Modality):
         made = int(self.vocabulary.characters(raw.numpy()).sum())
         return f"{made:,} characters, {made / max(seconds, 1e-9):,.0f} a second"
 
-    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> Assessment:
+    def assess(self, made: Examples, notify: Callable[[str], None], wishes: Wishes) -> EvaluationResult:
         """Words, n-grams, two judges and copies, each beside held-out text."""
         from modalities.text.evaluate.evaluator import assess
 
         return assess(self, made, notify)
 
     def likelihood(
-        self, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+        self, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
     ) -> list[Figure]:
         """The variational bound of held-out texts in bits per character, its terms, and n-gram models beside it."""
         from modalities.text.evaluate.evaluator import likelihood_figures

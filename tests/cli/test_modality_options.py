@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toolkit import recipe
-from toolkit.cli.modality_options import extras, plain
+from toolkit.cli.modality_options import parse_modality_options, string_options
 from toolkit.cli.train import choose
 from toolkit.errors import UsageError
 
@@ -13,10 +13,10 @@ KNOWN = ["seconds", "mel", "label_drop"]
 
 
 def test_values_are_typed_as_in_toml_and_text_otherwise() -> None:
-    typed = extras(["--seconds", "2", "--mel=a b.wav", "--label-drop", "0.5"], KNOWN, "it")
+    typed = parse_modality_options(["--seconds", "2", "--mel=a b.wav", "--label-drop", "0.5"], KNOWN, "it")
     assert typed == {"seconds": 2, "mel": "a b.wav", "label_drop": 0.5}
-    assert extras(["--mel", "x=y"], KNOWN, "it") == {"mel": "x=y"}
-    assert extras([], KNOWN, "it") == {}
+    assert parse_modality_options(["--mel", "x=y"], KNOWN, "it") == {"mel": "x=y"}
+    assert parse_modality_options([], KNOWN, "it") == {}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_values_are_typed_as_in_toml_and_text_otherwise() -> None:
 )
 def test_what_is_no_option_is_a_usage_error(arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        extras(arguments, KNOWN, "it")
+        parse_modality_options(arguments, KNOWN, "it")
 
 
 def test_keys_of_data_and_model_are_options_of_train() -> None:
@@ -54,8 +54,12 @@ def test_set_wins_over_an_option_and_another_modalitys_option_is_refused() -> No
 def test_text_options_are_taken_as_typed() -> None:
     from modalities.text.options import Ask
 
-    assert plain(Ask) == {"infill", "source"}
-    typed = extras(["--infill", "12_3", "--length", "40"], Ask.model_fields, "text", texts=plain(Ask))
+    assert string_options(Ask) == {"infill", "source"}
+    typed = parse_modality_options(
+        ["--infill", "12_3", "--length", "40"], Ask.model_fields, "text", texts=string_options(Ask)
+    )
     assert typed == {"infill": "12_3", "length": 40}
-    assert extras(["--infill", "'to_be'"], Ask.model_fields, "text", texts=plain(Ask)) == {"infill": "'to_be'"}
-    assert extras(["--infill="], Ask.model_fields, "text", texts=plain(Ask)) == {"infill": ""}
+    assert parse_modality_options(["--infill", "'to_be'"], Ask.model_fields, "text", texts=string_options(Ask)) == {
+        "infill": "'to_be'"
+    }
+    assert parse_modality_options(["--infill="], Ask.model_fields, "text", texts=string_options(Ask)) == {"infill": ""}

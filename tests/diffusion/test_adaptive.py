@@ -242,7 +242,7 @@ def points() -> tuple[Tensor, Tensor]:
 
 
 DATA, LABELS = points()
-CONFIG = Config(steps=16, batch=32, lr=3e-3, warmup=4, time_law=Adaptive(warmup=5, horizon=20))
+CONFIG = Config(steps=16, batch=32, lr=3e-3, warmup=4, time_distribution=Adaptive(warmup=5, horizon=20))
 
 
 def batches(step: int, positions: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -264,15 +264,15 @@ def test_training_with_it_resumes_bit_for_bit(cut: int) -> None:
     half = [next(steps).loss.hex() for _ in range(cut)]
     second = fresh(CONFIG)
     groups = {k: {n: t.clone() for n, t in g.items()} for k, g in first.groups().items()}
-    second.restore(groups, json.loads(json.dumps(first.facts())))
+    second.restore(groups, json.loads(json.dumps(first.scalars())))
     half += [done.loss.hex() for done in fit(batches, CONFIG, second)]
     assert half == losses
-    assert second.facts() == whole.facts() and whole.facts()["law"]["steps"] == 16  # type: ignore[index]
-    assert CONFIG.time_law.state()["steps"] == 0  # what a recipe says is not changed by training
+    assert second.scalars() == whole.scalars() and whole.scalars()["law"]["steps"] == 16  # type: ignore[index]
+    assert CONFIG.time_distribution.state()["steps"] == 0  # what a recipe says is not changed by training
 
 
 def test_a_regression_learns_with_it() -> None:
-    config = Config(steps=250, batch=128, lr=3e-3, warmup=20, time_law=Adaptive(warmup=30, horizon=200))
+    config = Config(steps=250, batch=128, lr=3e-3, warmup=20, time_distribution=Adaptive(warmup=30, horizon=200))
     state = fresh(config)
     losses = [done.loss for done in fit(batches, config, state)]
     assert sum(losses[-20:]) < 0.75 * sum(losses[:20])

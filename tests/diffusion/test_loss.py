@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.diffusion import (
-    TIME_LAWS,
+    TIME_DISTRIBUTIONS,
     VP,
     WEIGHTINGS,
     Cosine,
@@ -19,7 +19,7 @@ from toolkit.diffusion import (
     RectifiedFlow,
     RegressionDenoiser,
     Schedule,
-    TimeLaw,
+    TimeDistribution,
     Uniform,
     stratified,
 )
@@ -32,7 +32,7 @@ CONTINUOUS: list[Schedule] = [RectifiedFlow(), Cosine(), VP()]
 @pytest.mark.parametrize(
     "law", [Uniform(), LogitNormal(), LogitNormal(-0.5, 1.5), LogNormal(), LogNormal(0.3, 0.8)], ids=repr
 )
-def test_density_integrates_to_the_quantiles(law: TimeLaw, schedule: Schedule) -> None:
+def test_density_integrates_to_the_quantiles(law: TimeDistribution, schedule: Schedule) -> None:
     u = torch.linspace(0.05, 0.95, 19, dtype=F64)
     t = law.time(u, schedule)
     step = -1 if bool((t.diff() < 0).all()) else 1  # log-normal: more noise is later
@@ -61,10 +61,10 @@ def test_uniform_on_a_chain_is_its_grid() -> None:
     assert Uniform().density(t[:3], chain).tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("name", list(TIME_LAWS))
+@pytest.mark.parametrize("name", list(TIME_DISTRIBUTIONS))
 def test_stratified_uniforms_give_stratified_times(name: str) -> None:
     """One t in each of 64 slices of equal probability, whatever u_0 is; and no t is an end."""
-    law, schedule = TIME_LAWS[name](), RectifiedFlow()
+    law, schedule = TIME_DISTRIBUTIONS[name](), RectifiedFlow()
     edges = law.time(torch.arange(1, 64, dtype=F64) / 64, schedule)
     edges = torch.sort(edges).values
     for step in range(5):
@@ -73,9 +73,9 @@ def test_stratified_uniforms_give_stratified_times(name: str) -> None:
         assert counts.tolist() == [1] * 64
 
 
-@pytest.mark.parametrize("name", list(TIME_LAWS))
+@pytest.mark.parametrize("name", list(TIME_DISTRIBUTIONS))
 def test_extreme_uniforms_are_finite(name: str) -> None:
-    t = TIME_LAWS[name]().time(torch.tensor([0.0, 1 - 2.0**-53], dtype=F64), RectifiedFlow())
+    t = TIME_DISTRIBUTIONS[name]().time(torch.tensor([0.0, 1 - 2.0**-53], dtype=F64), RectifiedFlow())
     assert bool(((t > 0) & (t < 1) | (t == 1)).all())
 
 

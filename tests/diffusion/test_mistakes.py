@@ -16,7 +16,7 @@ from toolkit.diffusion import (
     DDIM,
     DDPM,
     GRIDS,
-    Chain,
+    DiscreteSchedule,
     DPMSolver3M,
     LinearChain,
     RegressionDenoiser,
@@ -205,8 +205,8 @@ def test_fewer_steps_need_larger_betas(T: int, left: float) -> None:
 
 def test_quadratic_betas_squared_instead_of_rooted() -> None:
     one = torch.ones((), dtype=DTYPE)
-    squared = Chain(torch.linspace(1e-4, 0.02, 1000, dtype=DTYPE) ** 2)
-    rooted = Chain(torch.linspace(1e-4**0.5, 0.02**0.5, 1000, dtype=DTYPE) ** 2)
+    squared = DiscreteSchedule(torch.linspace(1e-4, 0.02, 1000, dtype=DTYPE) ** 2)
+    rooted = DiscreteSchedule(torch.linspace(1e-4**0.5, 0.02**0.5, 1000, dtype=DTYPE) ** 2)
     assert float(squared(one)[0]) > 0.9 and float(rooted(one)[0]) < 0.05
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from toolkit.diffusion import NoiseStream, generator, normal, randomness, stratified
+from toolkit.diffusion import NoiseStream, normal, randomness, seeded_generator, stratified
 from toolkit.diffusion.randomness import Draws, dropout_keys, dropped, key, uniform, words
 
 
@@ -74,7 +74,7 @@ def test_numbers_of_any_kind_are_the_same_key() -> None:
         assert torch.equal(NoiseStream(kind(1), "z", [kind(3), kind(4)], (5,))(), expected)
         assert torch.equal(normal(kind(2), "z", [kind(3)], (5,), kind(9)), normal(2, "z", [3], (5,), 9))
         assert torch.equal(
-            torch.rand(3, generator=generator(kind(2), kind(3))), torch.rand(3, generator=generator(2, 3))
+            torch.rand(3, generator=seeded_generator(kind(2), kind(3))), torch.rand(3, generator=seeded_generator(2, 3))
         )
     assert torch.equal(NoiseStream(1, "z", torch.tensor([3, 4]), (5,))(), expected)
     for wrong in (1.0, None, b"a"):
@@ -93,7 +93,7 @@ def test_resuming_needs_only_the_step() -> None:
 
 def test_every_part_of_the_key_matters() -> None:
     keys = [(0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a", 1, 0), (0, "a", "1"), (0, "a1"), (0, "a', 1")]
-    draws = [float(torch.randn((), generator=generator(*parts))) for parts in keys]  # type: ignore[arg-type]
+    draws = [float(torch.randn((), generator=seeded_generator(*parts))) for parts in keys]  # type: ignore[arg-type]
     assert len(set(draws)) == len(keys) == len({key(*parts) for parts in keys})  # type: ignore[arg-type]
 
 
@@ -103,7 +103,7 @@ def test_a_generator_has_a_whole_random_state() -> None:
     other = np.random.MT19937()
     other.state = {"bit_generator": "MT19937", "state": {"key": drawn, "pos": 624}}
     expected = (other.random_raw(3000) & np.uint64(0xFFFFFF)).astype(np.float64) * 2.0**-24
-    assert torch.equal(torch.rand(3000, generator=generator(3, "a")), torch.from_numpy(expected).float())
+    assert torch.equal(torch.rand(3000, generator=seeded_generator(3, "a")), torch.from_numpy(expected).float())
 
 
 def test_the_global_generator_is_left_alone() -> None:
@@ -111,7 +111,7 @@ def test_the_global_generator_is_left_alone() -> None:
     normal(0, "x", range(3), (2,))
     NoiseStream(0, "x", range(3), (2,))()
     stratified(0, "x", range(3), 3)
-    generator(0, "x")
+    seeded_generator(0, "x")
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

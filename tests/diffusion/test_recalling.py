@@ -29,7 +29,7 @@ from toolkit.verify.oracle import GaussianDenoiser
 class Counting(Denoiser):
     """x_hat = c + estimate, where c is the condition "plus": counts calls in its output, and keeps what it was told."""
 
-    recalls = True
+    self_conditioning = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def test_a_call_outside_a_trajectory_is_told_nothing() -> None:
 
 def test_one_that_does_not_recall_is_left_alone() -> None:
     denoiser = Counting()
-    denoiser.recalls = False
+    denoiser.self_conditioning = False
     cond = plus(1, 1)
     for denoise in (conditional(denoiser, {}), classifier_free(denoiser, cond, plus(1, 1), 3.0)):
         assert numbers(denoise, 3) == [[1, 1]] * 3 and set(denoiser.told) == {None}

@@ -12,9 +12,9 @@ from toolkit.diffusion import (
     SCHEDULES,
     VE,
     VP,
-    Chain,
     Cosine,
     CosineChain,
+    DiscreteSchedule,
     Karras,
     LinearChain,
     RectifiedFlow,
@@ -45,11 +45,11 @@ F64 = torch.float64
         (lambda: LinearChain(0), "1 to 1,000,000"),
         (lambda: LinearChain(20), "too short"),
         (lambda: CosineChain(0), "1 to 1,000,000"),
-        (lambda: Chain(torch.tensor([])), "non-empty"),
-        (lambda: Chain(torch.tensor([0.1, 1.5])), r"\(0, 1\]"),
-        (lambda: Chain(torch.tensor([0.0, 0.1])), r"\(0, 1\]"),
-        (lambda: Chain(torch.tensor([1.0, 0.1])), "only the last"),
-        (lambda: Chain(torch.tensor([math.nan])), r"\(0, 1\]"),
+        (lambda: DiscreteSchedule(torch.tensor([])), "non-empty"),
+        (lambda: DiscreteSchedule(torch.tensor([0.1, 1.5])), r"\(0, 1\]"),
+        (lambda: DiscreteSchedule(torch.tensor([0.0, 0.1])), r"\(0, 1\]"),
+        (lambda: DiscreteSchedule(torch.tensor([1.0, 0.1])), "only the last"),
+        (lambda: DiscreteSchedule(torch.tensor([math.nan])), r"\(0, 1\]"),
     ],
 )
 def test_bad_options_are_refused(make: Callable[[], Schedule], message: str) -> None:
@@ -91,7 +91,7 @@ def test_schedules_by_hand() -> None:
 
 def test_a_chain_is_exact_on_its_grid_and_continuous_between() -> None:
     for T in (7, 100, 999, 1000):
-        chain = LinearChain(T) if T > 20 else Chain(torch.linspace(0.1, 0.5, T))
+        chain = LinearChain(T) if T > 20 else DiscreteSchedule(torch.linspace(0.1, 0.5, T))
         t = torch.arange(T + 1, dtype=F64) / T
         alpha_bar = torch.cat([torch.ones(1, dtype=F64), torch.cumprod(1 - chain.betas, 0)])
         torch.testing.assert_close(chain(t)[0] ** 2, alpha_bar, rtol=1e-12, atol=0)
@@ -115,7 +115,7 @@ def test_respacing_everything_is_the_chain_itself() -> None:
 
 
 def test_zero_terminal_snr_of_a_chain_that_has_it_changes_nothing() -> None:
-    chain = Chain(torch.tensor([0.1, 0.2, 1.0], dtype=F64))
+    chain = DiscreteSchedule(torch.tensor([0.1, 0.2, 1.0], dtype=F64))
     t = torch.linspace(0, 1, 4, dtype=F64)
     assert float(chain(t)[0][-1]) == 0.0
     torch.testing.assert_close(ZeroTerminalSNR(chain)(t)[0], chain(t)[0], rtol=0, atol=1e-15)

@@ -146,7 +146,7 @@ class Remembers(Posterior):
 class Recalls(Posterior):
     """Is told its own x_hat, and believes it; honest, as long as that is of the same x_t."""
 
-    recalls = True
+    self_conditioning = True
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         return cond["estimate"] if cond and "estimate" in cond else super().forward(x_t, t, cond)

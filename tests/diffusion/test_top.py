@@ -18,7 +18,7 @@ from toolkit.diffusion import (
     LogNormal,
     RectifiedFlow,
     Schedule,
-    TimeLaw,
+    TimeDistribution,
     Topped,
     Uniform,
     stratified,
@@ -27,13 +27,19 @@ from toolkit.diffusion import (
 from toolkit.diffusion.vlb import Continuous
 
 F64 = torch.float64
-BASES: list[TimeLaw] = [Uniform(), LogitNormal(), LogitNormal(-0.5, 1.5), LogNormal(0.3, 1.6), Adaptive(high=640.0)]
+BASES: list[TimeDistribution] = [
+    Uniform(),
+    LogitNormal(),
+    LogitNormal(-0.5, 1.5),
+    LogNormal(0.3, 1.6),
+    Adaptive(high=640.0),
+]
 ENDLESS: list[Schedule] = [RectifiedFlow(), Cosine()]
 
 
 @pytest.mark.parametrize("schedule", [*ENDLESS, VP(), VE()], ids=repr)
 @pytest.mark.parametrize("base", BASES[:3], ids=repr)
-def test_density_integrates_to_the_quantiles(base: TimeLaw, schedule: Schedule) -> None:
+def test_density_integrates_to_the_quantiles(base: TimeDistribution, schedule: Schedule) -> None:
     law = Topped(base, 0.05, 1.0, 640.0)
     u = torch.cat([torch.linspace(0.02, 0.94, 24, dtype=F64), 1 - torch.logspace(-1.4, -4, 24, dtype=F64)])
     t = law.time(u, schedule)
@@ -48,7 +54,7 @@ def test_density_integrates_to_the_quantiles(base: TimeLaw, schedule: Schedule) 
 @pytest.mark.parametrize("high", [30.0, 100.0, 2560.0])
 @pytest.mark.parametrize("schedule", ENDLESS, ids=repr)
 @pytest.mark.parametrize("base", BASES, ids=lambda base: type(base).__name__)
-def test_quantiles_by_brute_force(base: TimeLaw, schedule: Schedule, high: float) -> None:
+def test_quantiles_by_brute_force(base: TimeDistribution, schedule: Schedule, high: float) -> None:
     """A million draws by choosing a part first: the same distribution; and `below` undoes `time`."""
     law = Topped(base, 0.2, 1.0, high)
     n = 200_000
@@ -66,11 +72,11 @@ def test_quantiles_by_brute_force(base: TimeLaw, schedule: Schedule, high: float
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: type(base).__name__)
 @pytest.mark.parametrize("schedule", ENDLESS, ids=repr)
-def test_below_is_the_inverse_of_time(base: TimeLaw, schedule: Schedule) -> None:
+def test_below_is_the_inverse_of_time(base: TimeDistribution, schedule: Schedule) -> None:
     u = torch.linspace(0.001, 0.999, 199, dtype=F64)
     t = base.time(u, schedule)
     torch.testing.assert_close(base.below(t, schedule), u, rtol=0, atol=1e-12)
-    torch.testing.assert_close(TimeLaw.below(base, t, schedule), u, rtol=0, atol=1e-12)
+    torch.testing.assert_close(TimeDistribution.below(base, t, schedule), u, rtol=0, atol=1e-12)
 
 
 def test_how_often_there_is_much_noise() -> None:
@@ -88,7 +94,7 @@ def test_how_often_there_is_much_noise() -> None:
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: type(base).__name__)
-def test_stratified_uniforms_give_stratified_times(base: TimeLaw) -> None:
+def test_stratified_uniforms_give_stratified_times(base: TimeDistribution) -> None:
     law, schedule = Topped(base, high=640.0), RectifiedFlow()
     edges = law.time(torch.arange(1, 64, dtype=F64) / 64, schedule)
     for step in range(5):

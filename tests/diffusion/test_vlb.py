@@ -20,7 +20,7 @@ from toolkit.diffusion import (
     RectifiedFlow,
     Schedule,
     Shift,
-    TimeLaw,
+    TimeDistribution,
     Uniform,
     ZeroTerminalSNR,
 )
@@ -33,7 +33,7 @@ from toolkit.verify.oracle import EmpiricalDenoiser, GaussianDenoiser
 F64 = torch.float64
 LOW, HIGH, STD = 0.05, 20.0, 0.5
 SCHEDULES: list[Schedule] = [VP(), Cosine(), RectifiedFlow(), VE(0.01, 100.0), Shift(RectifiedFlow(), 3.0)]
-LAWS: list[TimeLaw | None] = [None, LogNormal(), LogitNormal(), Uniform(), LogNormal(-3.0, 0.3)]
+LAWS: list[TimeDistribution | None] = [None, LogNormal(), LogitNormal(), Uniform(), LogNormal(-3.0, 0.3)]
 
 
 def information(low: float = LOW, high: float = HIGH, std: float = STD) -> float:
@@ -51,7 +51,7 @@ def gaussian_loss(schedule: Schedule, t: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("law", LAWS, ids=repr)
-def test_every_schedule_and_law_has_the_same_integral(schedule: Schedule, law: TimeLaw | None) -> None:
+def test_every_schedule_and_law_has_the_same_integral(schedule: Schedule, law: TimeDistribution | None) -> None:
     t, weight = Continuous(schedule, LOW, HIGH, law).draw(midpoints(8000))
     assert math.isclose(float((weight * gaussian_loss(schedule, t)).mean()), information(), rel_tol=1e-5)
     # no weight is more than 1 / share of the uniform law's, whatever the law leaves out

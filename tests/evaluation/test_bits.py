@@ -12,7 +12,7 @@ from toolkit.diffusion import Cond, Denoiser, RectifiedFlow
 from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian
 from toolkit.diffusion.vlb import Continuous, bound
 from toolkit.evaluation import likelihood
-from toolkit.evaluation.likelihood import LEAST, MOST, figures
+from toolkit.evaluation.likelihood import LEAST, MAX_NEPERS, figures
 from toolkit.evaluation.table import Figure
 from toolkit.verify.oracle import GaussianDenoiser
 
@@ -40,7 +40,7 @@ class Diagonal(Denoiser):
 class Recalling(GaussianDenoiser):
     """Says what it was told, and its own estimate when it was told nothing."""
 
-    recalls = True
+    self_conditioning = True
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         return cond["estimate"] if cond and "estimate" in cond else super().forward(x_t, t, cond)
@@ -89,7 +89,7 @@ def test_an_interval_is_1_96_standard_errors_of_a_ratio() -> None:
     inside = torch.arange(6) < (1 + torch.arange(n) % 6)[:, None, None]
     mask = inside.double()
     x = x * mask
-    levels = Continuous(oracle.schedule, LEAST * STEP, MOST)
+    levels = Continuous(oracle.schedule, LEAST * STEP, MAX_NEPERS)
     terms = bound(
         oracle, x, levels, DiscretisedGaussian(oracle, oracle.schedule, x, BINS, mask), 0, range(n), likelihood.DRAWS,
         prior_variance=1.0, mask=mask,
@@ -124,7 +124,7 @@ def test_what_a_denoiser_recalls_of_one_noise_level_is_not_told_at_another() -> 
     x = on_grid(16, torch.ones(8, dtype=F64))
     honest = by_name(figures(GaussianDenoiser(RectifiedFlow()), None, x, BINS, {}, UNIT))
     assert by_name(figures(Recalling(RectifiedFlow()), None, x, BINS, {}, UNIT)) == honest
-    levels = Continuous(RectifiedFlow(), LEAST * STEP, MOST)
+    levels = Continuous(RectifiedFlow(), LEAST * STEP, MAX_NEPERS)
     told: dict[str, Tensor] = {}
 
     def carrying(x_t: Tensor, t: Tensor) -> Tensor:

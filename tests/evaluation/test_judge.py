@@ -14,9 +14,9 @@ from modalities.image import Image
 from modalities.image.evaluate import judge as module
 from modalities.image.evaluate.judge import PictureJudge
 from modalities.image.options import Data, Model
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
-from toolkit.evaluation.judge import Classifier, Course, Judge, cross_validate, folds_of, obtain, recognised
+from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, cross_validate, folds_of, obtain, recognised
 from toolkit.modality import Facts, InMemory, Modality, Options
 
 
@@ -45,7 +45,7 @@ def test_it_learns_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_training_is_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # the name of a judge is a hash of its weights, so numbers in the README hold only while none of this changes
-    assert PictureJudge.course == Course(steps=1500, batch=128, lr=2e-3, weight_decay=0.01, smoothing=0.0)
+    assert PictureJudge.course == TrainingSchedule(steps=1500, batch=128, lr=2e-3, weight_decay=0.01, smoothing=0.0)
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=3, batch=16))
     opened = digits(tmp_path)
@@ -63,7 +63,7 @@ def test_training_is_the_published_one(tmp_path: Path, monkeypatch: pytest.Monke
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, 3)
     data = opened.dataset("train")
     for step in range(3):
-        draw = generator(0, "judge", step)
+        draw = seeded_generator(0, "judge", step)
         examples = data.take(torch.randint(len(data), (16,), generator=draw))
         dy, dx = torch.randint(-2, 3, (2,), generator=draw).tolist()
         x = examples.raw.float().roll((dy, dx), (2, 3)) / 127.5 - 1
@@ -97,7 +97,7 @@ class Blobs(Modality):
         return Facts(shape=(2,), labels=("a", "b", "c"), count=40)
 
     def dataset(self, split: str) -> InMemory:
-        n, draw = {"train": 40, "test": 20}[split], generator(0, "blobs", split)
+        n, draw = {"train": 40, "test": 20}[split], seeded_generator(0, "blobs", split)
         corner = torch.arange(n) % 3
         raw = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])[corner] + torch.randn(n, 2, generator=draw)
         label = corner.clone()
@@ -117,7 +117,7 @@ class Blobs(Modality):
 
 class BlobJudge(Judge):
     kind = "blobs"
-    course = Course(steps=60, batch=32, lr=3e-2, weight_decay=0.0, smoothing=0.1)
+    course = TrainingSchedule(steps=60, batch=32, lr=3e-2, weight_decay=0.0, smoothing=0.1)
     taken = 0
 
     def network(self) -> Classifier:

@@ -16,10 +16,10 @@ from toolkit import recipe as recipes
 from toolkit.diffusion import Cosine, RectifiedFlow, RegressionDenoiser
 from toolkit.errors import UsageError
 from toolkit.evaluation import self_loss
-from toolkit.evaluation.reproduce import Reproduction, compare, course, finish, measure, reproduce
+from toolkit.evaluation.reproduce import Reproduction, compare, finish, measure, reproduce, target_of
 from toolkit.evaluation.table import Figure, Table, left_out
 from toolkit.modality import find
-from toolkit.recipe.expected import Band
+from toolkit.recipe.expected import ExpectedMetric
 from toolkit.run import generator as generators
 from toolkit.run.prepare import Plan, prepare
 from toolkit.training.ema import PowerEMA
@@ -79,22 +79,22 @@ def test_what_is_trained() -> None:
         expected={**WHERE, "steps": 3213, "figures": {"FD": ANYTHING}},
         smoke={"changes": {"train.steps": 5, "model.width": 8}, "figures": {"held-out loss": ANYTHING}},
     )
-    real, section = course(recipe)
+    real, section = target_of(recipe)
     # by steps, so that a slower machine does not train less
     assert (real.train.steps, real.train.batch, section) == (3213, 7, recipe.expected)
     assert recipes.difference(recipe, real) == ["train.steps"] and real.expected == recipe.expected
-    small, section = course(recipe, smoke=True)
+    small, section = target_of(recipe, smoke=True)
     assert recipes.difference(recipe, small) == ["model.width", "train.steps"] and section == recipe.smoke
     assert not small.expected.figures and not small.smoke.figures
     with pytest.raises(UsageError, match=r"no figures to compare with in \[smoke\] yet"):
-        course(made(), smoke=True)
+        target_of(made(), smoke=True)
     with pytest.raises(UsageError, match="by the clock"):
-        course(made(train=timed, expected={**WHERE, "figures": {"FD": ANYTHING}}))
+        target_of(made(train=timed, expected={**WHERE, "figures": {"FD": ANYTHING}}))
 
 
-def band(value: float = 1.0, **said: Any) -> Band:
+def band(value: float = 1.0, **said: Any) -> ExpectedMetric:
     ends = said.keys() & {"within", "at_least", "at_most"}
-    return Band(value=value, **({} if ends else {"within": 0.1}), **said)
+    return ExpectedMetric(value=value, **({} if ends else {"within": 0.1}), **said)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_bands_in_words() -> None:
     assert band(at_least=0.9).text == "at least 0.9" and band(at_most=2.0, at_least=0.5).text == "0.5 to 2"
 
 
-def verdict(figures: list[Figure], expected: dict[str, Band]) -> Reproduction:
+def verdict(figures: list[Figure], expected: dict[str, ExpectedMetric]) -> Reproduction:
     rows = tuple(compare(Table(tuple(figures)), expected))
     return Reproduction("image/x", False, Path("run"), rows, made().expected, 1.0)
 
@@ -172,9 +172,9 @@ def test_the_loss_of_a_network_that_says_nothing() -> None:
     silent = RegressionDenoiser(Zero(), RectifiedFlow(), "x0")
     run = generators.Generator(recipe, modality, silent, torch.device("cpu"))
     batches = list(self_loss.held_out(modality, seed=3))
-    assert sum(len(x) for x, _ in batches) == self_loss.MOST
+    assert sum(len(x) for x, _ in batches) == self_loss.MAX_EXAMPLES
     x = torch.cat([x for x, _ in batches])
-    rows = torch.arange(self_loss.MOST) * 4000 // self_loss.MOST
+    rows = torch.arange(self_loss.MAX_EXAMPLES) * 4000 // self_loss.MAX_EXAMPLES
     torch.testing.assert_close(x, modality.encode(modality.dataset("test").take(rows).raw))
     # x0 predicted as 0: the loss is the mean square of the example, whatever the noise
     torch.testing.assert_close(
@@ -185,7 +185,7 @@ def test_the_loss_of_a_network_that_says_nothing() -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Table]:
     """A run of the points, trained to its end, and its figures."""
-    recipe, section = course(made(smoke=SMOKE), smoke=True)
+    recipe, section = target_of(made(smoke=SMOKE), smoke=True)
     plan = prepare(recipe, tmp_path_factory.mktemp("points") / "run", notify=lambda _: None)
     finish(plan)
     return plan, measure(plan, section, notify=lambda _: None)
@@ -287,7 +287,7 @@ def test_an_average_that_never_moves_falls_short(
 @pytest.mark.parametrize("name", list(recipes.list_recipes()))
 def test_the_smoke_of_a_shipped_recipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipes.load(name)
-    chosen, section = course(recipe, smoke=True)
+    chosen, section = target_of(recipe, smoke=True)
     if chosen.data["source"] == "abc":
         pytest.importorskip("music21")
     else:

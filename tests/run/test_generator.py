@@ -106,7 +106,7 @@ def test_where_a_grid_ends_with_noise_each_restart_takes_it_out() -> None:
 class Recalling(Gaussian):
     """x_hat is how many calls in a row were told the one before."""
 
-    recalls = True
+    self_conditioning = True
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         known = (cond or {}).get("estimate", torch.zeros_like(x_t))

@@ -119,7 +119,9 @@ def test_a_strange_spread_is_refused(value: object) -> None:
 def test_the_time_law_follows() -> None:
     def law(spread: float | None, **diffusion: Any) -> object:
         recipe = recipes.replace(recipes.load("image/folder"), {f"diffusion.{k}": v for k, v in diffusion.items()})
-        return build.time_law(recipe.diffusion, Image(Image.Data(), Image.Model(), Facts(shape=(8,), spread=spread)))
+        return build.time_distribution(
+            recipe.diffusion, Image(Image.Data(), Image.Model(), Facts(shape=(8,), spread=spread))
+        )
 
     found = law(4096.0)
     assert isinstance(found, Topped) and found.base == LogitNormal()

@@ -271,7 +271,7 @@ def test_a_strange_recipe_cannot_ask_for_all_the_memory(whole: Path, tmp_path: P
 @pytest.mark.parametrize("schedule", ["karras", "sqrt"])
 def test_schedules_that_end_with_noise_give_clean_samples(whole: Path, schedule: str) -> None:
     generator = toolkit.load(whole, device="cpu", notify=quiet)
-    generator.denoiser.schedule = prepare.assemble.schedule(recipes.Diffusion(schedule=schedule))
+    generator.denoiser.schedule = prepare.build.schedule(recipes.Diffusion(schedule=schedule))
     steps = list(generator.trajectory([0, 1], [1, 2]))
     assert torch.equal(steps[-1].x, steps[-1].x_hat) and len(steps) == 4
     low, high = generator.modality.facts.bounds or (0, 0)

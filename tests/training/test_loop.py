@@ -66,7 +66,7 @@ def test_resuming_gives_the_same_bits(cut: int, optimizer: str, slot: str) -> No
     steps = fit(batches, config, first)
     half = [next(steps).loss.hex() for _ in range(cut)]
     second = fresh(config)
-    second.restore({k: {n: t.clone() for n, t in g.items()} for k, g in first.groups().items()}, first.facts())
+    second.restore({k: {n: t.clone() for n, t in g.items()} for k, g in first.groups().items()}, first.scalars())
     half += [done.loss.hex() for done in fit(batches, config, second)]
     assert half == losses
     assert same(tensors(whole), tensors(second))
@@ -92,11 +92,11 @@ def test_resuming_on_a_corrected_course_gives_the_same_bits(cut: int) -> None:
     whole.course = first.course = Course.of(12)
     numbers = train(whole)
     half = train(first, cut)
-    second.restore(first.groups(), json.loads(json.dumps(first.facts())))
+    second.restore(first.groups(), json.loads(json.dumps(first.scalars())))
     assert len(numbers) == 16 and half + train(second) == numbers and same(tensors(whole), tensors(second))
     # the record alone gives the rates again
     assert whole.course is not None
-    again = Course.read(json.loads(json.dumps(whole.facts()))["course"])
+    again = Course.read(json.loads(json.dumps(whole.scalars()))["course"])
     assert [CONFIG.lr_at(step, again).hex() for step in range(16)] == [lr for _, lr in numbers]
 
 
@@ -146,10 +146,10 @@ def test_half_the_rate_after_a_rollback_moves_half_as_far_and_is_restored() -> N
     # biases are not decayed, so the first step of AdamW is the rate times a sign
     moved, moved_less = (tensors(state)["model/outer.bias"] - start_at for state in (whole, half))
     assert torch.allclose(moved_less, moved / 2, rtol=1e-4)
-    half.bad = 2
+    half.skipped_in_a_row = 2
     again = fresh()
-    again.restore(half.groups(), half.facts())
-    assert (again.step, again.updates, again.bad, again.lr_factor) == (1, 1, 2, 0.5)
+    again.restore(half.groups(), half.scalars())
+    assert (again.step, again.updates, again.skipped_in_a_row, again.lr_factor) == (1, 1, 2, 0.5)
     assert next(fit(batches, CONFIG, again)).lr == CONFIG.lr_at(1) / 2
 
 
@@ -193,11 +193,11 @@ def test_a_bad_step_changes_nothing(where: str) -> None:
             state.denoiser.net.outer.bias.fill_(float("inf"))  # type: ignore[union-attr]
     before = tensors(state)
     bad = next(steps)
-    assert not bad.taken and state.bad == 1 and state.updates == 4 and state.step == 5
+    assert not bad.taken and state.skipped_in_a_row == 1 and state.updates == 4 and state.step == 5
     after = tensors(state)
     assert all(torch.equal(before[k], after[k]) for k in before)
     if where == "data":
-        assert next(steps).taken and state.bad == 0 and state.updates == 5
+        assert next(steps).taken and state.skipped_in_a_row == 0 and state.updates == 5
         assert all(bool(v.isfinite().all()) for v in tensors(state).values())
 
 

@@ -123,7 +123,7 @@ def test_resuming_with_dropout_gives_the_same_bits() -> None:
     first = [next(steps).loss.hex() for _ in range(4)]
     torch.rand(1000)  # what ran in between does not matter
     other = fresh(config, 0.3)
-    other.restore({k: {n: t.clone() for n, t in g.items()} for k, g in half.groups().items()}, half.facts())
+    other.restore({k: {n: t.clone() for n, t in g.items()} for k, g in half.groups().items()}, half.scalars())
     assert first + [done.loss.hex() for done in loop.fit(source, config, other)] == losses
 
 

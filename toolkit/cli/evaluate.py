@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify, one_line, print_table
-from toolkit.cli.modality_options import extras, own_options
+from toolkit.cli.modality_options import declared_options, parse_modality_options
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
 
@@ -87,12 +87,12 @@ def evaluate(
         if given or likelihood or convergence:
             option = next(iter(given), "likelihood" if likelihood else "convergence")
             raise UsageError(f"{'-n' if option == 'n' else f'--{option}'} is for runs; --samples judges what is there")
-        name, options = _kind(modality, samples.expanduser(), further, own_options(context))
+        name, options = _kind(modality, samples.expanduser(), further, declared_options(context))
         tables = [_folder(samples.expanduser(), reference, name, options, wishes, out, say)]
     else:
         if not folders or reference is not None:
             raise UsageError("which run? toolkit evaluate RUN, or toolkit evaluate --samples DIR --reference DIR")
-        extras(further, (), "toolkit evaluate RUN", own_options(context))
+        parse_modality_options(further, (), "toolkit evaluate RUN", declared_options(context))
         if out is not None and len(folders) > 1:
             raise UsageError("--out is for one run; leave it out to write into each run's own folder")
         paths = [Path(folder).expanduser() for folder in folders]
@@ -146,7 +146,7 @@ def _kind(
 
     name = modality or folders.guess(samples)
     known = [key for key in find(name).Data.model_fields if key != "source"]
-    return name, extras(further, known, f"modality '{name}'", own)
+    return name, parse_modality_options(further, known, f"modality '{name}'", own)
 
 
 def _folder(
@@ -244,9 +244,9 @@ def _judge(
 ) -> Table:
     """Assess `made`, unless it is None, and write metrics.json and pictures. further: figures known already."""
     from toolkit.evaluation.evaluate import judged, write
-    from toolkit.evaluation.table import Assessment, Table
+    from toolkit.evaluation.table import EvaluationResult, Table
 
-    table, found = judged(real, made, wishes, about, say) if made else (Table((), about), Assessment([]))
+    table, found = judged(real, made, wishes, about, say) if made else (Table((), about), EvaluationResult([]))
     table = replace(table, figures=(*table.figures, *further))
     try:
         written = write(table, found, real, made, folder.expanduser())

@@ -11,17 +11,17 @@ from toolkit.errors import UsageError, unknown
 from toolkit.modality import Options
 
 
-def own_options(context: typer.Context) -> list[str]:
+def declared_options(context: typer.Context) -> list[str]:
     """The options that a command declares itself."""
     return [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
 
 
-def plain(options: type[Options]) -> set[str]:
+def string_options(options: type[Options]) -> set[str]:
     """The fields that are text, so that what was typed is what is meant: 12 is no number there."""
     return {name for name, field in options.model_fields.items() if field.annotation in (str, str | None)}
 
 
-def extras(
+def parse_modality_options(
     arguments: Sequence[str],
     known: Iterable[str],
     whose: str,

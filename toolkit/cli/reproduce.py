@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli.console import notify, print_table
-from toolkit.cli.modality_options import extras, own_options
+from toolkit.cli.modality_options import declared_options, parse_modality_options
 from toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     from toolkit.evaluation.reproduce import Reproduction
     from toolkit.recipe import Recipe
-    from toolkit.run.prepare import Plan
+    from toolkit.run.train import TrainingRun
 
 CHANGES = (
     *("--minutes", "--steps", "--set", "--batch", "--seed", "--data", "-n"),
@@ -50,7 +50,7 @@ def reproduce(
             raise UsageError(
                 f"{word.partition('=')[0]} would make it another recipe, with no figures to compare with: toolkit train"
             )
-    extras(context.args, (), "toolkit reproduce", own_options(context))
+    parse_modality_options(context.args, (), "toolkit reproduce", declared_options(context))
     if every and (not smoke or recipe is not None or out is not None):
         raise UsageError("--all goes with --smoke, without a recipe and without --out")
     if recipe is None and not every:
@@ -59,10 +59,10 @@ def reproduce(
 
     import torch
 
-    from toolkit.evaluation.reproduce import course
+    from toolkit.evaluation.reproduce import target_of
 
     for one in chosen:
-        course(one, smoke)
+        target_of(one, smoke)
     if threads is not None:
         torch.set_num_threads(threads)
     found = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device, threads) for one in chosen]
@@ -74,12 +74,12 @@ def reproduce(
 
 def folder(recipe: Recipe, smoke: bool) -> Path:
     """Where it is trained: one folder for each version of a recipe, to be resumed; a new one for each smoke."""
-    from toolkit.evaluation.reproduce import course
+    from toolkit.evaluation.reproduce import target_of
     from toolkit.recipe import MEASURED, dump, replace
 
     if smoke:
         return HOME / f"{recipe.name}-smoke-{datetime.now():%Y%m%d-%H%M%S}"
-    trained = replace(course(recipe)[0], dict.fromkeys(MEASURED))
+    trained = replace(target_of(recipe)[0], dict.fromkeys(MEASURED))
     return HOME / f"{recipe.name}-{hashlib.sha256(dump(trained).encode()).hexdigest()[:6]}"
 
 
@@ -87,7 +87,7 @@ def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None, threads: in
     from toolkit.cli.progress import show
     from toolkit.evaluation.reproduce import FILE, reproduce
 
-    def train(plan: Plan) -> None:
+    def train(plan: TrainingRun) -> None:
         print_table(plan.describe())
         show(plan.run())
 

@@ -12,7 +12,7 @@ import typer
 
 from toolkit.cli.console import console, notify
 from toolkit.cli.modality_help import value_of
-from toolkit.cli.modality_options import extras, own_options, plain
+from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
 from toolkit.errors import StorageError
 from toolkit.modality import Options
 
@@ -52,8 +52,12 @@ def sample(
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     generator = toolkit.load(run, device=device, ema=ema, notify=notify, modality=modality)
     kind = generator.modality
-    further = extras(
-        context.args, kind.Ask.model_fields, f"a run of modality '{kind.name}'", own_options(context), plain(kind.Ask)
+    further = parse_modality_options(
+        context.args,
+        kind.Ask.model_fields,
+        f"a run of modality '{kind.name}'",
+        declared_options(context),
+        string_options(kind.Ask),
     )
     asked = checked(kind.Ask, further, "sample", "--")
     n = n or kind.count(asked) or 64
@@ -104,8 +108,8 @@ def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str
     """
     given = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
     text = "_".join(f"{key}-{value}" for key, value in given.items())
-    plain = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
-    if plain == text and len(plain.encode()) <= LONGEST:
-        return plain
-    short = plain.encode()[:LONGEST].decode(errors="ignore")
+    string_options = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
+    if string_options == text and len(string_options.encode()) <= LONGEST:
+        return string_options
+    short = string_options.encode()[:LONGEST].decode(errors="ignore")
     return f"{short}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"

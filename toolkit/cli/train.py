@@ -11,7 +11,7 @@ import typer
 
 from toolkit.cli.console import notify, print_table
 from toolkit.cli.modality_help import value_of
-from toolkit.cli.modality_options import extras, own_options, plain
+from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
 from toolkit.errors import DataError, UsageError
 from toolkit.modality import BUILT_IN, Options
 
@@ -44,7 +44,7 @@ def train(
     `toolkit train --modality text --help` shows those of texts.
     """
     if modality is None and recipe is None:
-        extras(context.args, (), "no modality", own_options(context))
+        parse_modality_options(context.args, (), "no modality", declared_options(context))
         raise UsageError("say what to train: --modality image, or --recipe NAME (toolkit recipes lists them)")
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps both fix the length; give one of them")
@@ -52,7 +52,7 @@ def train(
     changes = {key: value for key, value in changes.items() if value is not None}
     if minutes is not None or steps is not None:
         changes |= {"train.minutes": minutes, "train.steps": steps}
-    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args, own_options(context))
+    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args, declared_options(context))
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
     from toolkit.cli.progress import show
@@ -117,8 +117,8 @@ def choose(
         kind = find(found.modality)
         sections = {name: f"model.{name}" for name in kind.Model.model_fields}
         sections |= {name: f"data.{name}" for name in kind.Data.model_fields if name != "source"}
-        texts = plain(kind.Model) | plain(kind.Data)
-        typed = extras(further, sections, f"modality '{found.modality}'", own, texts)
+        texts = string_options(kind.Model) | string_options(kind.Data)
+        typed = parse_modality_options(further, sections, f"modality '{found.modality}'", own, texts)
         changes |= {sections[name]: value for name, value in typed.items()}
     found = recipe.override(recipe.replace(found, changes), settings)
     if found.name == "folder" and "source" not in found.data:

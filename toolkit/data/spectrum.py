@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.modality import Modality
 
-MOST = 2048
+MAX_EXAMPLES = 2048
 """Examples that are looked at."""
 NUMBERS = 1 << 26
 """In all of them together."""
@@ -24,13 +24,13 @@ def spread(modality: Modality) -> float | None:
 
     1 where all numbers are independent, their count where all are equal: the brightness of flat pictures. Examples are
     as the network sees them: zero beyond their end. None where they are no numbers (tokens), or fewer than four.
-    The data is open. The same examples every time, at most MOST.
+    The data is open. The same examples every time, at most MAX_EXAMPLES.
     """
     data, size = modality.dataset("train"), math.prod(modality.shape)
     if len(data) < 4:
         return None
-    count = min(len(data), max(FEWEST, min(MOST, NUMBERS // size)))
-    chosen = torch.randperm(len(data), generator=generator(0, "spread"))[:count]
+    count = min(len(data), max(FEWEST, min(MAX_EXAMPLES, NUMBERS // size)))
+    chosen = torch.randperm(len(data), generator=seeded_generator(0, "spread"))[:count]
     rows = torch.zeros(count, size)
     for places in torch.arange(count).split(max(1, _AT_ONCE // size)):
         x = modality.encode(data.take(chosen[places]).raw)

@@ -2,7 +2,7 @@
 
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.denoiser import PREDICTIONS, Cond, Denoiser, RegressionDenoiser
-from toolkit.diffusion.discrete import Chain, CosineChain, LinearChain, ScaledLinearChain, respace
+from toolkit.diffusion.discrete import CosineChain, DiscreteSchedule, LinearChain, ScaledLinearChain, respace
 from toolkit.diffusion.grid import GRIDS
 from toolkit.diffusion.guidance import autoguidance, classifier_free, clip, conditional, interval
 from toolkit.diffusion.loss import (
@@ -10,12 +10,12 @@ from toolkit.diffusion.loss import (
     LogitNormal,
     LogNormal,
     MinSNR,
-    TimeLaw,
+    TimeDistribution,
     Uniform,
     weighted_loss,
 )
 from toolkit.diffusion.multistep import DEIS, IPNDM, DPMSolver2M, DPMSolver3M, UniPC, UniPC3
-from toolkit.diffusion.randomness import NoiseStream, generator, normal, stratified
+from toolkit.diffusion.randomness import NoiseStream, normal, seeded_generator, stratified
 from toolkit.diffusion.sampler import (
     DDIM,
     Denoise,
@@ -47,7 +47,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "cosine-beta": CosineChain,
 }
 
-TIME_LAWS: dict[str, type[TimeLaw]] = {
+TIME_DISTRIBUTIONS: dict[str, type[TimeDistribution]] = {
     "uniform": Uniform,
     "logit-normal": LogitNormal,
     "log-normal": LogNormal,
@@ -85,12 +85,11 @@ __all__ = [
     "PREDICTIONS",
     "SAMPLERS",
     "SCHEDULES",
-    "TIME_LAWS",
+    "TIME_DISTRIBUTIONS",
     "VE",
     "VP",
     "WEIGHTINGS",
     "Adaptive",
-    "Chain",
     "Cond",
     "Cosine",
     "CosineChain",
@@ -99,6 +98,7 @@ __all__ = [
     "DPMSolver3M",
     "Denoise",
     "Denoiser",
+    "DiscreteSchedule",
     "EDMChurn",
     "Euler",
     "EulerAncestral",
@@ -123,7 +123,7 @@ __all__ = [
     "Sqrt",
     "Step",
     "StochasticDDIM",
-    "TimeLaw",
+    "TimeDistribution",
     "Topped",
     "UniPC",
     "UniPC3",
@@ -134,11 +134,11 @@ __all__ = [
     "classifier_free",
     "clip",
     "conditional",
-    "generator",
     "interval",
     "normal",
     "respace",
     "sample",
+    "seeded_generator",
     "stratified",
     "trajectory",
     "weighted_loss",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.loss import TimeLaw, slope
+from toolkit.diffusion.loss import TimeDistribution, slope
 from toolkit.diffusion.schedule import Schedule
 
 SHARPEST = 30.0
@@ -18,7 +18,7 @@ FAINT = 1e-3
 """Examples of which, after fading, a bin must still know more to count as met."""
 
 
-class Adaptive(TimeLaw):
+class Adaptive(TimeDistribution):
     """log(sigma / alpha) with a density in proportion to the slope of the loss over it (Dieleman et al. 2022, CDCD).
 
     Where the loss rises, going from one noise level to the next decides something; where it is flat, nothing is left

@@ -33,7 +33,7 @@ class Denoiser(nn.Module, ABC):
     net: nn.Module
     """All that is trained, averaged and saved."""
     schedule: Schedule
-    recalls = False
+    self_conditioning = False
     """Whether cond["estimate"], shape of x_t, may be its own last x_hat (Chen et al. 2023, self-conditioning)."""
 
     def space(self, shape: Sequence[int]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from toolkit.diffusion.schedule import VariancePreserving, log_snr_of_log_alpha_bar, wide
 
 
-class Chain(VariancePreserving):
+class DiscreteSchedule(VariancePreserving):
     """A chain given by its betas: (T,), each in (0, 1]; only the last may be 1 (zero terminal SNR)."""
 
     def __init__(self, betas: Tensor) -> None:
@@ -58,7 +58,7 @@ class Chain(VariancePreserving):
         return ((above - 1) + share.clamp(0, 1)) / self.T
 
 
-class LinearChain(Chain):
+class LinearChain(DiscreteSchedule):
     """Ho et al. (2020), section 4: beta from 1e-4 to 0.02 in T = 1000 steps.
 
     With another T the betas are rescaled by 1000 / T, so that x_T is still noise; `rescale=False` keeps them.
@@ -68,7 +68,7 @@ class LinearChain(Chain):
         super().__init__(torch.linspace(beta_1, beta_T, _steps(T), dtype=torch.float64) * _factor(T, rescale, beta_T))
 
 
-class ScaledLinearChain(Chain):
+class ScaledLinearChain(DiscreteSchedule):
     """sqrt(beta) linear (Rombach et al. 2022, latent diffusion): 0.00085 to 0.012 in 1000 steps, rescaled as above."""
 
     def __init__(self, T: int = 1000, beta_1: float = 0.00085, beta_T: float = 0.012, rescale: bool = True) -> None:
@@ -76,7 +76,7 @@ class ScaledLinearChain(Chain):
         super().__init__(roots**2 * _factor(T, rescale, beta_T))
 
 
-class CosineChain(Chain):
+class CosineChain(DiscreteSchedule):
     """Nichol and Dhariwal (2021), eq. 17: abar_i = f(i / T) / f(0), f(u) = cos^2((u + s) / (1 + s) pi / 2).
 
     Every beta is limited to `max_beta`.
@@ -88,13 +88,13 @@ class CosineChain(Chain):
         super().__init__((1 - f[1:] / f[:-1]).clamp(max=max_beta))
 
 
-def respace(chain: Chain, kept: Tensor) -> Chain:
+def respace(chain: DiscreteSchedule, kept: Tensor) -> DiscreteSchedule:
     """The chain that visits only the steps `kept` (ascending, in 1 ... T) with the same abar there.
 
     beta'_i = 1 - abar_{S_i} / abar_{S_{i-1}} (Nichol and Dhariwal 2021, eq. 19).
     """
     knots = torch.cat([torch.zeros(1, dtype=torch.float64), chain.log_alpha_bar[kept]])
-    return Chain(-torch.expm1(knots[1:] - knots[:-1]))
+    return DiscreteSchedule(-torch.expm1(knots[1:] - knots[:-1]))
 
 
 def _steps(T: int) -> int:

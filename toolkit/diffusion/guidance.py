@@ -74,7 +74,7 @@ class Conditional(Composed):
     cond: Cond | None
 
     def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
-        if not self.denoiser.recalls:
+        if not self.denoiser.self_conditioning:
             return self.denoiser(x_t, t, self.cond)
         last = estimates.last(self.denoiser, self.cond)
         x_hat: Tensor = self.denoiser(x_t, t, _with(self.cond or {}, last))
@@ -108,7 +108,7 @@ class ClassifierFree(Composed):
         last = torch.cat([known[0], known[-1]]) if known else None
         x_hat = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, _with(self.both, last))
         with_cond, without = x_hat.chunk(2)
-        if self.denoiser.recalls:
+        if self.denoiser.self_conditioning:
             estimates.keep(self.denoiser, self.cond, with_cond)
             estimates.keep(self.denoiser, self.null, without)
         return _rescale(without + self.w * (with_cond - without), with_cond, self.rescale)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.diffusion.sampler import Denoise
 from toolkit.diffusion.schedule import Schedule, expand, wide
 
@@ -116,7 +116,7 @@ def dequantise(x: Tensor, step: float, seed: int, positions: Iterable[int]) -> T
 
     x: (B, *) on a grid with that step. The mean of log p(x + u) + d log(step) is at most log P(x).
     """
-    noise = [torch.rand(x.shape[1:], generator=generator(seed, "dequantise", p)) for p in positions]
+    noise = [torch.rand(x.shape[1:], generator=seeded_generator(seed, "dequantise", p)) for p in positions]
     return x + step * (torch.stack(noise).to(x) - 0.5)
 
 

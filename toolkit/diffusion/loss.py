@@ -18,7 +18,7 @@ from toolkit.diffusion.denoiser import Cond, Denoiser, RegressionDenoiser
 from toolkit.diffusion.schedule import Schedule, wide
 
 
-class TimeLaw(ABC):
+class TimeDistribution(ABC):
     """A distribution of training times, as the inverse of its cumulative distribution."""
 
     @abstractmethod
@@ -39,7 +39,7 @@ class TimeLaw(ABC):
             low, high = torch.where(under, middle, low), torch.where(under, high, middle)
         return (low + high) / 2
 
-    def fresh(self) -> TimeLaw:
+    def fresh(self) -> TimeDistribution:
         """The law a training starts with: a copy where it learns, itself where it does not."""
         return self
 
@@ -55,7 +55,7 @@ class TimeLaw(ABC):
 
 
 @dataclass(frozen=True)
-class Uniform(TimeLaw):
+class Uniform(TimeDistribution):
     """t uniform in [low, 1]; on a chain, t uniform on its grid 1/T ... 1 (Ho et al. 2020, algorithm 1)."""
 
     low: float = 1e-3
@@ -77,7 +77,7 @@ class Uniform(TimeLaw):
 
 
 @dataclass(frozen=True)
-class LogitNormal(TimeLaw):
+class LogitNormal(TimeDistribution):
     """logit(t) ~ N(mean, std^2) (Esser et al. 2024, section 3.1)."""
 
     mean: float = 0.0
@@ -94,7 +94,7 @@ class LogitNormal(TimeLaw):
 
 
 @dataclass(frozen=True)
-class LogNormal(TimeLaw):
+class LogNormal(TimeDistribution):
     """log(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022, table 1: -1.2, 1.2 at sigma_data 0.5).
 
     In units of sigma_data = 1 their mean is -1.2 + log 2 = -0.5.
@@ -128,7 +128,7 @@ class Weighting(ABC):
         return torch.where(c_out == 0, 0.0, self.on_x(t, denoiser.schedule) * c_out**2)
 
 
-class Plain(Weighting):
+class Unweighted(Weighting):
     """No weight on the network's own target (Ho et al. 2020, eq. 14, for eps)."""
 
     def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
@@ -197,7 +197,7 @@ class VLB(Weighting):
 
 
 WEIGHTINGS: dict[str, type[Weighting]] = {
-    "none": Plain,
+    "none": Unweighted,
     "min-snr": MinSNR,
     "soft-min-snr": SoftMinSNR,
     "edm": EDM,
@@ -214,8 +214,8 @@ def weighted_loss(
 
 
 def weighted(loss: Tensor, denoiser: Denoiser, weighting: Weighting, t: Tensor) -> Tensor:
-    """Losses (B,) times the weight of their noise levels. Only `Plain` suits a denoiser that is no regression."""
-    if isinstance(weighting, Plain):
+    """Losses (B,) times the weight of their noise levels. Only `Unweighted` suits a denoiser that is no regression."""
+    if isinstance(weighting, Unweighted):
         return loss
     if not isinstance(denoiser, RegressionDenoiser):
         raise TypeError(f"{type(weighting).__name__} weighs squared errors, and {type(denoiser).__name__} has none")

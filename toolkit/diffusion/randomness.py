@@ -147,7 +147,7 @@ def dropped(layer: str, keys: Tensor, n: int) -> Tensor:
     return torch.from_numpy(found.view(np.uint16)[:, :n].astype(np.float32)) * 2.0**-16
 
 
-def generator(seed: SupportsIndex, *parts: Key) -> torch.Generator:
+def seeded_generator(seed: SupportsIndex, *parts: Key) -> torch.Generator:
     """A CPU generator that depends on nothing but `seed` and `parts`, for one long row of draws in torch's own ways.
 
     torch seeds its Mersenne Twister with 32 bits, of which a few ten thousand generators have equal ones. Here all

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.loss import TimeLaw, slope
+from toolkit.diffusion.loss import TimeDistribution, slope
 from toolkit.diffusion.schedule import Schedule, wide
 
 KNOTS = 256
 """Pieces of the range, in each of which the inverse is then found by regula falsi."""
 
 
-class Topped(TimeLaw):
+class Topped(TimeDistribution):
     """The mixture of a law and, with probability `share`, log(sigma / alpha) uniform between `low` and `high`.
 
     A logit-normal law puts 1e-5 of its times above sigma / alpha = 70, where the brightness of a picture of 64 pixels a
@@ -23,7 +23,7 @@ class Topped(TimeLaw):
     over its steps, nothing is added.
     """
 
-    def __init__(self, base: TimeLaw, share: float = 0.05, low: float = 1.0, high: float = 100.0) -> None:
+    def __init__(self, base: TimeDistribution, share: float = 0.05, low: float = 1.0, high: float = 100.0) -> None:
         """`low`, `high`: levels sigma / alpha. Raises ValueError."""
         if not 0 < share < 1 or not 0 < low < high < math.inf:
             raise ValueError(f"0 < share < 1 and 0 < low < high expected, got {share}, {low} and {high}")
@@ -102,6 +102,6 @@ class Topped(TimeLaw):
         self.base.restore(state)
 
 
-def without_top(law: TimeLaw | None) -> TimeLaw | None:
+def without_top(law: TimeDistribution | None) -> TimeDistribution | None:
     """The law itself, without the share for much noise."""
     return law.base if isinstance(law, Topped) else law

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from toolkit.diffusion.denoiser import Cond, Denoiser
 from toolkit.diffusion.likelihood import ends, prior_divergence, total
-from toolkit.diffusion.loss import VLB, TimeLaw
-from toolkit.diffusion.randomness import generator, normal
+from toolkit.diffusion.loss import VLB, TimeDistribution
+from toolkit.diffusion.randomness import normal, seeded_generator
 from toolkit.diffusion.sampler import Denoise
 from toolkit.diffusion.schedule import Schedule, beside, expand
 
@@ -31,13 +31,13 @@ Reconstruct = Callable[[Tensor, Tensor], Tensor]
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def twice(denoiser: Denoiser, cond: Cond) -> Denoise:
+def with_second_pass(denoiser: Denoiser, cond: Cond) -> Denoise:
     """x_hat under a condition as a function of x_t and t alone, which a likelihood needs.
 
     A denoiser that recalls is shown the x_hat of a first pass at the same x_t. That of another noise level, as a
     sampler shows it, knows more of x than x_t does, and makes bits too good (Gulrajani and Hashimoto 2023, appendix).
     """
-    if not denoiser.recalls:
+    if not denoiser.self_conditioning:
         return lambda x_t, t: denoiser(x_t, t, cond)
     return lambda x_t, t: denoiser(x_t, t, {**cond, "estimate": denoiser(x_t, t, cond)})
 
@@ -66,7 +66,12 @@ class Continuous(Levels):
     """
 
     def __init__(
-        self, schedule: Schedule, sigma_min: float, sigma_max: float, law: TimeLaw | None = None, share: float = 0.25
+        self,
+        schedule: Schedule,
+        sigma_min: float,
+        sigma_max: float,
+        law: TimeDistribution | None = None,
+        share: float = 0.25,
     ) -> None:
         if schedule.T:
             raise ValueError(f"{schedule!r} has no levels between its steps: use Steps.of_chain")
@@ -210,7 +215,7 @@ def _uniforms(seed: int, positions: Sequence[int], draws: int) -> Tensor:
     Position p is shifted by p times the golden ratio, which fills evenly for any number of positions; one shift is
     shared by all. So no batch size comes in, and a run over a data set is low-discrepancy as a whole.
     """
-    start = torch.rand((), generator=generator(seed, "bound"), dtype=torch.float64)
+    start = torch.rand((), generator=seeded_generator(seed, "bound"), dtype=torch.float64)
     shift = (start + torch.as_tensor(list(positions), dtype=torch.float64) * _GOLDEN) % 1.0
     return (torch.arange(draws, dtype=torch.float64)[:, None] + shift) / draws
 
@@ -226,7 +231,7 @@ def _variance_of_mean(values: Tensor) -> Tensor:
     return values.diff(dim=0).square().sum(0) / (2 * k * (k - 1))
 
 
-def _quantiles(law: TimeLaw, schedule: Schedule, first: float, last: float) -> tuple[float, float]:
+def _quantiles(law: TimeDistribution, schedule: Schedule, first: float, last: float) -> tuple[float, float]:
     """The u at which a law's time enters and leaves [first, last], by bisection. Raises ValueError."""
     target = torch.tensor([first, last], dtype=torch.float64)
     rising = bool(law.time(torch.tensor([0.25, 0.75], dtype=torch.float64), schedule).diff() > 0)

@@ -11,7 +11,7 @@ import torch
 
 from toolkit.errors import UsageError
 from toolkit.evaluation.nearest_picture import nearest_picture
-from toolkit.evaluation.table import Assessment, Figure, Table, Wishes
+from toolkit.evaluation.table import EvaluationResult, Figure, Table, Wishes
 from toolkit.modality import Examples, Modality
 from toolkit.training.storage.files import write_text_atomic
 
@@ -34,7 +34,7 @@ def examples(samples: Samples) -> Examples:
 
 def judged(
     real: Modality, made: Examples, wishes: Wishes, about: dict[str, Any], notify: Callable[[str], None] = print
-) -> tuple[Table, Assessment]:
+) -> tuple[Table, EvaluationResult]:
     """The figures of `made` against an opened data set. Raises UsageError, DataError."""
     start = time.monotonic()
     found = real.assess(made, notify, wishes)
@@ -56,7 +56,7 @@ def can_judge(modality: type[Modality]) -> None:
 
 def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float | None) -> dict[str, Any]:
     """How the samples of a run were made: the recipe's settings, or those in `how`."""
-    from toolkit.run.generator import width
+    from toolkit.run.generator import resolve_ema_width
     from toolkit.training.storage.checkpoint import CheckpointStore
 
     recipe, chosen = generator.recipe, generator.recipe.sample
@@ -66,7 +66,7 @@ def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float |
         "modality": recipe.modality,
         "data": str(recipe.data.get("source", recipe.modality)),
         "step": max(steps, default=0),
-        "ema": width(recipe, ema),
+        "ema": resolve_ema_width(recipe, ema),
         "sampler": _text(how.get("sampler", chosen.sampler)),
         "grid": _text(chosen.grid),
         "steps": int(how.get("steps", chosen.steps)),
@@ -75,7 +75,7 @@ def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float |
     }
 
 
-def write(table: Table, found: Assessment, real: Modality, made: Examples | None, folder: Path) -> list[Path]:
+def write(table: Table, found: EvaluationResult, real: Modality, made: Examples | None, folder: Path) -> list[Path]:
     """metrics.json and pictures in `folder`; what an earlier evaluation wrote there is replaced. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "metrics.json"]

@@ -8,25 +8,25 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.evaluation.judge import Judge
 from toolkit.evaluation.labels import accuracy_figure, agreement_figures
 from toolkit.evaluation.metrics.all import Features, Group, measure_all
 from toolkit.evaluation.metrics.interval import bootstrap, wilson
-from toolkit.evaluation.table import USUAL, Assessment, Figure, Wishes, left_out
+from toolkit.evaluation.table import USUAL, EvaluationResult, Figure, Wishes, left_out
 from toolkit.modality import Dataset, Examples
 
-MOST = 5_000
+MAX_REAL = 5_000
 """Real examples of each split that are compared with, spread evenly."""
 FEWEST_MADE, FEWEST_REAL = 16, 32
 HALVINGS, OTHERS = 5, 3
 """Random halves of few real examples; random parts of many training examples, for the floor."""
 FEWEST_HELD, ALONE = 50, 500
 """Held-out examples that make a control, at least and at most; with fewer, ALONE training examples are, each compared
-with the others. ALONE divides MOST, so that some(train, MOST) holds those of some(train, ALONE)."""
+with the others. ALONE divides MAX_REAL, so that some(train, MAX_REAL) holds those of some(train, ALONE)."""
 
-Closest = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
+NearestSearch = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
 """Raw examples (n, ...), and their own numbers in the train split (n,) or None, to the distance to the nearest
 training example, other than themselves, and its number: (n,), (n,)."""
 
@@ -51,10 +51,10 @@ def compare(
     test: Dataset,
     made: Examples,
     noise: Callable[[int], Tensor],
-    closest: Closest,
+    closest: NearestSearch,
     wishes: Wishes = USUAL,
     notify: Callable[[str], None] = print,
-) -> Assessment:
+) -> EvaluationResult:
     """The figures of `made`: raw, and cond["label"], the asked labels numbered as the data's, if any.
 
     noise: so many raw examples of it, for the ceiling. Raises DataError when there are too few examples to say much.
@@ -64,10 +64,10 @@ def compare(
     if len(train) + len(test) < FEWEST_REAL:
         count = len(train) + len(test)
         raise DataError(f"{count} real examples are too few to compare with; at least {FEWEST_REAL} are needed")
-    held = some(test, MOST)
+    held = evenly(test, MAX_REAL)
     seen = features(critic, made.raw)
     known = features(critic, held.raw) if len(test) else seen[:0]
-    groups, size = grouped(features(critic, some(train, MOST).raw), known, len(seen))
+    groups, size = grouped(features(critic, evenly(train, MAX_REAL).raw), known, len(seen))
     static = noise(size)
     figures = about(critic)
     if isinstance(critic, Judge) and seen.p is not None and known.p is not None:
@@ -78,10 +78,10 @@ def compare(
             figures.append(accuracy_figure(critic, train, test, made, notify))
     figures += measure_all(seen, features(critic, static), groups, size, critic.name)
     distance, which = closest(made.raw, None)
-    return Assessment(figures + remembered(train, test, distance, static, closest), which, distance)
+    return EvaluationResult(figures + memorisation_metrics(train, test, distance, static, closest), which, distance)
 
 
-def some(data: Dataset, most: int) -> Examples:
+def evenly(data: Dataset, most: int) -> Examples:
     """All examples of a split, or `most` of them spread evenly."""
     n = min(most, len(data))
     return data.take(torch.arange(n) * len(data) // max(n, 1))
@@ -102,7 +102,7 @@ def grouped(train: Features, test: Features, n: int) -> tuple[list[Group], int]:
     """
 
     def order(length: int, i: int) -> Tensor:
-        return torch.randperm(length, generator=generator(0, "real", i))
+        return torch.randperm(length, generator=seeded_generator(0, "real", i))
 
     if len(test) >= 2 * test.values.shape[1]:
         size = min(n, len(train))
@@ -128,13 +128,15 @@ def about(critic: Critic) -> list[Figure]:
     ]
 
 
-def remembered(train: Dataset, test: Dataset, distance: Tensor, static: Tensor, closest: Closest) -> list[Figure]:
+def memorisation_metrics(
+    train: Dataset, test: Dataset, distance: Tensor, static: Tensor, closest: NearestSearch
+) -> list[Figure]:
     """How near made examples are to training examples, in units of how near real ones are that are not among them.
 
     distance: (n,), to the nearest. A copy is nearer than half as far as real examples usually are.
     """
     if len(test) >= FEWEST_HELD:
-        control, _ = closest(some(test, ALONE).raw, None)
+        control, _ = closest(evenly(test, ALONE).raw, None)
     else:
         count = min(ALONE, len(train))
         own = torch.arange(count) * len(train) // count

@@ -24,7 +24,7 @@ KINDS = {
 """Modality: endings of files by which it is guessed."""
 OVERVIEWS = {"grid.png", "index.html"}
 """What `toolkit sample` writes beside single files: no samples."""
-MOST = 20_000
+MAX_FILES = 20_000
 """Samples of a folder that are judged, spread evenly."""
 
 
@@ -78,7 +78,7 @@ def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Exam
 
 
 def _all(data: Dataset) -> Examples:
-    n = min(MOST, len(data))
+    n = min(MAX_FILES, len(data))
     return data.take(torch.arange(n) * len(data) // max(n, 1))
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit import paths
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.modality import Dataset, Facts, Modality
 from toolkit.training.storage.files import write_bytes_atomic
@@ -53,7 +53,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingSchedule:
     """The numbers of a judge's training: AdamW with one cycle of the learning rate."""
 
     steps: int
@@ -85,7 +85,7 @@ class Judge(ABC):
     """The modality's name: the beginning of the file's name in the cache."""
     version: ClassVar[int] = 1
     """Raised when network, input, augmentation or course change, so that no older judge is taken from the cache."""
-    course: ClassVar[Course]
+    course: ClassVar[TrainingSchedule]
     held: ClassVar[int] = 0
     """Prepare so many training examples once and hold them in memory, where that costs more than a training step;
     of larger sets as many are used, spread evenly. 0: prepare each batch anew."""
@@ -145,7 +145,7 @@ class Judge(ABC):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, course.lr, course.steps)
         net.train()
         for step in range(course.steps):
-            draw = generator(0, "judge", step)
+            draw = seeded_generator(0, "judge", step)
             x, labels = source(torch.randint(count, (course.batch,), generator=draw))
             loss = functional.cross_entropy(net(self.augment(x, draw)), labels, label_smoothing=course.smoothing)
             optimizer.zero_grad()
@@ -243,7 +243,7 @@ def cross_validate(kind: type[Judge], modality: Modality, folds: int = 5) -> Ten
 
 def folds_of(labels: Tensor, folds: int) -> Tensor:
     """A fold for each of labels (N,) int64: (N,) int64; sizes differ by at most one, of every label and in total."""
-    order = torch.randperm(len(labels), generator=generator(0, "folds"))
+    order = torch.randperm(len(labels), generator=seeded_generator(0, "folds"))
     order = order[labels[order].argsort(stable=True)]
     fold = torch.empty_like(labels)
     fold[order] = torch.arange(len(labels)) % folds

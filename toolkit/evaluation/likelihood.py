@@ -15,14 +15,14 @@ from torch import Tensor
 
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian, dequantise, total
-from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.ode_likelihood import Hutchinson, log_density
-from toolkit.diffusion.vlb import Continuous, Steps, Terms, bound, twice
+from toolkit.diffusion.vlb import Continuous, Steps, Terms, bound, with_second_pass
 from toolkit.evaluation.table import Figure
 
 LEAST = 0.5
 """Of a step of the grid: the least noise."""
-MOST = 100.0
+MAX_NEPERS = 100.0
 """Deviations of the data: the most noise."""
 DRAWS = 8
 """Noise levels for each example."""
@@ -34,7 +34,7 @@ FLOW_CHECKED = 4
 
 def figures(
     denoiser: Denoiser,
-    law: TimeLaw | None,
+    law: TimeDistribution | None,
     x: Tensor,
     bins: Bins,
     cond: Mapping[str, Tensor],
@@ -67,14 +67,20 @@ def figures(
 
 @torch.no_grad()
 def _bound(
-    denoiser: Denoiser, law: TimeLaw | None, x: Tensor, bins: Bins, cond: dict[str, Tensor], seed: int, start: int
+    denoiser: Denoiser,
+    law: TimeDistribution | None,
+    x: Tensor,
+    bins: Bins,
+    cond: dict[str, Tensor],
+    seed: int,
+    start: int,
 ) -> Terms:
     schedule = denoiser.schedule
     if schedule.T:
         levels: Continuous | Steps = Steps.of_chain(schedule)
     else:
-        levels = Continuous(schedule, LEAST * bins.step, MOST, law)
-    denoise = twice(denoiser, cond)
+        levels = Continuous(schedule, LEAST * bins.step, MAX_NEPERS, law)
+    denoise = with_second_pass(denoiser, cond)
     mask = cond.get("mask")
     reconstruct = DiscretisedGaussian(denoise, schedule, x, bins, mask)
     return bound(
@@ -106,11 +112,11 @@ def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], se
     noisy = dequantise(x, bins.step, seed, places)
     noisy = noisy if mask is None else noisy * mask
     found = log_density(
-        twice(denoiser, cond),
+        with_second_pass(denoiser, cond),
         noisy,
         denoiser.schedule,
         LEAST * bins.step,
-        MOST,
+        MAX_NEPERS,
         steps,
         Hutchinson(seed, places, x.shape[1:]),
         "rk4",

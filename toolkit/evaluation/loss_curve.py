@@ -23,7 +23,7 @@ from toolkit.diffusion.sampler import Denoise
 from toolkit.diffusion.schedule import Schedule, expand
 
 if TYPE_CHECKING:
-    from toolkit.diffusion.loss import TimeLaw
+    from toolkit.diffusion.loss import TimeDistribution
 
 LEVELS = torch.linspace(10.0, -8.0, 19, dtype=torch.float64)
 """Log-SNRs, least noise first: sigma / alpha from 0.007 to 55."""
@@ -161,7 +161,7 @@ def empirical_loss(
     return LevelLoss(log_snr.double(), torch.stack(rows))
 
 
-def level_density(law: TimeLaw, schedule: Schedule, log_snr: Tensor) -> Tensor:
+def level_density(law: TimeDistribution, schedule: Schedule, log_snr: Tensor) -> Tensor:
     """How often a time law trains at each level: a density over log-SNR at `log_snr` (n,), by its quantiles: (n,).
 
     A histogram of 65,536 quantiles with bins around the levels; what falls outside them is not shown.

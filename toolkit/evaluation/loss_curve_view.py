@@ -42,7 +42,7 @@ def view(run: Generator, other: Callable[[float], Generator], real: Modality, fo
     curves["training examples"] = levels(run, trained(real, seed))
     references = {}
     data = real.dataset("train")
-    if data.lengths is None and not run.denoiser.recalls:
+    if data.lengths is None and not run.denoiser.self_conditioning:
         x = real.encode(data.take(torch.arange(min(SPREAD, len(data))) * len(data) // min(SPREAD, len(data))).raw)
         references["best linear denoiser"] = (LEVELS, linear_loss(spectrum(x), LEVELS))
     density = (LEVELS, level_density(run.law, run.denoiser.schedule, LEVELS)) if run.law is not None else None

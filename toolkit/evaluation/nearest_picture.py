@@ -16,7 +16,7 @@ _GAP = 24
 def nearest_picture(modality: Modality, raw: Tensor, nearest: Tensor, distance: Tensor) -> PIL.Image.Image:
     """Samples at the left, the nearest training examples in the same places at the right.
 
-    raw: (n, ...); nearest, distance: (n,), as in `Assessment`. Half of those shown are the nearest of all, the
+    raw: (n, ...); nearest, distance: (n,), as in `EvaluationResult`. Half of those shown are the nearest of all, the
     likeliest copies, in order; the other half are the first samples.
     """
     close = distance.argsort()[: SHOWN // 2]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.evaluation.judge import Task
 from toolkit.modality import Dataset, Examples, Modality
 
@@ -46,7 +46,7 @@ class Exemplars(Dataset):
     def take(self, indices: Tensor) -> Examples:
         raw = self.base.take(self.rows[indices]).raw
         if self.vary is not None and len(raw):
-            raw = self.vary(raw, generator(0, "exemplars", *indices[:1].tolist()))
+            raw = self.vary(raw, seeded_generator(0, "exemplars", *indices[:1].tolist()))
         return Examples(raw, {"label": indices})
 
 

@@ -14,13 +14,14 @@ import toolkit
 from toolkit import recipe as recipes
 from toolkit.errors import StorageError, UsageError
 from toolkit.evaluation.evaluate import about_run, bits, examples, judged, write
-from toolkit.evaluation.self_loss import OWN, own_figures
-from toolkit.evaluation.table import USUAL, Assessment, Figure, Table, left_out
+from toolkit.evaluation.self_loss import OWN, self_loss_metrics
+from toolkit.evaluation.table import USUAL, EvaluationResult, Figure, Table, left_out
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe
-from toolkit.recipe.expected import Band, Expected, Smoke
+from toolkit.recipe.expected import Expected, ExpectedMetric, Smoke
 from toolkit.run.generator import load
-from toolkit.run.prepare import Plan, prepare
+from toolkit.run.prepare import prepare
+from toolkit.run.train import TrainingRun
 from toolkit.training.precision import features
 from toolkit.training.storage.files import write_json_atomic
 
@@ -34,7 +35,7 @@ Verdict = Literal["pass", "falls short", "not compared"]
 class Row:
     """One expected figure, and what came out."""
 
-    band: Band
+    band: ExpectedMetric
     figure: Figure
     verdict: Verdict
     note: str = ""
@@ -100,7 +101,7 @@ class Reproduction:
         }
 
 
-def course(recipe: Recipe, smoke: bool = False) -> tuple[Recipe, Expected | Smoke]:
+def target_of(recipe: Recipe, smoke: bool = False) -> tuple[Recipe, Expected | Smoke]:
     """What is trained, and what is expected of it. Raises UsageError when the recipe does not say."""
     section: Expected | Smoke = recipe.smoke if smoke else recipe.expected
     if not section.figures:
@@ -118,7 +119,7 @@ def course(recipe: Recipe, smoke: bool = False) -> tuple[Recipe, Expected | Smok
     return recipes.replace(recipe, {"train.steps": section.steps}), section
 
 
-def finish(plan: Plan) -> None:
+def finish(plan: TrainingRun) -> None:
     """Train to the end and say nothing."""
     deque(plan.run(), maxlen=0)
 
@@ -129,7 +130,7 @@ def reproduce(
     smoke: bool = False,
     device: str | None = None,
     notify: Callable[[str], None] = print,
-    train: Callable[[Plan], None] = finish,
+    train: Callable[[TrainingRun], None] = finish,
     threads: int | None = None,
 ) -> Reproduction:
     """Train into `out`, or go on there; evaluate, compare, and write OUT/evaluation/reproduction.json.
@@ -137,7 +138,7 @@ def reproduce(
     `train` runs the plan and may show it. Raises UsageError, DataError, and what a run raises.
     """
     start = time.monotonic()
-    chosen, section = course(recipe, smoke)
+    chosen, section = target_of(recipe, smoke)
     plan = prepare(chosen, out, device, notify, threads)
     train(plan)
     table = measure(plan, section, device, notify)
@@ -149,7 +150,7 @@ def reproduce(
 
 
 def measure(
-    plan: Plan, section: Expected | Smoke, device: str | None = None, notify: Callable[[str], None] = print
+    plan: TrainingRun, section: Expected | Smoke, device: str | None = None, notify: Callable[[str], None] = print
 ) -> Table:
     """The expected figures of a run, measured; metrics.json and pictures are where `toolkit evaluate` puts them, or in
     RUN/evaluation/reproduction where it would not measure like this by default.
@@ -163,7 +164,7 @@ def measure(
     about = {**about_run(run, generator, how, section.sample.ema), "seed": section.seed}
     wanted = set(section.figures)
     of_samples = {what for what in wanted if not what.startswith("bits/")}
-    made, found = None, Assessment([])
+    made, found = None, EvaluationResult([])
     table, further = Table((), {**about, "samples": 0}), []
     if of_samples:
         notify(f"sampling {section.n:,} to judge")
@@ -175,7 +176,7 @@ def measure(
         if of_samples - set(OWN):
             table, found = judged(real, made, USUAL, about, notify)
         if of_samples & set(OWN):
-            further = own_figures(generator, real, samples, section.seed)
+            further = self_loss_metrics(generator, real, samples, section.seed)
     if wanted - {figure.what for figure in (*table.figures, *further)} and _counts_bits(real):
         further = [*further, *bits(generator, real, notify)]
     table = Table((*table.figures, *further), table.about)
@@ -193,12 +194,12 @@ def _counts_bits(real: Modality) -> bool:
     return type(real).likelihood is not Modality.likelihood
 
 
-def compare(table: Table, expected: dict[str, Band]) -> list[Row]:
+def compare(table: Table, expected: dict[str, ExpectedMetric]) -> list[Row]:
     """What was measured beside what was expected, in the order of `expected`."""
     return [_row(what, band, table) for what, band in expected.items()]
 
 
-def _row(what: str, band: Band, table: Table) -> Row:
+def _row(what: str, band: ExpectedMetric, table: Table) -> Row:
     if what not in table:
         return Row(band, left_out(what, "was not measured"), "falls short", "this version measures no such figure")
     figure = table[what]

@@ -14,7 +14,7 @@ import toolkit
 from toolkit import recipe as recipes
 from toolkit.errors import DataError, UsageError
 from toolkit.recipe import Recipe
-from toolkit.recipe.expected import Band
+from toolkit.recipe.expected import ExpectedMetric
 
 if TYPE_CHECKING:
     from toolkit.evaluation.table import Figure
@@ -84,7 +84,7 @@ def section(run: Path) -> str:
     return tomli_w.dumps({"expected": {**facts, "figures": figures}})
 
 
-def _measured(band: Band) -> str:
+def _measured(band: ExpectedMetric) -> str:
     """ "99.2 % (98.4 % to 99.6 %), +- 2 %"."""
     interval = "" if band.interval is None else " ({} to {})".format(*map(band.shown, band.interval))
     allowed = band.text if band.within is None else f"+- {band.shown(band.within)}"

@@ -27,7 +27,7 @@ from toolkit.training.precision import autocast
 
 HELD_OUT, SAMPLED = "held-out loss", "sample loss"
 OWN = (HELD_OUT, SAMPLED)
-MOST = 128
+MAX_EXAMPLES = 128
 """Held-out examples."""
 _LEVELS, _AT_ONCE = 8, 32
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -36,7 +36,7 @@ Batch = tuple[Tensor, dict[str, Tensor]]
 """Encoded examples (B, *) and their conditions."""
 
 
-def own_figures(run: Generator, real: Modality, samples: Samples, seed: int = 0) -> list[Figure]:
+def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: int = 0) -> list[Figure]:
     """Both. `real`: the opened data; the ceiling is the loss of the same network untrained."""
     held = list(held_out(real, seed))
     new = build.denoiser(run.recipe, real).to(run.device)
@@ -50,7 +50,7 @@ def own_figures(run: Generator, real: Modality, samples: Samples, seed: int = 0)
 def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: int) -> Tensor:
     """The mean loss of each example over stratified levels of the run's time law as training began with it: (n,)."""
     denoiser.eval()
-    law = build.time_law(run.recipe.diffusion, run.modality)
+    law = build.time_distribution(run.recipe.diffusion, run.modality)
     weighting = instantiate(WEIGHTINGS, run.recipe.diffusion.weighting, "weighting")
     found: list[Tensor] = []
     start = 0
@@ -74,7 +74,7 @@ def held_out(real: Modality, seed: int) -> Iterator[Batch]:
     """Held-out examples spread evenly, or training examples where none are, as training would be given them."""
     data = real.dataset("test")
     data = data if len(data) else real.dataset("train")
-    n = min(MOST, len(data))
+    n = min(MAX_EXAMPLES, len(data))
     for rows in (torch.arange(n) * len(data) // n).split(_AT_ONCE):
         examples = real.prepare(data.take(rows), Draws(seed, rows.tolist(), ("held out",)))
         yield real.encode(examples.raw), dict(examples.cond)

@@ -75,7 +75,7 @@ class Wishes(NamedTuple):
 USUAL = Wishes()
 
 
-class Assessment(NamedTuple):
+class EvaluationResult(NamedTuple):
     """What a modality's `assess` returns."""
 
     figures: list[Figure]

@@ -21,7 +21,7 @@ from toolkit import paths
 from toolkit.errors import UsageError, unknown
 from toolkit.modality import Options
 from toolkit.recipe.check import checked, keys
-from toolkit.recipe.expected import Expected, Section, Smoke, leaves
+from toolkit.recipe.expected import Expected, Smoke, StrictOptions, leaves
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,7 +52,7 @@ Pair = Annotated[tuple[float, float], Strict(False)]
 """Two numbers; a list in TOML."""
 
 
-class Diffusion(Section):
+class Diffusion(StrictOptions):
     """Which noise, what the network predicts, and how it is trained to."""
 
     schedule: Named = "flow"
@@ -70,7 +70,7 @@ class Diffusion(Section):
     """Probability with which a label is hidden, which is what guidance needs."""
 
 
-class Train(Section):
+class Train(StrictOptions):
     """How long, how fast, and what is kept."""
 
     seed: int = Field(default=0, ge=0)
@@ -114,7 +114,7 @@ class Train(Section):
         return self
 
 
-class Sample(Section):
+class Sample(StrictOptions):
     """How `toolkit sample` and the previews sample unless told otherwise."""
 
     sampler: Named = "dpm++3m"
@@ -134,13 +134,13 @@ class Sample(Section):
     ema: float | None = None
     """Which of train.ema; None = the last."""
 
-    def taken(self, steps: int | None = None, restarts: int | None = None) -> int:
+    def total_steps(self, steps: int | None = None, restarts: int | None = None) -> int:
         """Steps in all, those of restarts included; None: as this section says."""
         first = steps or self.steps
         return first + (self.restarts if restarts is None else restarts) * min(self.back, first)
 
 
-class Recipe(Section):
+class Recipe(StrictOptions):
     """All that a run depends on."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)

@@ -12,12 +12,12 @@ from toolkit.diffusion import (
     GRIDS,
     SAMPLERS,
     SCHEDULES,
-    TIME_LAWS,
+    TIME_DISTRIBUTIONS,
     WEIGHTINGS,
     Adaptive,
     Denoiser,
     Shift,
-    TimeLaw,
+    TimeDistribution,
     Topped,
     ZeroTerminalSNR,
     without_top,
@@ -66,7 +66,7 @@ def sampler(spec: Named | Sampler, error: PosteriorVariance | None = None) -> Sa
     return made
 
 
-def grid(spec: Named | Grid | Tensor, law: TimeLaw | None = None, spread: float | None = None) -> Grid:
+def grid(spec: Named | Grid | Tensor, law: TimeDistribution | None = None, spread: float | None = None) -> Grid:
     """The times a recipe names, or those given: (schedule, n) -> times; `law` is what the run learned.
 
     `spread`: the largest eigenvalue of the data, which the highest level follows unless the recipe says sigma_max.
@@ -91,7 +91,7 @@ def _fixed(times: Tensor, schedule: Schedule, n: int) -> Tensor:
     return times
 
 
-def time_law(diffusion: Diffusion, modality: Modality) -> TimeLaw:
+def time_distribution(diffusion: Diffusion, modality: Modality) -> TimeDistribution:
     """The time law of a [diffusion] section, over the noise levels of the modality where it leaves them open.
 
     A share `top` of it is for the levels where what is common to a whole example is decided, if that was measured.
@@ -105,7 +105,7 @@ def time_law(diffusion: Diffusion, modality: Modality) -> TimeLaw:
             spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
         elif whole is not None:
             spec = {"high": highest(whole), **spec}
-    made: TimeLaw = instantiate(TIME_LAWS, spec, "time law")
+    made: TimeDistribution = instantiate(TIME_DISTRIBUTIONS, spec, "time law")
     return Topped(made, diffusion.top, high=highest(whole)) if whole is not None and diffusion.top else made
 
 
@@ -136,7 +136,7 @@ def fit_config(recipe: Recipe, modality: Modality, steps: int, device: torch.dev
         clip=train.clip,
         ema=train.ema,
         seed=train.seed,
-        time_law=time_law(recipe.diffusion, modality),
+        time_distribution=time_distribution(recipe.diffusion, modality),
         weighting=instantiate(WEIGHTINGS, recipe.diffusion.weighting, "weighting"),
         stratified=recipe.diffusion.stratified,
         dtype=resolve(train.precision, device),

@@ -13,13 +13,13 @@ CHANGEABLE = ("data", "model", "diffusion", "train", "sample")
 """What a smoke may change; code and figures are not among it."""
 
 
-class Section(Options):
+class StrictOptions(Options):
     """What TOML wrote is what is meant: no text or true where a number belongs, no nan."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-class Band(Section):
+class ExpectedMetric(StrictOptions):
     """A figure that was measured, and what a reproduction may measure: `within` on both sides, or one-sided ends."""
 
     value: float
@@ -34,7 +34,7 @@ class Band(Section):
     """As in metrics.json: "share" is 0 to 1 and shown as a percentage."""
 
     @model_validator(mode="after")
-    def _is_a_band(self) -> Band:
+    def _is_a_band(self) -> ExpectedMetric:
         one_sided = self.at_least is not None or self.at_most is not None
         if one_sided == (self.within is not None):
             raise ValueError("say either within, or at_least and at_most or one of them")
@@ -71,7 +71,7 @@ class Band(Section):
         return low <= value <= high
 
 
-class Settings(Section):
+class Settings(StrictOptions):
     """How a run is sampled for its evaluation, where not as its [sample] section says."""
 
     steps: int | None = Field(default=None, ge=1)
@@ -82,13 +82,13 @@ class Settings(Section):
     """What the modality can be asked, e.g. seconds = 1."""
 
 
-class _Figures(Section):
+class _Figures(StrictOptions):
     n: int = Field(default=1_000, ge=1)
     """Samples that are judged."""
     seed: int = Field(default=0, ge=0)
     """Of the samples."""
     sample: Settings = Settings()
-    figures: dict[str, Band] = {}
+    figures: dict[str, ExpectedMetric] = {}
     """By `what` of metrics.json."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from toolkit import recipe as recipes
 from toolkit.errors import UsageError
 from toolkit.evaluation.table import Figure
-from toolkit.recipe.expected import Band
+from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report.facts import RunFacts
 from toolkit.report.figures import Judged
 from toolkit.report.html import clean
@@ -88,7 +88,7 @@ def _quoted(text: str) -> str:
     return json.dumps(clean(text), ensure_ascii=False)
 
 
-def _table(one: Judged, expected: Mapping[str, Band]) -> str:
+def _table(one: Judged, expected: Mapping[str, ExpectedMetric]) -> str:
     headings, cells = one.cells(expected)
     rows = [[md(cell) for cell in row] for row in (headings, *cells)]
     rows.insert(1, ["---"] * len(headings))

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from toolkit.errors import DataError
 from toolkit.evaluation.table import Figure, Table, notes, rows
-from toolkit.recipe.expected import Band
+from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report import run_files
 
-MOST = 20
+MAX_TABLES = 20
 """Tables of one run."""
 
 
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
         """One line for each figure that was left out, or needs a word."""
         return notes(self.table)
 
-    def cells(self, expected: Mapping[str, Band]) -> tuple[list[str], list[list[str]]]:
+    def cells(self, expected: Mapping[str, ExpectedMetric]) -> tuple[list[str], list[list[str]]]:
         """Headings and rows; with `expected`, by a figure's `what`, one more column, and what was not measured."""
         headings, found = rows([self.table])
         headings[:2] = ["figure", "value (95 % interval)"]
@@ -53,7 +53,7 @@ class Judged(NamedTuple):
         return [*headings, "expected"], found + missing
 
 
-def _beside(figure: Figure, expected: Mapping[str, Band]) -> str:
+def _beside(figure: Figure, expected: Mapping[str, ExpectedMetric]) -> str:
     """What was expected of a figure, and whether that is what came out."""
     band = expected.get(figure.what)
     if band is None or figure.value is None:
@@ -66,7 +66,7 @@ def _beside(figure: Figure, expected: Mapping[str, Band]) -> str:
 def judged(run: Path) -> Iterator[Judged]:
     """The tables of a run, its own settings first; what is damaged or of another format is left out."""
     root = run / "evaluation"
-    for path in [root / "metrics.json", *sorted(root.glob("*/metrics.json"))][:MOST]:
+    for path in [root / "metrics.json", *sorted(root.glob("*/metrics.json"))][:MAX_TABLES]:
         data = run_files.content(run, path, 4 << 20)
         if data is None:
             continue

@@ -18,7 +18,7 @@ from toolkit.training.storage.checkpoint import CheckpointStore
 from toolkit.training.storage.lock import RunLock
 from toolkit.training.storage.manifest import Damaged, Manifest, read_manifest
 
-MOST = 64 << 20
+MAX_BYTES = 64 << 20
 """Bytes of one file that are read."""
 SHOWN = 12
 """Files of one folder that are listed by name."""
@@ -37,7 +37,7 @@ class Line:
     """Of this one step."""
 
 
-def content(run: Path, path: Path, most: int = MOST) -> bytes | None:
+def content(run: Path, path: Path, most: int = MAX_BYTES) -> bytes | None:
     """The bytes of a regular file inside `run`, or None: not there, a link or device, elsewhere, too large."""
     try:
         info = os.lstat(path)

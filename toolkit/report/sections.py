@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from toolkit.evaluation.table import Figure
-from toolkit.recipe.expected import Band
+from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report import run_files
 from toolkit.report.curves import Curve, draw
 from toolkit.report.embed import inlay
@@ -152,7 +152,7 @@ PICTURES = {
 """What a picture with this name shows."""
 
 
-def _judged(one: Judged, expected: Mapping[str, Band]) -> Markup:
+def _judged(one: Judged, expected: Mapping[str, ExpectedMetric]) -> Markup:
     headings, cells = one.cells(expected)
     headings = [*headings, "real to noise"]
     figures = {figure.name: figure for figure in one.table.figures}

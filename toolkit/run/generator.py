@@ -16,7 +16,7 @@ from toolkit.device import pick
 from toolkit.diffusion import (
     Denoiser,
     NoiseStream,
-    TimeLaw,
+    TimeDistribution,
     autoguidance,
     classifier_free,
     clip,
@@ -68,7 +68,7 @@ class Generator:
         modality: Modality,
         denoiser: Denoiser,
         device: torch.device,
-        law: TimeLaw | None = None,
+        law: TimeDistribution | None = None,
         error: PosteriorVariance | None = None,
     ) -> None:
         """`law`: of the training times, with what it has learned; `error`: how far x_hat was from x in training."""
@@ -131,7 +131,7 @@ class Generator:
         jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
         parts = []
         steps = len(grid) - 1 if isinstance(grid, Tensor) else steps
-        each = self.recipe.sample.taken(steps, restarts)
+        each = self.recipe.sample.total_steps(steps, restarts)
         for done, job in enumerate(jobs):
             given = [numbers[i] for i in job.which] if numbers is not None else None
             x = torch.zeros(0)
@@ -289,8 +289,8 @@ def load(
     found = CheckpointStore(run / "checkpoints").load(groups=["model", "ema"], step=step, notify=notify)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
-    install(made, found.groups, width(recipe, ema), f"{found.folder}")
-    law = build.time_law(recipe.diffusion, opened)
+    load_ema_weights(made, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
+    law = build.time_distribution(recipe.diffusion, opened)
     if law.state():
         try:
             law.restore(found.state["law"])
@@ -321,7 +321,7 @@ def read_run(run: Path) -> tuple[Recipe, Facts]:
     return recipe, checked(Facts, facts, str(run / "facts.json"))
 
 
-def width(recipe: Recipe, ema: float | None) -> float:
+def resolve_ema_width(recipe: Recipe, ema: float | None) -> float:
     """The EMA width to use: asked for, else the recipe's choice, else the last one kept."""
     wanted = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
     if wanted not in recipe.train.ema:
@@ -329,7 +329,7 @@ def width(recipe: Recipe, ema: float | None) -> float:
     return wanted
 
 
-def install(denoiser: Denoiser, groups: dict[str, dict[str, Tensor]], chosen: float, where: str) -> None:
+def load_ema_weights(denoiser: Denoiser, groups: dict[str, dict[str, Tensor]], chosen: float, where: str) -> None:
     """Put the EMA weights of one width into the network. Raises ToolkitError when they do not fit it."""
     prefix = f"{chosen:g}/"
     averaged = {k.removeprefix(prefix): value for k, value in groups["ema"].items() if k.startswith(prefix)}

@@ -20,7 +20,7 @@ from toolkit.recipe import Recipe, Train, build
 from toolkit.run import levels, previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load, read_run
-from toolkit.run.train import Plan, clock
+from toolkit.run.train import TrainingRun, clock
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 from toolkit.training.budget import PASSES
@@ -41,7 +41,7 @@ def prepare(
     device: str | None = None,
     notify: Callable[[str], None] = print,
     threads: int | None = None,
-) -> Plan:
+) -> TrainingRun:
     """Open the data, build the network, resume what is in `out`, and measure the speed. Writes only to the cache.
 
     `threads` wins over the recipe's. Raises UsageError when `out` holds a different run, DataError when the data is
@@ -94,7 +94,7 @@ def prepare(
         state.course = state.course.corrected(state.step, steps)
     if state.step >= state.course.steps:
         notify(f"this run is finished, after step {state.step:,}; it goes on when more --steps or --minutes are asked")
-    return Plan(recipe, out, modality, state, config, batches, measured, found is not None, notify)
+    return TrainingRun(recipe, out, modality, state, config, batches, measured, found is not None, notify)
 
 
 def train(
@@ -172,4 +172,4 @@ def _fitting(recipe: Recipe, measured: Probe, shown: tuple[int, int]) -> int:
     return max(2, int(max(0.5 * steps, 0.97 * steps - work)))
 
 
-__all__ = ["Event", "Finished", "Note", "Plan", "Preview", "Progress", "Saved", "clock", "prepare", "train"]
+__all__ = ["Event", "Finished", "Note", "Preview", "Progress", "Saved", "clock", "prepare", "train"]

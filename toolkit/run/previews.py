@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion.adaptive import Adaptive
-from toolkit.diffusion.randomness import generator as random_generator
+from toolkit.diffusion.randomness import seeded_generator as random_generator
 from toolkit.modality import Examples
 from toolkit.recipe import Recipe, build
 from toolkit.run.samples import gather
@@ -73,7 +73,7 @@ def calls(recipe: Recipe) -> int:
     chosen = recipe.sample
     guided = 1 if chosen.guidance in (0, 1) else 2
     spec = chosen.sampler if isinstance(chosen.sampler, str) else {"name": chosen.sampler["name"]}
-    return chosen.taken() * build.sampler(spec).calls * guided
+    return chosen.total_steps() * build.sampler(spec).calls * guided
 
 
 def draw(
@@ -117,7 +117,7 @@ def moments(
     schedule = generator.denoiser.schedule
     labels = [i % len(known) for i in range(n)] if known else None
     parts = []
-    jobs, each = generator.requests(n, labels, seed), generator.recipe.sample.taken()
+    jobs, each = generator.requests(n, labels, seed), generator.recipe.sample.total_steps()
     for done, job in enumerate(jobs):
         chosen = [labels[i] for i in job.which] if labels else None
         states = []

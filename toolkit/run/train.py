@@ -23,7 +23,7 @@ from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
 from toolkit.run import previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
-from toolkit.run.generator import Generator, install, width
+from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 from toolkit.training.budget import PASSES, Budget
@@ -44,7 +44,7 @@ ROLLBACK_AFTER = 3
 
 
 @dataclass
-class Plan:
+class TrainingRun:
     """A run that is ready to start or to go on."""
 
     recipe: Recipe
@@ -162,7 +162,7 @@ class Plan:
                     )  # fmt: skip
                     if not done.taken:
                         yield Note(f"step {done.step} left out: loss {done.loss:g}, gradient norm {done.grad_norm:g}")
-                        if state.bad >= ROLLBACK_AFTER:
+                        if state.skipped_in_a_row >= ROLLBACK_AFTER:
                             break
                     due = self.clock() - saved_at > 60 * self.recipe.train.checkpoint_minutes
                     if due or signals.save or signals.stop is not None:
@@ -182,7 +182,7 @@ class Plan:
                             f"stopped after step {done.step:,} of {steps:,}; everything is saved in {self.out}. "
                             f"The same command again goes on from there",
                         )
-                if state.bad >= ROLLBACK_AFTER:
+                if state.skipped_in_a_row >= ROLLBACK_AFTER:
                     yield self._roll_back(store)
                     first, began = state.step, self.clock()
         if saved != state.step:
@@ -192,7 +192,7 @@ class Plan:
         budget.lap()
         if self.seconds is not None:
             self.state.spent = budget.spent
-        saved = Saved(self.state.step, store.save(self.state.step, self.state.groups(), self.state.facts()))
+        saved = Saved(self.state.step, store.save(self.state.step, self.state.groups(), self.state.scalars()))
         budget.saved()
         return saved
 
@@ -221,7 +221,7 @@ class Plan:
                 f"Try --set train.lr={self.config.lr / 4:.2g} with another --out"
             )
         state.restore(found.groups, found.state)
-        state.lr_factor, state.bad = 0.5, 0
+        state.lr_factor, state.skipped_in_a_row = 0.5, 0
         return Note(f"{where}: going on from the checkpoint of step {found.step} at half the learning rate")
 
     def _shares(self) -> list[float]:
@@ -244,7 +244,7 @@ class Plan:
     def generator(self) -> Generator:
         """What `toolkit sample` would use, from the EMA weights of now."""
         made = build.denoiser(self.recipe, self.modality)
-        install(made, self.state.groups(), width(self.recipe, None), "the current state")
+        load_ema_weights(made, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
         error = self.state.meter.table() if self.state.meter is not None else None
         return Generator(self.recipe, self.modality, made, device, self.state.law.fresh(), error)

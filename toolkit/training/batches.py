@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import Draws, generator, uniform
+from toolkit.diffusion.randomness import Draws, seeded_generator, uniform
 from toolkit.modality import Dataset, Examples, Modality
 
 POOL = 16
@@ -72,7 +72,7 @@ class Batches:
         return Examples(raw, cond)
 
     def _permutation(self, epoch: int) -> Tensor:
-        draw = generator(self.seed, "order", epoch)
+        draw = seeded_generator(self.seed, "order", epoch)
         size = len(self.dataset)
         order = torch.randperm(size, generator=draw)
         # steps do not begin with epochs: these many examples belong to the batches shared with the epochs beside it

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 
 _RANDOM = {"uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"}
 _RANDOM |= {"xavier_normal_", "orthogonal_", "sparse_"}
@@ -88,5 +88,5 @@ def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         net = build()
     for name, parameter in net.named_parameters():
         if (history := watch.seen.get(id(parameter))) is not None:
-            history.again(generator(seed, "initial", name))
+            history.again(seeded_generator(seed, "initial", name))
     return net

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.diffusion.denoiser import Denoiser, RegressionDenoiser
-from toolkit.diffusion.loss import Plain, TimeLaw, Uniform, Weighting, weighted
+from toolkit.diffusion.loss import TimeDistribution, Uniform, Unweighted, Weighting, weighted
 from toolkit.diffusion.randomness import dropout_keys, dropped, normal, stratified, uniform
 from toolkit.diffusion.schedule import beside
 from toolkit.diffusion.variance import VarianceMeter
@@ -51,8 +51,8 @@ class Config:
     """Largest norm of the gradient."""
     ema: tuple[float, ...] = (0.05, 0.10)
     seed: int = 0
-    time_law: TimeLaw = field(default_factory=Uniform)
-    weighting: Weighting = field(default_factory=Plain)
+    time_distribution: TimeDistribution = field(default_factory=Uniform)
+    weighting: Weighting = field(default_factory=Unweighted)
     stratified: bool = True
     dtype: torch.dtype | None = None
     """Autocast to this, or None for float32."""
@@ -76,7 +76,7 @@ class State:
     denoiser: Denoiser
     optimizer: torch.optim.Optimizer
     ema: PowerEMA
-    law: TimeLaw
+    law: TimeDistribution
     """Of the training times, with what it has learned."""
     drops: bool = False
     """Whether the network has dropout."""
@@ -86,7 +86,7 @@ class State:
     """Optimiser steps tried."""
     updates: int = 0
     """Optimiser steps taken: those with a finite loss and gradient."""
-    bad: int = 0
+    skipped_in_a_row: int = 0
     """Steps left out in a row."""
     lr_factor: float = 1.0
     """Lowered after a rollback."""
@@ -105,9 +105,9 @@ class State:
         moments = {f"{order[i]}/{key}": value for i, slot in slots.items() for key, value in slot.items()}
         return {"model": dict(self.denoiser.net.state_dict()), "ema": self.ema.state_dict(), "optimizer": moments}
 
-    def facts(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         """Numbers by name: the checkpoint's state.json."""
-        numbers: dict[str, Any] = {"step": self.step, "updates": self.updates, "bad": self.bad}
+        numbers: dict[str, Any] = {"step": self.step, "updates": self.updates, "bad": self.skipped_in_a_row}
         numbers["lr_factor"] = self.lr_factor
         if self.spent:
             numbers["spent"] = round(self.spent, 3)
@@ -134,7 +134,7 @@ class State:
             slots.setdefault(order.index(name), {})[slot] = value.detach()
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
         self.step, self.updates = int(facts["step"]), int(facts["updates"])
-        self.bad, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
+        self.skipped_in_a_row, self.lr_factor = int(facts["bad"]), float(facts["lr_factor"])
         self.spent = float(facts.get("spent", 0.0))
         try:
             self.course = Course.read(facts["course"]) if "course" in facts else None
@@ -156,7 +156,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepResult:
     """One optimiser step, as `fit` yields it."""
 
     step: int
@@ -180,7 +180,7 @@ def start(denoiser: Denoiser, config: Config) -> State:
     optimizer = optimizer_for(denoiser.net, config)
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
     meter = VarianceMeter() if isinstance(denoiser, RegressionDenoiser) else None
-    return State(denoiser, optimizer, average, config.time_law.fresh(), attach(denoiser.net, dropped), meter)
+    return State(denoiser, optimizer, average, config.time_distribution.fresh(), attach(denoiser.net, dropped), meter)
 
 
 def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
@@ -207,7 +207,7 @@ def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
     return optimizer
 
 
-def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress]:
+def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResult]:
     """Train `state.denoiser` in place from state.step to the end of its course, yielding after every step.
 
     The caller may correct `state.course` between steps.
@@ -245,8 +245,8 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[Progress
                 state.meter.observe(times, unknown, state.denoiser.schedule)
         state.optimizer.zero_grad()
         state.step += 1
-        state.bad = 0 if taken else state.bad + 1
-        yield Progress(state.step, loss, lr, norm, time.perf_counter() - began, taken)
+        state.skipped_in_a_row = 0 if taken else state.skipped_in_a_row + 1
+        yield StepResult(state.step, loss, lr, norm, time.perf_counter() - began, taken)
 
 
 def batch_loss(
@@ -266,7 +266,7 @@ def batch_loss(
     data, eps = data.to(device), eps.to(device)
     t = beside(t, data)
     cond = {name: value.to(device) for name, value in cond.items()}
-    if denoiser.recalls:
+    if denoiser.self_conditioning:
         cond["position"] = torch.tensor(list(positions))
     if state.drops:
         cond["dropout"] = dropout_keys(config.seed, positions, step)

@@ -5,8 +5,8 @@ MODULE is a .py file or an importable module with one function,
     def denoiser(source: Source) -> Denoiser
 
 which is called for each of `sources()` and gives a denoiser of x (B, d, W), rows of source.table, with any schedule.
-Items come with cond["mask"]; one that `recalls` may be shown its own x_hat of the same x_t. Nothing is trained here: a
-module that needs training does it on source.draw(n, seed), or loads what it has learned.
+Items come with cond["mask"]; one with `self_conditioning` may be shown its own x_hat of the same x_t. Nothing is
+trained here: a module that needs training does it on source.draw(n, seed), or loads what it has learned.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import LogNormal
 from toolkit.diffusion.schedule import expand
-from toolkit.diffusion.vlb import Continuous, Steps, bound, twice
+from toolkit.diffusion.vlb import Continuous, Steps, bound, with_second_pass
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.modality import load
 from toolkit.verify.sources import Source, sources
@@ -67,7 +67,7 @@ def audit(denoiser: Denoiser, source: Source, rows: int = ROWS, draws: int = DRA
     norm, schedule = math.sqrt(x.shape[1]), denoiser.schedule
     law = LogNormal(math.log(USUAL * norm), 0.7)
     levels = Steps.of_chain(schedule) if schedule.T else Continuous(schedule, LEAST * norm, MOST * norm, law)
-    denoise = twice(denoiser, cond)
+    denoise = with_second_pass(denoiser, cond)
     first: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def checked(x_t: Tensor, t: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ SILENT_CLIP_DB = -60.0
 
 
 @dataclass
-class Take:
+class DecodedFile:
     """One decoded file, in memory or in a scratch file."""
 
     array: np.ndarray | None
@@ -49,7 +49,7 @@ class Take:
                 yield np.fromfile(file, np.float32, count).reshape(-1, self.channels)
 
 
-def prepare(entry: Entry, options: Data, rate: int, staging: Path) -> Take | str:
+def prepare(entry: Entry, options: Data, rate: int, staging: Path) -> DecodedFile | str:
     """Decode and measure one file, or say why it cannot be used."""
     scratch = staging / f"{uuid.uuid4().hex}.f32"
     try:
@@ -68,7 +68,7 @@ def prepare(entry: Entry, options: Data, rate: int, staging: Path) -> Take | str
         return decode.reason(error)
 
 
-def _decode(path: Path, channels: int, rate: int, scratch: Path) -> Take:
+def _decode(path: Path, channels: int, rate: int, scratch: Path) -> DecodedFile:
     held: list[np.ndarray] = []
     frames, peak = 0, 0.0
     with contextlib.ExitStack() as stack:
@@ -86,7 +86,7 @@ def _decode(path: Path, channels: int, rate: int, scratch: Path) -> Take:
     if not frames:
         raise decode.Unreadable(f"too short: not one sample is left at {rate:,} Hz")
     array = np.concatenate(held) if file is None else None
-    return Take(array, scratch, frames, channels, peak, stop=frames)
+    return DecodedFile(array, scratch, frames, channels, peak, stop=frames)
 
 
 def _write(file: BinaryIO, held: list[np.ndarray]) -> None:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from modalities.audio.evaluate.judge import SoundJudge, fitted, judge, outline
+from modalities.audio.evaluate.judge import SoundJudge, copy_features, fitted, judge
 from modalities.audio.mel import default
 from modalities.audio.modality import Audio
 from modalities.audio.view.files import ends
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import UsageError
 from toolkit.evaluation import pretext
-from toolkit.evaluation.feature_metrics import MOST, compare, some
+from toolkit.evaluation.feature_metrics import MAX_REAL, compare, evenly
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.metrics import nearest
-from toolkit.evaluation.table import USUAL, Assessment, Wishes
+from toolkit.evaluation.table import USUAL, EvaluationResult, Wishes
 from toolkit.modality import Dataset, Examples
 
 SHIFT = 0.06
@@ -27,7 +27,9 @@ EXEMPLARS = 200
 _AT_ONCE = 500
 
 
-def assess(audio: Audio, made: Examples, notify: Callable[[str], None] = print, wishes: Wishes = USUAL) -> Assessment:
+def assess(
+    audio: Audio, made: Examples, notify: Callable[[str], None] = print, wishes: Wishes = USUAL
+) -> EvaluationResult:
     """Figures of made sounds (B, C, L) beside those of an opened data set. Raises DataError, UsageError."""
     if wishes.features:
         raise UsageError("--features takes networks for pictures; sounds are judged by a network of their own")
@@ -36,7 +38,7 @@ def assess(audio: Audio, made: Examples, notify: Callable[[str], None] = print, 
     train, test = audio.dataset("train"), audio.dataset("test")
 
     def noise(n: int) -> Tensor:
-        return noise_like(some(train, MOST).raw, n)
+        return noise_like(evenly(train, MAX_REAL).raw, n)
 
     critic = critic_of(audio, notify)
     return compare(critic, train, test, made, noise, Originals(train, audio.rate), wishes, notify)
@@ -50,18 +52,18 @@ def critic_of(audio: Audio, notify: Callable[[str], None] = print) -> SoundJudge
 
 
 class Originals:
-    """Training clips, at most MOST of them, that made ones may be copies of; called, it finds the nearest."""
+    """Training clips, at most MAX_REAL of them, that made ones may be copies of; called, it finds the nearest."""
 
     def __init__(self, train: Dataset, rate: int) -> None:
         self.rate = rate
-        self.numbers = torch.arange(min(MOST, len(train))) * len(train) // max(1, min(MOST, len(train)))
-        self.outlines = torch.cat([outline(train.take(rows).raw, rate) for rows in self.numbers.split(_AT_ONCE)])
+        self.numbers = torch.arange(min(MAX_REAL, len(train))) * len(train) // max(1, min(MAX_REAL, len(train)))
+        self.outlines = torch.cat([copy_features(train.take(rows).raw, rate) for rows in self.numbers.split(_AT_ONCE)])
         self.shift = round(SHIFT * rate / default(rate, 32).hop)
 
     def __call__(self, raw: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
         """Distance in dB between mel spectrograms, at the best shift in time, and the number of the training clip."""
         mine = None if own is None else torch.searchsorted(self.numbers, own)
-        lines = torch.cat([outline(part, self.rate) for part in raw.split(_AT_ONCE)])
+        lines = torch.cat([copy_features(part, self.rate) for part in raw.split(_AT_ONCE)])
         far, which = nearest.nearest_aligned_of_many(lines, self.outlines, self.shift, mine)
         return far, self.numbers[which]
 
@@ -81,4 +83,4 @@ def noise_like(real: Tensor, n: int) -> Tensor:
     length = ends(raw)[:, None, None]
     power = raw.square().sum((1, 2), keepdim=True) / (length * raw.shape[1])
     inside = torch.arange(raw.shape[-1]) < length
-    return torch.randn(raw.shape, generator=generator(0, "ceiling")) * power.sqrt() * inside
+    return torch.randn(raw.shape, generator=seeded_generator(0, "ceiling")) * power.sqrt() * inside

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from modalities.audio.mel import default, log_mel
 from modalities.audio.modality import Audio
-from toolkit.evaluation.judge import Classifier, Course, Judge, obtain
+from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, obtain
 
 FEATURES = 64
 MELS = 64
@@ -32,7 +32,9 @@ class SoundJudge(Judge):
 
     kind = "audio"
     version = 2
-    course: ClassVar[Course] = Course(steps=400, batch=48, lr=3e-3, weight_decay=0.02, smoothing=0.1)
+    course: ClassVar[TrainingSchedule] = TrainingSchedule(
+        steps=400, batch=48, lr=3e-3, weight_decay=0.02, smoothing=0.1
+    )
     held = 20_000
 
     @property
@@ -87,7 +89,7 @@ def judge(audio: Audio, notify: Callable[[str], None] = print) -> SoundJudge:
     return obtain(SoundJudge, audio, notify)
 
 
-def outline(raw: Tensor, rate: int) -> Tensor:
+def copy_features(raw: Tensor, rate: int) -> Tensor:
     """What copies are told by: levels of 32 mel bands, in dB above the quietest level that counts, RANGE_DB below the
     clip's highest. So gain does not matter, nor noise that is far below the sound.
 

@@ -10,7 +10,7 @@ from modalities.audio import conditioning
 from modalities.audio.modality import Audio
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.likelihood import Bins
-from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.errors import DataError
 from toolkit.evaluation import likelihood as bits
 from toolkit.evaluation.table import Figure
@@ -22,7 +22,7 @@ STEP = 2.0**-15
 
 
 def likelihood(
-    audio: Audio, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+    audio: Audio, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
 ) -> list[Figure]:
     """Bits of each 16-bit sample up to every clip's end, given its label and length. Raises DataError.
 

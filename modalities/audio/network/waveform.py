@@ -16,7 +16,7 @@ from toolkit.nn.unet import Trunk
 
 POWERS = 4.0
 """Of one unit of the head's output, in nepers of power: silence is some 10 nepers below the mean."""
-MOST = 20.0
+MAX_DEVIATIONS = 20.0
 """Nepers between the mean power and the least or most that can be expected."""
 
 
@@ -75,7 +75,7 @@ class Mel(nn.Module):
         # frame i of the spectrogram is centred on i hops, a cell between two of its own
         known = torch.logaddexp(known, functional.pad(known[..., 1:], (0, 1), mode="replicate")) - math.log(2)
         known = functional.interpolate(known, frames, mode="linear")
-        return (known.transpose(1, 2) + POWERS * self.offset).clamp(-MOST, MOST).unsqueeze(1)
+        return (known.transpose(1, 2) + POWERS * self.offset).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS).unsqueeze(1)
 
 
 def wiener(log_power: Tensor, c_noise: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class WaveUNet(Conditioned):
         seen, expected = self._seen(cells, c_noise), torch.zeros((), device=x.device)
         if self.mel is not None:
             expected = self.mel.expected(cond["mel"], frames)
-            expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MOST)
+            expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MAX_DEVIATIONS)
             noise = _noise(c_noise)
             seen = torch.cat([seen, _level(expected.exp() * (1 - noise) / noise)], 1)
         h = self.stem(self._gather(seen))
@@ -165,7 +165,7 @@ class WaveUNet(Conditioned):
         h = functional.silu(self.norm(h))
         # in float32 whatever autocast says: of what is loud, the small difference counts
         power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
-        keep = wiener((POWERS * power + expected).clamp(-MOST, MOST), c_noise.float())
+        keep = wiener((POWERS * power + expected).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS), c_noise.float())
         return self.cells.inverse((keep * cells + new)[:, :, :frames]).to(x)
 
     def _seen(self, cells: Tensor, c_noise: Tensor) -> Tensor:

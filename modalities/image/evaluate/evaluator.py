@@ -11,12 +11,12 @@ from torch.nn import functional
 from modalities.image.evaluate import torchvision_features
 from modalities.image.evaluate.judge import PictureJudge, judge
 from modalities.image.modality import Image
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.evaluation import pretext
 from toolkit.evaluation.feature_metrics import Critic, compare
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.metrics import nearest
-from toolkit.evaluation.table import USUAL, Assessment, Wishes
+from toolkit.evaluation.table import USUAL, EvaluationResult, Wishes
 from toolkit.modality import Examples
 
 TURNS = ("0", "90", "180", "270")
@@ -25,16 +25,18 @@ OUTLINE = 16
 _AT_ONCE = 1_000
 
 
-def assess(image: Image, made: Examples, notify: Callable[[str], None] = print, wishes: Wishes = USUAL) -> Assessment:
+def assess(
+    image: Image, made: Examples, notify: Callable[[str], None] = print, wishes: Wishes = USUAL
+) -> EvaluationResult:
     """Figures of made pictures (B, C, H, W) uint8 beside those of an opened data set. Raises DataError, UsageError."""
     train, test = image.dataset("train"), image.dataset("test")
-    outlines = torch.cat([outline(train.take(rows).raw) for rows in torch.arange(len(train)).split(_AT_ONCE)])
+    outlines = torch.cat([copy_features(train.take(rows).raw) for rows in torch.arange(len(train)).split(_AT_ONCE)])
 
     def noise(n: int) -> Tensor:
-        return image.decode(torch.randn((n, *image.shape), generator=generator(0, "ceiling")))
+        return image.decode(torch.randn((n, *image.shape), generator=seeded_generator(0, "ceiling")))
 
     def closest(raw: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-        return nearest.nearest_of_many(outline(raw), outlines, own)
+        return nearest.nearest_of_many(copy_features(raw), outlines, own)
 
     critic = critic_of(image, notify, wishes.features)
     return compare(critic, train, test, made, noise, closest, wishes, notify)
@@ -57,7 +59,7 @@ def turned(raw: Tensor, quarters: int) -> Tensor:
     return raw.rot90(quarters, (2, 3))
 
 
-def outline(raw: Tensor) -> Tensor:
+def copy_features(raw: Tensor) -> Tensor:
     """What copies are told by: pictures (B, C, H, W) uint8 averaged to at most 16 x 16, in 0..1: (B, d) float32."""
     size = min(OUTLINE, raw.shape[-1])
     return functional.adaptive_avg_pool2d(raw.float() / 255, size).flatten(1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.image.modality import Image
-from toolkit.evaluation.judge import Classifier, Course, Judge, obtain
+from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, obtain
 
 FEATURES = 64
 
@@ -18,7 +18,7 @@ class PictureJudge(Judge):
     """For raw pictures (B, C, H, W) uint8 of the size it was trained on."""
 
     kind = "image"
-    course: ClassVar[Course] = Course(steps=1500, batch=128, lr=2e-3, weight_decay=0.01)
+    course: ClassVar[TrainingSchedule] = TrainingSchedule(steps=1500, batch=128, lr=2e-3, weight_decay=0.01)
 
     def network(self) -> Classifier:
         """Two pairs of convolutions with pooling, 64 features, one linear layer on them."""

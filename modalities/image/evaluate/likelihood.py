@@ -9,7 +9,7 @@ import torch
 from modalities.image.modality import Image
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.likelihood import Bins
-from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.errors import DataError
 from toolkit.evaluation import likelihood as bits
 from toolkit.evaluation.table import Figure
@@ -18,7 +18,7 @@ PIXELS = Bins(256, -1.0, 1 / 127.5)
 
 
 def likelihood(
-    image: Image, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+    image: Image, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
 ) -> list[Figure]:
     """Bits per dimension of 8-bit pictures, given their labels. Raises DataError."""
     test = image.dataset("test")

@@ -20,7 +20,7 @@ import numpy as np
 
 from modalities.text.data.readers import Document, Source, documents
 from modalities.text.data.text_files import Problems
-from modalities.text.data.token_writer import GATHERED, Spool
+from modalities.text.data.token_writer import GATHERED, TokenWriter
 from modalities.text.data.tokens import SEP, Vocabulary, learn, parse
 from toolkit.data import listing as files
 from toolkit.data import store
@@ -47,7 +47,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Stored:
+class TokenCorpus:
     """All texts of a source as tokens."""
 
     vocabulary: Vocabulary
@@ -69,7 +69,7 @@ class _Plan:
     names: tuple[str, ...]
 
 
-def load(folder: Path) -> Stored | None:
+def load(folder: Path) -> TokenCorpus | None:
     """What is kept in `folder`; None when there is nothing or it is damaged."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def load(folder: Path) -> Stored | None:
         splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in files.SPLITS]
     except (OSError, EOFError, ValueError, KeyError, TypeError, DataError):
         return None
-    return Stored(vocabulary, names, rejected, notes, *splits)
+    return TokenCorpus(vocabulary, names, rejected, notes, *splits)
 
 
 def _load_split(folder: Path, split: str, vocabulary: Vocabulary, labels: int) -> Split:
@@ -96,7 +96,7 @@ def _load_split(folder: Path, split: str, vocabulary: Vocabulary, labels: int) -
     return Split(tokens, spans)
 
 
-def build(source: Source, tokens: str, labels: str, folder: Path, notify: Callable[[str], None]) -> Stored | None:
+def build(source: Source, tokens: str, labels: str, folder: Path, notify: Callable[[str], None]) -> TokenCorpus | None:
     """Write the tokens of `source` into `folder`, and open them; None when there is no training text in it.
 
     tokens, labels: as in options.Data. Raises UsageError, DataError when a file changes meanwhile, StorageError.
@@ -237,7 +237,7 @@ def _gathered(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _write(source: Source, vocabulary: Vocabulary, plan: _Plan, staging: Path, notify: Callable[[str], None]) -> None:
-    train, test = (Spool(staging, split, vocabulary) for split in files.SPLITS)
+    train, test = (TokenWriter(staging, split, vocabulary) for split in files.SPLITS)
     pace = Pace()
     for number, (document, cut, label) in enumerate(_replay(source, plan), start=1):
         if document.given is not None:

@@ -15,7 +15,7 @@ GATHERED = 1 << 17
 """Characters that are encoded together."""
 
 
-class Spool:
+class TokenWriter:
     """Writes SPLIT.npy and SPLIT-spans.npy. Texts are gathered: one by one, encoding them takes all the time."""
 
     def __init__(self, folder: Path, split: str, vocabulary: Vocabulary) -> None:

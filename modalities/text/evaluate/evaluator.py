@@ -16,9 +16,9 @@ from modalities.text.modality import Text
 from modalities.text.network import token_noise
 from modalities.text.network.denoiser import TokenDenoiser
 from toolkit.diffusion.denoiser import Denoiser
-from toolkit.diffusion.loss import TimeLaw
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.errors import DataError
-from toolkit.evaluation.table import Assessment, Figure
+from toolkit.evaluation.table import EvaluationResult, Figure
 from toolkit.modality import Examples
 
 ORDER = 5
@@ -37,7 +37,7 @@ _SHARES = (
 )
 
 
-def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) -> Assessment:
+def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) -> EvaluationResult:
     """Figures of generated tokens (B, L) beside held-out real text. Raises DataError."""
     train, held = real(text)
     texts = text.texts(made.raw)
@@ -50,7 +50,7 @@ def assess(text: Text, made: Examples, notify: Callable[[str], None] = print) ->
     if text.facts.extra["paired"]:
         rows += slot_accuracy.describe(text.sources(made.raw), texts, references(text))
     figures = [*_judges(text, texts, train, held, notify), *(_figure(row, size) for row in rows)]
-    return Assessment(figures)
+    return EvaluationResult(figures)
 
 
 def references(text: Text) -> dict[str, list[str]]:
@@ -83,7 +83,9 @@ def length_costs(text: Text, rows: Examples) -> torch.Tensor:
     return LengthLaw(train.sizes - train.given, train.given).nats(length - given, given)
 
 
-def bits_of(text: Text, denoiser: Denoiser, law: TimeLaw | None, examples: Examples, seed: int = 0) -> likelihood.Bits:
+def bits_of(
+    text: Text, denoiser: Denoiser, law: TimeDistribution | None, examples: Examples, seed: int = 0
+) -> likelihood.Bits:
     """The bound on examples. Items are not told their lengths, and their ends are no characters."""
     assert isinstance(denoiser, TokenDenoiser)
     rows = examples.raw
@@ -104,7 +106,7 @@ def bits_of(text: Text, denoiser: Denoiser, law: TimeLaw | None, examples: Examp
 
 
 def likelihood_figures(
-    text: Text, denoiser: Denoiser, law: TimeLaw | None, count: int, notify: Callable[[str], None]
+    text: Text, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
 ) -> list[Figure]:
     """The bound, its terms, and what n-gram models of the training text say of the same held-out text.
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit import paths
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.nn.transformer import Stack, heads_of
 from toolkit.training.loop import Config, optimizer_for
@@ -51,7 +51,7 @@ class Course:
     seed: int = 0
 
 
-class TokenNet(nn.Module):
+class CausalLM(nn.Module):
     """A transformer on token ids: (B, L) int64 -> logits (B, L, size).
 
     Besides `size` tokens it knows one more, number `size`: the beginning of a causal text, or a masked place. The last
@@ -75,14 +75,14 @@ class TokenNet(nn.Module):
         return output[:, :length]
 
 
-def next_nats(net: TokenNet, ids: Tensor) -> Tensor:
+def next_nats(net: CausalLM, ids: Tensor) -> Tensor:
     """-ln P of each token given those before it in its row of ids (B, L): (B, L)."""
     begin = torch.full_like(ids[:, :1], net.size)
     logits = net(torch.cat([begin, ids[:, :-1]], dim=1))
     return functional.cross_entropy(logits.float().transpose(1, 2), ids, reduction="none")
 
 
-def train(net: TokenNet, ids: Tensor, loss: Callable[[Tensor, torch.Generator], Tensor], course: Course) -> int:
+def train(net: CausalLM, ids: Tensor, loss: Callable[[Tensor, torch.Generator], Tensor], course: Course) -> int:
     """Train `net` in place on crops of ids (N,), and return the steps that were taken.
 
     `loss`: a batch of crops (B, length) and a generator for what else is random, to a scalar. Raises DataError when
@@ -97,7 +97,7 @@ def train(net: TokenNet, ids: Tensor, loss: Callable[[Tensor, torch.Generator], 
     place = torch.arange(course.length)
     net.train()
     while done < 1:
-        draw = generator(course.seed, "crops", step)
+        draw = seeded_generator(course.seed, "crops", step)
         starts = torch.randint(len(ids) - course.length + 1, (course.batch, 1), generator=draw)
         with autocast(ids.device, dtype):
             value = loss(ids[starts + place], draw)
@@ -118,7 +118,7 @@ def train(net: TokenNet, ids: Tensor, loss: Callable[[Tensor, torch.Generator], 
 
 
 @torch.inference_mode()
-def next_bits(net: TokenNet, ids: Tensor, context: int) -> Tensor:
+def next_bits(net: CausalLM, ids: Tensor, context: int) -> Tensor:
     """-log2 P of each token of ids (B, L) given up to `context` - 1 before it, in float32: (B, L).
 
     Rows longer than the even `context` are read in windows that overlap by half, so that every token but the first
@@ -142,7 +142,7 @@ class ARJudge:
     held_out_bits = float("nan")
     """Bits per token of the held-out stream, in windows as `next_bits` reads it."""
 
-    def __init__(self, net: TokenNet, context: int) -> None:
+    def __init__(self, net: CausalLM, context: int) -> None:
         self.net, self.context = net, context
 
     def bits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -173,7 +173,7 @@ def obtain(
     path = paths.cache() / "judges" / f"text-{digest.hexdigest()[:16]}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # only initialises the network; restored afterwards
-        net = TokenNet(size)
+        net = CausalLM(size)
     if path.is_file():
         net.load_state_dict(parse(path.read_bytes()))
     else:

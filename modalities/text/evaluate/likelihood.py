@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from modalities.text.network.denoiser import TokenDenoiser
 from toolkit.diffusion.denoiser import Cond
-from toolkit.diffusion.loss import TimeLaw
-from toolkit.diffusion.vlb import Continuous, Terms, bound, twice
+from toolkit.diffusion.loss import TimeDistribution
+from toolkit.diffusion.vlb import Continuous, Terms, bound, with_second_pass
 
 LOOKS = 2**18
 """How often a token is looked at, over all texts and noise levels: the fewer and shorter the texts, the more levels."""
@@ -32,7 +32,7 @@ class Bits(NamedTuple):
     """What it costs to say how long each text is, where that is not told."""
 
 
-def enough(tokens: Tensor) -> int:
+def num_draws(tokens: Tensor) -> int:
     """Noise levels for each of some texts (N, L), 8 to 512."""
     return min(512, max(8, round(LOOKS / max(1, int((tokens != 0).sum())))))
 
@@ -57,19 +57,18 @@ def terms(
 
     def reconstruct(x_t: Tensor, t: Tensor) -> Tensor:
         told = dict(cond)
-        if denoiser.recalls:
+        if denoiser.self_conditioning:
             told["estimate"] = denoiser(x_t, t, cond)
         lost = functional.cross_entropy(denoiser.logits(x_t, t, told).transpose(1, 2), tokens, reduction="none")
         return (lost * counted).double().sum(1)
 
-    return bound(
-        twice(denoiser, cond), x, levels, reconstruct, seed, positions, draws, mask=counted[:, None].expand_as(x)
-    )
+    denoise, mask = with_second_pass(denoiser, cond), counted[:, None].expand_as(x)
+    return bound(denoise, x, levels, reconstruct, seed, positions, draws, mask=mask)
 
 
 def bits(
     denoiser: TokenDenoiser,
-    law: TimeLaw | None,
+    law: TimeDistribution | None,
     ends: tuple[float, float],
     tokens: Tensor,
     characters: Tensor,
@@ -87,7 +86,7 @@ def bits(
     decoder is not told it: the mask tells the denoiser.
     """
     levels = Continuous(denoiser.schedule, *ends, law)
-    draws = draws or enough(tokens)
+    draws = draws or num_draws(tokens)
     found: list[Terms] = []
     for start in range(0, len(tokens), batch):
         rows = tokens[start : start + batch]

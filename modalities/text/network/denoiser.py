@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalities.text.data.tokens import EOS, PAD
-from modalities.text.network.transformer import BUMPS, TokenNet
+from modalities.text.network.transformer import NOISE_FEATURES, TokenNet
 from toolkit.diffusion.denoiser import LOG_SNR_CLIP, Cond, Denoiser
 from toolkit.diffusion.schedule import Schedule, beside, expand
 
-SWIFT = 100.0
+GATE_GAIN = 100.0
 """What the gate is multiplied by, so that it opens within some hundred steps of the optimiser."""
-OPEN = 0.2
+HALF_RESOLVED = 0.2
 """Noise, in norms, that tells a token: of 64 equally likely ones it leaves 0.1 nats open; at 0.35 norms 1.4."""
-CLOSED = 0.015
+RESOLVED_WEIGHT = 0.015
 """What a token counts that the noise tells, where others are open."""
-FAINTEST = -30.0
+MIN_LOG_LIKELIHOOD = -30.0
 """log of the smallest likelihood of a token, relative to the likeliest, that the noise alone can give it."""
 
 
@@ -45,7 +45,7 @@ class TokenDenoiser(Denoiser):
     """
 
     net: TokenNet
-    recalls = True
+    self_conditioning = True
 
     def __init__(
         self, net: TokenNet, schedule: Schedule, recall: float = 0.25, lowest: float = 0.1, highest: float = 10.0
@@ -62,7 +62,7 @@ class TokenDenoiser(Denoiser):
             raise ValueError(f"noise levels are positive and rise, got {lowest:g} to {highest:g}")
         self.net, self.schedule, self.recall = net, schedule, recall
         self.lowest, self.highest = lowest, highest
-        self.recalls = recall > 0
+        self.self_conditioning = recall > 0
 
     @property
     def table(self) -> Tensor:
@@ -90,7 +90,7 @@ class TokenDenoiser(Denoiser):
         alpha, sigma = (expand(value, x_t).float() for value in self.schedule(t))
         x_t, alpha, sigma, given = self._with_given(x_t / scale, alpha, sigma / scale, cond, table)
         heard = x_t.float().transpose(1, 2) @ table.T * (alpha / sigma**2).transpose(1, 2)
-        heard = (heard - heard.amax(-1, keepdim=True)).clamp(min=FAINTEST)
+        heard = (heard - heard.amax(-1, keepdim=True)).clamp(min=MIN_LOG_LIKELIHOOD)
         estimate = cond.get("estimate")
         features = torch.cat(
             [
@@ -106,7 +106,7 @@ class TokenDenoiser(Denoiser):
             features = features * cond["mask"]
         c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
         # its gradient is left as it is: times SWIFT, it would be most of the norm by which all gradients are clipped
-        gate = self.net.gate + (SWIFT - 1) * self.net.gate.detach()
+        gate = self.net.gate + (GATE_GAIN - 1) * self.net.gate.detach()
         logits = self.net(features, c_noise.to(x_t), cond).float() + gate * heard
         # padding is no word, not at any temperature
         never = torch.tensor([PAD, EOS] if "endless" in cond else [PAD], device=logits.device)
@@ -136,11 +136,11 @@ class TokenDenoiser(Denoiser):
         embedded = self.embed(x, cond)
         alpha, sigma = self.schedule(t)
         x_t = expand(alpha, embedded) * embedded + expand(sigma, embedded) * eps
-        if self.recalls and self.training:
+        if self.self_conditioning and self.training:
             cond["estimate"] = self._estimates(x_t.detach(), t, cond)
         lost = functional.cross_entropy(self.logits(x_t, t, cond).transpose(1, 2), x, reduction="none")
         weight = self.counted(x, cond) * self._open(t, cond)
-        return (lost * weight).sum(1) / weight.sum(1).clamp(min=CLOSED)
+        return (lost * weight).sum(1) / weight.sum(1).clamp(min=RESOLVED_WEIGHT)
 
     def unknown(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """The mean cross-entropy of all tokens that are not given: those that are not open add nothing."""
@@ -157,10 +157,10 @@ class TokenDenoiser(Denoiser):
 
     def _open(self, t: Tensor, cond: Cond) -> Tensor:
         """How open the noise leaves each token, from CLOSED to 1, (B, L); (B, 1) where all have one level."""
-        level = (-self.schedule.log_snr(t) / 2 - math.log(OPEN * math.sqrt(self.net.dims)))[:, None]
+        level = (-self.schedule.log_snr(t) / 2 - math.log(HALF_RESOLVED * math.sqrt(self.net.dims)))[:, None]
         if "scale" in cond:
             level = level - cond["scale"][:, 0].to(level).log()
-        return CLOSED + (1 - CLOSED) * (4 * level.float()).sigmoid()
+        return RESOLVED_WEIGHT + (1 - RESOLVED_WEIGHT) * (4 * level.float()).sigmoid()
 
     def _estimates(self, x_t: Tensor, t: Tensor, cond: Cond) -> Tensor:
         """Own estimates for every so many-th example of the global batch, 0 for the others.
@@ -179,10 +179,10 @@ class TokenDenoiser(Denoiser):
 
     def _bumps(self, ratio: Tensor) -> Tensor:
         """How near noise ratios (B, 1, L) are to each of BUMPS levels of the range, in log: (B, BUMPS, L)."""
-        place = torch.linspace(-1, 1, BUMPS, device=ratio.device)[:, None]
+        place = torch.linspace(-1, 1, NOISE_FEATURES, device=ratio.device)[:, None]
         least = self.lowest * math.sqrt(self.net.dims)
         level = 2 * (ratio / least).log() / math.log(self.highest / self.lowest) - 1
-        return (-((level - place) * BUMPS / 2).square()).exp()
+        return (-((level - place) * NOISE_FEATURES / 2).square()).exp()
 
     def _with_given(
         self, x_t: Tensor, alpha: Tensor, sigma: Tensor, cond: Cond, table: Tensor

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from modalities.text.options import Model
 from toolkit.nn import Transformer
 
-BUMPS = 8
+NOISE_FEATURES = 8
 """Inputs that tell a token's own noise level."""
 
 
@@ -42,7 +42,7 @@ class TokenNet(nn.Module):
         # only directions count, so short vectors turn faster at the same learning rate
         nn.init.normal_(self.embedding.weight, std=0.3 / dims**0.5)
         self.gate = nn.Parameter(torch.zeros(()))
-        features = 2 * dims + vocabulary + BUMPS + 1
+        features = 2 * dims + vocabulary + NOISE_FEATURES + 1
         self.body = Transformer(features, vocabulary, preset.width, preset.depth, preset.heads, labels)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:

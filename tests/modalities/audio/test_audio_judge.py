@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from modalities.audio.evaluate import judge as module
-from modalities.audio.evaluate.judge import SILENCE, SoundJudge, fitted, moved, outline
+from modalities.audio.evaluate.judge import SILENCE, SoundJudge, copy_features, fitted, moved
 from modalities.audio.modality import Audio
 from modalities.audio.options import Data, Model
 from toolkit.errors import DataError
@@ -114,20 +114,20 @@ def test_augmentation_varies_sound_and_leaves_silence() -> None:
 
 def test_outlines_forget_gain_sign_and_faint_noise_but_tell_sounds_apart() -> None:
     raw = hits()
-    plain = outline(raw, RATE)
+    plain = copy_features(raw, RATE)
     assert float(plain.min()) == 0 and torch.equal(plain.amax((1, 2)), torch.full((6,), module.RANGE_DB))
-    torch.testing.assert_close(outline(-0.01 * raw, RATE), plain, atol=1e-3, rtol=0)
-    same = aligned(outline(raw + noise(-65, 6), RATE), plain, 0).diagonal()
+    torch.testing.assert_close(copy_features(-0.01 * raw, RATE), plain, atol=1e-3, rtol=0)
+    same = aligned(copy_features(raw + noise(-65, 6), RATE), plain, 0).diagonal()
     assert float(same.max()) < 0.5
     others = aligned(plain, plain, 8) + 1e9 * torch.eye(6)
     assert float(others.min()) > 5
-    assert not outline(torch.zeros(1, 1, LENGTH), RATE).any()
+    assert not copy_features(torch.zeros(1, 1, LENGTH), RATE).any()
 
 
 def test_outlines_of_a_moved_sound_are_moved() -> None:
     raw = hits()
     hop = 128
     late = torch.nn.functional.pad(raw, (3 * hop, 0))[..., :LENGTH]
-    a, b = outline(late, RATE), outline(raw, RATE)
+    a, b = copy_features(late, RATE), copy_features(raw, RATE)
     torch.testing.assert_close(a[..., 3:], b[..., :-3], atol=1e-3, rtol=0)
     assert float(aligned(a, b, 3).diagonal().max()) < 1e-2 < float(aligned(a, b, 2).diagonal().min())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modalities.text.network.denoiser import SWIFT, TokenDenoiser
+from modalities.text.network.denoiser import GATE_GAIN, TokenDenoiser
 from modalities.text.network.transformer import build
 from modalities.text.options import Model
 from tests.nn.common import randomise
@@ -33,7 +33,7 @@ def oracle(schedule: Schedule | None = None) -> TokenDenoiser:
     """What is right where tokens are independent and equally likely: the network is silent, the gate open."""
     made = fresh(schedule)
     with torch.no_grad():
-        made.net.gate.fill_(1 / SWIFT)
+        made.net.gate.fill_(1 / GATE_GAIN)
     return made
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modalities.text.evaluate.judge import TokenNet
+from modalities.text.evaluate.judge import CausalLM
 from tests.conftest import ROOT
 
 
@@ -51,7 +51,7 @@ def ids(*shape: int, size: int = 4) -> Tensor:
 
 
 def test_independent_uniform_tokens_cost_log_v_whatever_is_masked() -> None:
-    found = masked.bound(TokenNet(16, 32, 1, causal=False).eval(), ids(5, 12, size=16), draws=4)
+    found = masked.bound(CausalLM(16, 32, 1, causal=False).eval(), ids(5, 12, size=16), draws=4)
     torch.testing.assert_close(found, torch.full((5,), math.log(16), dtype=torch.float64), atol=1e-5, rtol=0)
 
 
@@ -65,7 +65,7 @@ def test_the_right_posterior_gives_the_entropy() -> None:
 def test_the_bound_is_the_integral_over_time() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        net = TokenNet(4, 32, 1, causal=False).eval()
+        net = CausalLM(4, 32, 1, causal=False).eval()
         torch.nn.init.normal_(net.head.weight, std=0.5)
     row = torch.tensor([2, 0, 3])
     t = (np.arange(20_000) + 0.5) / 20_000
@@ -83,7 +83,7 @@ def test_the_bound_is_the_integral_over_time() -> None:
 
 
 def test_the_loss_of_a_batch_has_a_gradient_for_the_masked_places_only() -> None:
-    net = TokenNet(4, 32, 1, causal=False)
+    net = CausalLM(4, 32, 1, causal=False)
     value = masked.loss(net, ids(6, 10), torch.Generator().manual_seed(0))
     value.backward()
     assert float(value.detach()) == pytest.approx(math.log(4), abs=1e-5)

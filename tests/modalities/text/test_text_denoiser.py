@@ -180,8 +180,8 @@ def test_the_share_of_a_batch_that_is_shown_an_own_estimate(share: float) -> Non
 
 
 def test_no_estimate_when_there_is_to_be_none() -> None:
-    assert not bool(shown(untrained(recall=0).train(), 8).any()) and not fresh(recall=0).recalls
-    assert not bool(shown(untrained().eval(), 8).any()) and fresh().recalls
+    assert not bool(shown(untrained(recall=0).train(), 8).any()) and not fresh(recall=0).self_conditioning
+    assert not bool(shown(untrained().eval(), 8).any()) and fresh().self_conditioning
     for wrong in (-0.1, 1.1):
         with pytest.raises(ValueError, match=r"share in \[0, 1\]"):
             fresh(recall=wrong)

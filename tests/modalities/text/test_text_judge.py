@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from modalities.text.evaluate import judge as module
-from modalities.text.evaluate.judge import ARJudge, Course, TokenNet, next_bits, next_nats, obtain, train
+from modalities.text.evaluate.judge import ARJudge, CausalLM, Course, next_bits, next_nats, obtain, train
 from toolkit.errors import DataError
 
 
-def net(size: int = 8, width: int = 32, layers: int = 2, causal: bool = True) -> TokenNet:
+def net(size: int = 8, width: int = 32, layers: int = 2, causal: bool = True) -> CausalLM:
     """An untrained one that does not find all tokens equally likely."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = TokenNet(size, width, layers, causal)
+        made = CausalLM(size, width, layers, causal)
         torch.nn.init.normal_(made.head.weight, std=0.3)
         for layer in made.stack.layers:
             torch.nn.init.normal_(layer.out.weight, std=0.2)
@@ -31,7 +31,7 @@ def ids(*shape: int, size: int = 8, seed: int = 0) -> Tensor:
 
 
 def test_a_new_network_needs_log2_of_the_vocabulary() -> None:
-    bits = next_bits(TokenNet(8, 32, 1).eval(), ids(3, 20), 32)
+    bits = next_bits(CausalLM(8, 32, 1).eval(), ids(3, 20), 32)
     torch.testing.assert_close(bits, torch.full((3, 20), 3.0))
 
 
@@ -95,7 +95,7 @@ def test_crops_need_enough_text() -> None:
 @torch.no_grad()
 def test_what_kept_weights_mean_has_not_changed() -> None:
     """Weights in a cache know nothing of the code around them: when these numbers change, raise judge._VERSION."""
-    net = TokenNet(5, width=16, layers=2)
+    net = CausalLM(5, width=16, layers=2)
     for i, weight in enumerate(net.parameters()):
         weight.copy_(0.4 * torch.sin(torch.arange(weight.numel()) * 0.7 + i).reshape(weight.shape))
     nats = next_nats(net, torch.tensor([[0, 3, 1, 4, 2, 2, 0, 1]]))[0]

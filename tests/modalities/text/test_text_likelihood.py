@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modalities.text.evaluate.likelihood import Bits, bits, terms
 from modalities.text.network import token_noise
-from modalities.text.network.denoiser import SWIFT, TokenDenoiser
+from modalities.text.network.denoiser import GATE_GAIN, TokenDenoiser
 from modalities.text.network.transformer import build
 from modalities.text.options import Model
 from tests.modalities.text import denoisers
@@ -36,7 +36,7 @@ def test_tokens_that_know_nothing_of_each_other_cost_the_log_of_their_number(spr
         torch.manual_seed(0)
         denoiser = TokenDenoiser(build(Model(preset="smoke", width=16, depth=1, dims=DIMS), V, 0), RectifiedFlow())
     with torch.no_grad():
-        denoiser.net.gate.fill_(1 / SWIFT)
+        denoiser.net.gate.fill_(1 / GATE_GAIN)
     tokens = torch.randint(1, V, (256, LENGTH), generator=torch.Generator().manual_seed(1))
     found = measured(denoiser, tokens, spread)
     assert found.total == pytest.approx(math.log2(V - 1), abs=3.5 * found.error + found.prior)

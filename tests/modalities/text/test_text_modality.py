@@ -223,7 +223,7 @@ def test_resuming_gives_the_same_bits(play: Path, tmp_path: Path) -> None:
     steps = loop.fit(half.batches, half.config, half.state)
     first = [next(steps).loss.hex() for _ in range(5)]
     rest = prepare.prepare(recipe, tmp_path / "c", notify=lambda line: None)
-    rest.state.restore(half.state.groups(), json.loads(json.dumps(half.state.facts())))
+    rest.state.restore(half.state.groups(), json.loads(json.dumps(half.state.scalars())))
     assert first + [done.loss.hex() for done in loop.fit(rest.batches, rest.config, rest.state)] == losses
     assert all(math.isfinite(float.fromhex(loss)) for loss in losses)
     size = whole.modality.vocabulary.size  # type: ignore[attr-defined]

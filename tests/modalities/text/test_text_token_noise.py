@@ -8,9 +8,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from modalities.text.network.denoiser import SWIFT, TokenDenoiser
+from modalities.text.network.denoiser import GATE_GAIN, TokenDenoiser
 from modalities.text.network.token_noise import spread_out
-from modalities.text.network.transformer import BUMPS
+from modalities.text.network.transformer import NOISE_FEATURES
 from modalities.text.options import Model
 from tests.modalities.text.denoisers import DIMS, F64, LENGTH, draw, noised, oracle, untrained, words
 from toolkit.diffusion import RectifiedFlow
@@ -97,7 +97,7 @@ def test_the_gates_gradient_is_that_of_the_gate_itself() -> None:
             there.append(float(denoiser.loss(x, t, eps).double().mean()))
     slope = (there[0] - there[1]) / (2 * step)
     assert abs(slope) > 0.1
-    assert float(gate.grad) == pytest.approx(slope / SWIFT, rel=0.02)
+    assert float(gate.grad) == pytest.approx(slope / GATE_GAIN, rel=0.02)
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ def test_the_network_is_told_noise_over_the_range_of_the_options(lowest: float, 
     forward = denoiser.net.forward
 
     def spy(x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
-        seen.append(x[:, DIMS : DIMS + BUMPS])
+        seen.append(x[:, DIMS : DIMS + NOISE_FEATURES])
         return forward(x, c_noise, cond)
 
     denoiser.net.forward = spy  # type: ignore[method-assign]

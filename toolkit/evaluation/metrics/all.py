@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 from toolkit.evaluation.metrics import inception_score, kernel, manifold, ndb
 from toolkit.evaluation.metrics.frechet import frechet_infinity, moments, of_moments
 from toolkit.evaluation.metrics.interval import half_samples, wilson
@@ -76,7 +76,9 @@ class Measure:
 
 def measure_all(made: Features, noise: Features, groups: Sequence[Group], size: int, judge: str) -> list[Figure]:
     """All of MEASURES: means over the groups, of `size` made examples drawn at random for each. Raises ValueError."""
-    drawn = [made[torch.randperm(len(made), generator=generator(0, "made", i))[:size]] for i in range(len(groups))]
+    drawn = [
+        made[torch.randperm(len(made), generator=seeded_generator(0, "made", i))[:size]] for i in range(len(groups))
+    ]
     figures = []
     for measure in MEASURES:
         n, m = (min(count, measure.most or count) for count in (size, min(len(g.reference) for g in groups)))

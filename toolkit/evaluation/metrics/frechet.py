@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
@@ -50,7 +50,7 @@ def frechet_infinity(a: Tensor, b: Tensor, points: int = 8, draws: int = 4, most
     for i, scale in enumerate(scales.tolist()):
         times = draws if i else 1
         for draw in range(times):
-            random = generator(seed, "frechet", i, draw)
+            random = seeded_generator(seed, "frechet", i, draw)
             x, y = (rows[torch.randperm(len(rows), generator=random)[: round(len(rows) / scale)]] for rows in (a, b))
             found[i] += frechet(x, y) / times
     slope = ((scales - scales.mean()) * (found - found.mean())).sum() / (scales - scales.mean()).square().sum()

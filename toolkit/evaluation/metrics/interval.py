@@ -9,7 +9,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 
 
 def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -40,7 +40,7 @@ def bootstrap(
     """
     if values.ndim != 1 or not len(values):
         raise ValueError(f"values (n,) expected, got {tuple(values.shape)}")
-    rows = torch.randint(len(values), (draws, len(values)), generator=generator(seed, "bootstrap"))
+    rows = torch.randint(len(values), (draws, len(values)), generator=seeded_generator(seed, "bootstrap"))
     found = statistic(values.double()[rows])
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     low, high = found.quantile(ends).tolist()
@@ -59,6 +59,6 @@ def half_samples(statistic: Callable[[Tensor], float], x: Tensor, draws: int = 2
         raise ValueError(f"at least four rows expected, got {n}")
     found = []
     for draw in range(draws):
-        order = torch.randperm(n, generator=generator(seed, "halves", draw))
+        order = torch.randperm(n, generator=seeded_generator(seed, "halves", draw))
         found.append(statistic(x[order[: n // 2]]))
     return float(torch.tensor(found, dtype=torch.float64).std())

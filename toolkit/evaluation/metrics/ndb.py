@@ -7,7 +7,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from toolkit.diffusion.randomness import generator
+from toolkit.diffusion.randomness import seeded_generator
 
 
 def k_means(x: Tensor, k: int, rounds: int = 50, seed: int = 0) -> Tensor:
@@ -18,7 +18,7 @@ def k_means(x: Tensor, k: int, rounds: int = 50, seed: int = 0) -> Tensor:
     if x.ndim != 2 or not 1 <= k <= len(x):
         raise ValueError(f"1 to {len(x)} bins of points (n, d) expected, got {k} of {tuple(x.shape)}")
     x = x.double()
-    draw = generator(seed, "k-means")
+    draw = seeded_generator(seed, "k-means")
     chosen = [int(torch.randint(len(x), (), generator=draw))]
     nearest = (x - x[chosen[0]]).square().sum(1)
     for _ in range(k - 1):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.training.loop import Progress
+from toolkit.training.loop import StepResult
 from toolkit.training.storage.files import write_text_atomic
 
 
@@ -35,7 +35,7 @@ class Metrics:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, done: Progress, losses: Sequence[float]) -> None:
+    def write(self, done: StepResult, losses: Sequence[float]) -> None:
         """One line: the mean loss since the line before, and the facts of this step; null where not finite."""
         finite = [value for value in losses if math.isfinite(value)]
         self.loss = sum(finite) / len(finite) if finite else None
