@@ -28,13 +28,14 @@ from modalities.audio.mel import default
 from modalities.audio.modality import Audio
 from toolkit import paths, recipe
 from toolkit.diffusion.randomness import seeded_generator as draws
+from toolkit.discovery import find
 from toolkit.evaluation.agreement import agreement, parts, share
 from toolkit.evaluation.judge import cross_validate
 from toolkit.evaluation.metrics import nearest
 from toolkit.evaluation.metrics.frechet import frechet
 from toolkit.evaluation.metrics.interval import bootstrap, half_samples
 from toolkit.evaluation.metrics.kernel import kernel_distance
-from toolkit.modality import Dataset, Examples, find
+from toolkit.modality import Dataset, Examples
 
 FEW = 2 * FEATURES
 """Held-out clips below which a covariance of the features means nothing."""

@@ -74,7 +74,7 @@ def main() -> None:
             lambda count: image.decode(torch.randn((count, *image.shape), generator=seeded_generator(0, "ceiling"))),
             lambda raw, own: nearest.nearest_of_many(evaluator.copy_features(raw), outlines, own),
         )  # fmt: skip
-        tables.append(Table(tuple(f for f in found.figures if "/" not in f.what), {"subject": name}))
+        tables.append(Table(tuple(f for f in found.figures if "/" not in f.name), {"subject": name}))
     headings, cells = rows(tables)
     print(f"judge {critic.name}: {critic.accuracy:.1%} of {critic.tested:,}; n = {n:,}, reference {len(reference):,}")
     wide = len(tables) + 1

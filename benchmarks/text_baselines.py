@@ -29,7 +29,7 @@ from modalities.text.modality import Text
 from modalities.text.options import Data, Model
 from toolkit import paths
 from toolkit.errors import UsageError
-from toolkit.evaluation.table import Figure
+from toolkit.evaluation.table import Metric
 
 
 def held_rows(text: Text, count: int) -> Tensor:
@@ -39,12 +39,12 @@ def held_rows(text: Text, count: int) -> Tensor:
     return data.take(full[torch.linspace(0, len(full) - 1, min(count, len(full))).round().long()]).raw
 
 
-def cost(text: Text, rows: Tensor, bits: Tensor, name: str) -> Figure:
+def cost(text: Text, rows: Tensor, bits: Tensor, name: str) -> Metric:
     """Bits per character of rows (B, L), from those of whole rows (B,)."""
     characters = text.vocabulary.characters(rows.numpy()).sum(1)
     value, error = ratio(bits.double().numpy(), characters)
     error = error if math.isfinite(error) else 0.0
-    return Figure(f"bits/character, {name}", value, value - 1.96 * error, value + 1.96 * error, len(rows))
+    return Metric(f"bits/character, {name}", value, value - 1.96 * error, value + 1.96 * error, len(rows))
 
 
 def trained(

@@ -21,11 +21,11 @@ from modalities.text.evaluate.evaluator import ORDER, assess, real
 from modalities.text.evaluate.ngram import NGram
 from modalities.text.modality import Text
 from toolkit import paths, recipe
-from toolkit.evaluation.table import Figure, Table, rows
+from toolkit.evaluation.table import Metric, Table, rows
 from toolkit.modality import Examples
 
 
-def table(text: Text, raw: torch.Tensor, subject: str, first: Sequence[Figure] = ()) -> Table:
+def table(text: Text, raw: torch.Tensor, subject: str, first: Sequence[Metric] = ()) -> Table:
     """All figures of tokens (B, L), after those that are known already."""
     return Table((*first, *assess(text, Examples(raw, {}), lambda line: None).figures), {"subject": subject})
 

@@ -28,7 +28,7 @@ def work(seconds: float) -> float:
     import torch
 
     from toolkit import paths, recipe
-    from toolkit.modality import find
+    from toolkit.discovery import find
     from toolkit.recipe import build
     from toolkit.training import loop
     from toolkit.training.batches import Batches
@@ -38,8 +38,9 @@ def work(seconds: float) -> float:
     modality = kind(*recipe.validate_for(chosen, kind))
     modality.open(paths.cache(), lambda line: None)
     batches = Batches(modality, modality.dataset("train"), chosen.train.batch, 0, 0.1)
-    config = build.fit_config(chosen, modality, 10**6, torch.device("cpu"), True)
-    state = loop.start(build.denoiser(chosen, modality), config)
+    denoiser = build.denoiser(chosen, modality)
+    config = build.fit_config(chosen, denoiser, modality.facts, 10**6, torch.device("cpu"), True)
+    state = loop.start(denoiser, config)
     began = 0.0
     for done in loop.fit(batches, config, state):
         if done.step == 2:

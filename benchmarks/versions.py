@@ -27,11 +27,13 @@ from toolkit import recipe as recipes
 try:
     from toolkit.recipe import build
     from toolkit.run.generator import Generator
-    build.denoiser
-except (ImportError, AttributeError):  # older checkouts
+    from toolkit.discovery import find
+    about = lambda denoiser, modality: (denoiser, modality.facts)
+except ImportError:  # older checkouts
     from toolkit import assemble as build
     from toolkit.generator import Generator
-from toolkit.modality import find
+    from toolkit.discovery import find
+    about = lambda denoiser, modality: (modality,)
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 
@@ -42,7 +44,7 @@ kind = find(recipe.modality)
 modality = kind(*recipes.validate_for(recipe, kind))
 modality.open(paths.cache(), lambda text: None)
 denoiser = build.denoiser(recipe, modality)
-config = build.fit_config(recipe, modality, 10_000, torch.device("cpu"), False)
+config = build.fit_config(recipe, *about(denoiser, modality), 10_000, torch.device("cpu"), False)
 state = loop.start(denoiser, config)
 batches = Batches(modality, modality.dataset("train"), recipe.train.batch, 0, recipe.diffusion.label_drop)
 times = []

@@ -1,4 +1,4 @@
 """What tensors mean: one package for each modality. They never import each other."""
 
 PROJECT = "diffusion-toolkit"
-"""Checked by toolkit.modality.find, since others have published packages with this name too."""
+"""Checked by toolkit.discovery.find, since others have published packages with this name too."""

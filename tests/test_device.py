@@ -62,7 +62,7 @@ def test_no_float64_where_there_is_none(prediction: str, monkeypatch: pytest.Mon
     label = {"label": torch.zeros(2, dtype=torch.int64, device="meta")}
     with Refuse64():
         denoiser.loss(x, schedule.beside(t, x), x, label).mean().backward()
-        assert denoiser.unknown(torch.zeros(2, device="meta"), schedule.beside(t, x)).device.type == "meta"
+        assert denoiser.uncertainty(torch.zeros(2, device="meta"), schedule.beside(t, x)).device.type == "meta"
         step = DPMSolver3M().step(conditional(denoiser, label), RectifiedFlow(), x, 0.9, 0.5, lambda: x, Memory(2))
     assert step.shape == x.shape and step.dtype == torch.float32
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_LINES = 350
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "__import__", "torch.load", "torch.save", "os.system", "os.popen"}
-LOADS_USER_FILES = "toolkit/modality.py"
+LOADS_USER_FILES = "toolkit/discovery.py"
 """The one documented place where a file that the user named is run: `--modality ./mine.py`."""
 
 

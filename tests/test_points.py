@@ -10,7 +10,8 @@ from torch import Tensor
 
 from toolkit.diffusion import GRIDS, Heun, RectifiedFlow, RegressionDenoiser, conditional, sample
 from toolkit.diffusion.randomness import normal
-from toolkit.modality import Modality, find
+from toolkit.discovery import find
+from toolkit.modality import Modality
 from toolkit.recipe import from_mapping, validate_for
 
 FILE = str(Path(__file__).parent / "points.py")

@@ -1,16 +1,22 @@
-"""How long the sounds to be made are, and what the network is told of it."""
+"""Lengths of sounds, masks, and mel spectrograms: the conditions of the network, in training and in sampling."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from modalities.audio import mel
-from toolkit.diffusion.randomness import uniform
+from modalities.audio import griffin_lim, mel
+from modalities.audio.codec import Codec, rate_of, read
+from modalities.audio.data.augment import augment
+from modalities.audio.options import Data, Model, SampleOptions
+from toolkit.conditioning import Conditioning, Request
+from toolkit.data.dataset import MAX_NUMBERS, Examples, Facts, Splits
+from toolkit.diffusion.randomness import Draws, uniform
 from toolkit.errors import UsageError
-from toolkit.modality import MAX_NUMBERS, Request
+from toolkit.recipe.options import Options
 
 GRAIN = 256
 """Every array is a multiple of it: the strides of all networks and the hops of all spectrograms divide it."""
@@ -18,6 +24,80 @@ PARTS = 8
 """Clips are padded to one of so many lengths, in training and in sampling alike."""
 QUANTILES = 17
 """Of the durations of each label: what is drawn from when nobody says how long a sound is to be."""
+
+
+class AudioConditioning(Conditioning):
+    """mask and seconds of each clip; of a vocoder, its mel spectrogram in place of a label."""
+
+    def __init__(self, data: Data, model: Model, facts: Facts, splits: Splits | None) -> None:
+        """`splits`: the open data, if it is: a vocoder resynthesises its clips while it trains."""
+        super().__init__(facts.shape)
+        self.data, self.facts, self.splits = data, facts, splits
+        self.rate = rate_of(facts)
+        self.codec = Codec.of(data, facts)
+        self.mel = mel.default(self.rate, model.mels) if model.condition == "mel" else None
+
+    def batch(self, examples: Examples, draws: Draws) -> Examples:
+        """Augment, cut to the longest of the batch, and add mask, seconds, perhaps mel."""
+        raw, length = augment(examples.raw, examples.cond["length"], self.data, self.rate, draws)
+        frames = rounded(int(length.max()), self.shape[-1])
+        raw = raw[..., :frames].contiguous()
+        cond = conditions(length, frames, self.shape[-1])
+        if self.mel is not None:
+            cond["mel"] = mel.normalise(mel.log_mel(raw, self.mel))
+        elif "label" in examples.cond:
+            cond["label"] = examples.cond["label"]
+        return Examples(raw, cond)
+
+    def plan(self, options: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
+        """Clips of the asked or a drawn duration, or of the sound file whose mel spectrogram is given."""
+        assert isinstance(options, SampleOptions)
+        if self.mel is None:
+            for name in ("iterations", "mel"):
+                if getattr(options, name) is not None:
+                    raise UsageError(f"--{name} is for a run that was trained with --condition mel; this one was not")
+            lengths = self._lengths(options, labels, seed, positions)
+            return by_length(lengths, self.shape[0], self.shape[1], options.join)
+        if options.mel is None:
+            return self._resynthesis(positions)
+        if options.seconds is not None:
+            raise UsageError("--mel fixes the duration; leave --seconds out")
+        sound = read(Path(options.mel), self.rate, self.shape[0])
+        return [of_sound(sound, self.mel, self.shape, len(positions), options.join)]
+
+    def count(self, options: Options) -> int | None:
+        """One resynthesis of one file."""
+        assert isinstance(options, SampleOptions)
+        return None if options.mel is None else 1
+
+    def finish(self, x: Tensor, cond: Mapping[str, Tensor], options: Options) -> Tensor:
+        """Fade the end; of a vocoder's sounds, restore the spectrograms that they were made from."""
+        assert isinstance(options, SampleOptions)
+        mask = cond["mask"].to(x.device)
+        if self.mel is None:
+            return griffin_lim.faded(x, mask, self.rate)
+        rounds = griffin_lim.ROUNDS if options.iterations is None else options.iterations
+        target = mel.restored(cond["mel"].to(x.device))
+        return self.codec.encode(griffin_lim.matched(self.codec.decode(x), target, self.mel, rounds) * mask)
+
+    def _lengths(self, options: SampleOptions, labels: Tensor | None, seed: int, positions: Sequence[int]) -> Tensor:
+        """Samples of each clip, (B,) int64."""
+        if options.seconds is not None:
+            return torch.full((len(positions),), max(1, round(options.seconds * self.rate)))
+        durations = self.facts.extra["durations"]
+        assert isinstance(durations, tuple)
+        return (draw(durations, labels, seed, positions) * self.rate).round().long()
+
+    def _resynthesis(self, positions: Sequence[int]) -> list[Request]:
+        """Held-out clips, or training clips, from their spectrograms, where no file is named."""
+        assert self.mel is not None
+        if self.splits is None:
+            raise UsageError("this run is a vocoder: say which sound to make again with --mel FILE")
+        clips = self.splits.test if len(self.splits.test) else self.splits.train
+        examples = clips.take(torch.tensor([position % len(clips) for position in positions]))
+        cond = conditions(examples.cond["length"], self.shape[-1], self.shape[-1])
+        cond["mel"] = mel.normalise(mel.log_mel(examples.raw, self.mel))
+        return [Request(tuple(range(len(positions))), self.shape, cond)]
 
 
 def rounded(length: int, trained: int) -> int:
@@ -55,13 +135,13 @@ def draw(durations: Sequence[float], labels: Tensor | None, seed: int, positions
 def by_length(length: Tensor, channels: int, trained: int, join: str) -> list[Request]:
     """A request for each array length that occurs, shortest first. length: (B,) int64 samples. Raises UsageError."""
     sizes = [_size(n, trained, join) for n in length.tolist()]
-    found = []
+    requests = []
     for size in sorted(set(sizes)):
         which = [i for i, s in enumerate(sizes) if s == size]
         shape = _checked((channels, size))
         window = trained if size > trained and join == "windows" else None
-        found.append(Request(tuple(which), shape, conditions(length[which], size, trained), window))
-    return found
+        requests.append(Request(tuple(which), shape, conditions(length[which], size, trained), window, GRAIN))
+    return requests
 
 
 def of_sound(raw: Tensor, spec: mel.MelSpec, shape: tuple[int, ...], n: int, join: str) -> Request:
@@ -73,7 +153,8 @@ def of_sound(raw: Tensor, spec: mel.MelSpec, shape: tuple[int, ...], n: int, joi
     padded[:, : raw.shape[-1]] = raw
     cond = conditions(length, size, trained)
     cond["mel"] = mel.normalise(mel.log_mel(padded[None], spec)).expand(n, -1, -1)
-    return Request(tuple(range(n)), (channels, size), cond, trained if size > trained and join == "windows" else None)
+    window = trained if size > trained and join == "windows" else None
+    return Request(tuple(range(n)), (channels, size), cond, window, GRAIN)
 
 
 def _size(length: int, trained: int, join: str) -> int:

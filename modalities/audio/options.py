@@ -1,4 +1,4 @@
-"""The [data] and [model] sections of an audio recipe, and what can be asked of a sample."""
+"""The [data] and [model] sections of an audio recipe, and the options of a sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from toolkit.modality import Options
+from toolkit.recipe.options import Options
 
 
 class Data(Options):
@@ -61,8 +61,8 @@ class Model(Options):
     """The share of features that are left out at random in training."""
 
 
-class Ask(Options):
-    """What can be asked of a sample, besides its label."""
+class SampleOptions(Options):
+    """Options of a sample besides its label."""
 
     seconds: float | None = Field(default=None, gt=0, le=600)
     """How long. Default: durations drawn from those of the training clips with the same label."""

@@ -1,4 +1,4 @@
-"""The [data] and [model] sections of an image recipe."""
+"""The [data] and [model] sections of an image recipe, and the options of an evaluation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from toolkit.modality import Options
+from toolkit.evaluation.evaluator import ClassifierOptions
+from toolkit.recipe.options import Options
 
 
 class Data(Options):
@@ -42,3 +43,10 @@ class Model(Options):
     """Stride of the first convolution, in place of the preset's; 1 works at full resolution."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """The share of features that are left out at random in training."""
+
+
+class EvaluationOptions(ClassifierOptions):
+    """Options of `toolkit evaluate`."""
+
+    features: str = ""
+    """FILE.safetensors:MODEL, a torchvision model in place of the judge."""

@@ -1,18 +1,105 @@
-"""What is asked of a sample, as the shape and the conditions of what is to be sampled."""
+"""Masks, given tokens and noise levels of tokens: the conditions of the network, in training and in sampling."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from modalities.text.data.tokens import EOS, SEP, Vocabulary
-from modalities.text.infill import parse_holes
-from modalities.text.options import Ask
-from toolkit.diffusion.randomness import uniform
+from modalities.text.codec import Codec, lengths
+from modalities.text.data.dataset import crop
+from modalities.text.data.tokens import EOS, PAD, SEP, Vocabulary
+from modalities.text.infill import draw_given, parse_holes
+from modalities.text.network import token_noise
+from modalities.text.options import Model, SampleOptions
+from toolkit.conditioning import Conditioning, Request
+from toolkit.data.dataset import Examples, Facts, Splits
+from toolkit.diffusion.randomness import Draws, uniform
 from toolkit.errors import UsageError
-from toolkit.modality import Request
+from toolkit.recipe.options import Options
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class TextConditioning(Conditioning):
+    """Where texts end, which tokens are given, and how much noise each token has beside the others."""
+
+    def __init__(self, model: Model, facts: Facts, splits: Splits | None) -> None:
+        """`splits`: the open data, if it is: a run of pairs writes targets for its sources while it trains."""
+        super().__init__(facts.shape)
+        self.model, self.facts, self.splits = model, facts, splits
+        self.codec = Codec.of(facts)
+
+    def batch(self, examples: Examples, draws: Draws) -> Examples:
+        """Cut running text anywhere; add where texts end, which tokens are given, and their noise levels."""
+        tokens, length = examples.raw, examples.cond["length"]
+        if not self.codec.items:
+            tokens = crop(tokens, draws) if tokens.shape[-1] > self.shape[-1] else tokens
+            length = (tokens != PAD).sum(1)
+        tokens = tokens[:, : int(length.max())]
+        if "given" in examples.cond:
+            given: Tensor | None = torch.arange(tokens.shape[-1]) < examples.cond["given"][:, None]
+        elif self.model.given > 0:
+            given = draw_given(length, tokens.shape[-1], self.model.given, draws)
+        else:
+            given = None
+        cond = conditions(tokens, length, given)
+        if self.model.spread:
+            order = draws.uniform("scale", tokens.shape[-1])
+            cond["scale"] = token_noise.spread_out(order, self.model.spread, length)
+        if "label" in examples.cond:
+            cond["label"] = examples.cond["label"]
+        return Examples(tokens, cond)
+
+    def plan(self, options: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
+        """Texts of the asked or a drawn length, or with what is given in its place. Raises UsageError."""
+        assert isinstance(options, SampleOptions)
+        requests = self._requests(options, seed, positions)
+        return [self.redraw(request, seed, [positions[i] for i in request.which], 0) for request in requests]
+
+    def redraw(self, request: Request, seed: int, positions: Sequence[int], round: int) -> Request:
+        """Other tokens become noise in each round, so that all have their turn to be written anew."""
+        scales = token_noise.scales(self.model.spread, request.shape[-1], seed, positions, round)
+        return request._replace(cond={**request.cond, **scales})
+
+    def _requests(self, options: SampleOptions, seed: int, positions: Sequence[int]) -> list[Request]:
+        """The requests without the tokens' noise levels."""
+        if why := contradiction(options, self.codec.paired):
+            raise UsageError(why)
+        trained, count, items = self.shape[-1], len(positions), self.codec.items
+        if options.infill is not None:
+            given = with_holes(options.infill, self.codec.vocabulary, count, items)
+            length = torch.full((count,), given["tokens"].shape[-1])
+            requests = of_length(length, trained, options.temperature, given)
+            # an end in a hole would cut off what is given behind it
+            return [each._replace(cond={**each.cond, "endless": torch.ones(len(each.which))}) for each in requests]
+        if options.length is not None:
+            length = torch.full((count,), options.length + items)
+        elif items:
+            length = draw(lengths(self.facts), seed, positions)
+        else:
+            length = torch.full((count,), trained)
+        if options.source is not None:
+            most = None if options.length is None else options.length + 1
+            length, given = with_source(options.source, self.codec.vocabulary, length, trained, most)
+            return of_length(length, trained, options.temperature, given)
+        if self.codec.paired:
+            return self._targets(positions, length, options.temperature)
+        return of_length(length, trained, options.temperature)
+
+    def _targets(self, positions: Sequence[int], length: Tensor, temperature: float) -> list[Request]:
+        """Targets for held-out sources, or for those of the training, where no source is named."""
+        if self.splits is None:
+            raise UsageError("this run writes one column given the other: say what is given with --source TEXT")
+        pairs = self.splits.test if len(self.splits.test) else self.splits.train
+        # tables are often sorted, and then neighbours are alike: steps of the golden ratio reach all parts
+        examples = pairs.take(torch.tensor([int(position * _GOLDEN % 1 * len(pairs)) for position in positions]))
+        given = torch.arange(examples.raw.shape[-1]) < examples.cond["given"][:, None]
+        cond = {"tokens": examples.raw[:, None].masked_fill(~given[:, None], EOS), "given": given[:, None].float()}
+        length = (examples.cond["given"] + length).clamp(max=self.shape[-1])
+        return of_length(length, self.shape[-1], temperature, cond)
 
 
 def conditions(tokens: Tensor, length: Tensor, given: Tensor | None) -> dict[str, Tensor]:
@@ -100,10 +187,10 @@ def with_source(
     return length, {"tokens": tokens.expand(rows, -1, -1), "given": given.expand(rows, -1, -1)}
 
 
-def contradiction(ask: Ask, paired: bool) -> str:
+def contradiction(options: SampleOptions, paired: bool) -> str:
     """Why these options do not go together, or ""."""
-    if ask.infill is not None and (ask.length is not None or ask.source is not None):
+    if options.infill is not None and (options.length is not None or options.source is not None):
         return "--infill says by itself how long the text is; leave --length and --source out"
-    if ask.source is not None and not paired:
+    if options.source is not None and not paired:
         return "--source needs a run that was trained on two columns; this one was not"
     return ""

@@ -23,6 +23,7 @@ from modalities.text.options import Data
 from toolkit.data import listing as files
 from toolkit.data.locate import Pace
 from toolkit.errors import DataError
+from toolkit.modality import Inspection
 
 USUAL_SHARE = 0.95
 SHORT_LINE = 60
@@ -119,6 +120,12 @@ class Survey:
     def rows(self) -> list[tuple[str, str]]:
         """(what, how much), for a table."""
         return [*_what_there_is(self), *_what_is_wrong(self), *_what_to_do(self)]
+
+
+def inspect(path: Path, notify: Callable[[str], None]) -> Inspection:
+    """Return what is in a file or folder of texts, and what to train from it. Raises DataError."""
+    counted = survey(path, notify)
+    return Inspection(counted.rows(), counted.changes())
 
 
 def survey(path: Path, notify: Callable[[str], None]) -> Survey:

@@ -1,4 +1,4 @@
-"""The [data] section of a text recipe."""
+"""The [data] and [model] sections of a text recipe, and the options of a sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from toolkit.modality import Options
+from toolkit.recipe.options import Options
 
 
 class Data(Options):
@@ -66,8 +66,8 @@ class Model(Options):
         return self
 
 
-class Ask(Options):
-    """What can be asked of a sample, besides its label."""
+class SampleOptions(Options):
+    """Options of a sample besides its label."""
 
     length: int | None = Field(default=None, ge=1, le=4096)
     """Tokens. Default: those of the training, or for items drawn from the lengths of the training items."""

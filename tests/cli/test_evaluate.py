@@ -18,10 +18,10 @@ from modalities.image.evaluate.judge import PictureJudge
 from tests.conftest import ROOT, run_python
 from toolkit.cli import main
 from toolkit.cli.evaluate import split
+from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.evaluation.evaluate import can_judge
 from toolkit.evaluation.table import Table
-from toolkit.modality import find
 
 POINTS = str(ROOT / "tests" / "points.py")
 TINY = ["--set", "model.preset=tiny", "--set", "model.width=16", "--set", "train.previews=0", "--set", "sample.steps=2"]
@@ -104,7 +104,7 @@ def test_a_run(place: Path) -> None:
     assert kid.value is not None and kid.floor is not None and kid.ceiling is not None
     assert kid.value > 10 * abs(kid.floor)
     assert table["FD"].value is None and "at least 65" in table["FD"].note and "FD left out" in done.stdout
-    assert {"agreement/bright", "agreement/dark", "recall", "copies"} <= {figure.what for figure in table.figures}
+    assert {"agreement/bright", "agreement/dark", "recall", "copies"} <= {figure.name for figure in table.figures}
     assert Image.open(home / "nearest.png").width > Image.open(home / "samples.png").width / 2
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from modalities import audio, image, text
 from toolkit.cli.modality_help import kind, rows, value_of
-from toolkit.modality import find
+from toolkit.discovery import find
 
 Command = Callable[..., "CompletedProcess[str]"]
 

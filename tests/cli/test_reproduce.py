@@ -130,7 +130,7 @@ def test_the_command_writes_the_file_and_nothing_when_it_cannot(tmp_path: Path, 
 
 
 def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
-    from toolkit.evaluation.table import Figure, Table, left_out
+    from toolkit.evaluation.table import Metric, Table, left_out
 
     run = tmp_path / "run"
     (run / "evaluation").mkdir(parents=True)
@@ -138,9 +138,9 @@ def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
     (run / "recipe.toml").write_text(recipes.dump(recipe))
     (run / "facts.json").write_text('{"shape": [1, 4, 4]}')
     figures = (
-        Figure("judge accuracy", 0.99, 0.98, 1.0),
-        Figure("agreement", 0.95, 0.93, 0.97, unit="share", judge="x-1"),
-        Figure("agreement/3", 0.9, 0.8, 1.0),
+        Metric("judge accuracy", 0.99, 0.98, 1.0),
+        Metric("agreement", 0.95, 0.93, 0.97, unit="share", judge="x-1"),
+        Metric("agreement/3", 0.9, 0.8, 1.0),
         left_out("FD", "too few"),
     )
     (run / "evaluation" / "metrics.json").write_text(Table(figures, {"samples": 400, "seed": 2}).to_json())

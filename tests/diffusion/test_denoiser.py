@@ -188,4 +188,4 @@ def test_what_is_unknown_is_the_square_of_the_error(prediction: str) -> None:
     t = torch.tensor([0.2, 0.5, 0.8], dtype=F64)
     alpha, sigma = (c[:, None] for c in denoiser.schedule(t))
     square = (x - denoiser(alpha * x + sigma * eps, t)).square().mean(1)
-    torch.testing.assert_close(denoiser.unknown(denoiser.loss(x, t, eps), t), square, rtol=1e-9, atol=0)
+    torch.testing.assert_close(denoiser.uncertainty(denoiser.loss(x, t, eps), t), square, rtol=1e-9, atol=0)

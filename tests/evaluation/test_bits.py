@@ -13,7 +13,7 @@ from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian
 from toolkit.diffusion.vlb import Continuous, bound
 from toolkit.evaluation import likelihood
 from toolkit.evaluation.likelihood import LEAST, MAX_NEPERS, figures
-from toolkit.evaluation.table import Figure
+from toolkit.evaluation.table import Metric
 from toolkit.verify.oracle import GaussianDenoiser
 
 F64 = torch.float64
@@ -59,8 +59,8 @@ def on_grid(n: int, variances: Tensor, seed: int = 0) -> Tensor:
     return (z * variances.sqrt() / STEP).round() * STEP
 
 
-def by_name(found: list[Figure]) -> dict[str, tuple[float, float, float]]:
-    return {f.what.removeprefix(f"{UNIT}: "): (f.value or 0.0, f.low or 0.0, f.high or 0.0) for f in found}
+def by_name(found: list[Metric]) -> dict[str, tuple[float, float, float]]:
+    return {f.name.removeprefix(f"{UNIT}: "): (f.value or 0.0, f.low or 0.0, f.high or 0.0) for f in found}
 
 
 @pytest.mark.parametrize("steps", [12, 8, 6])

@@ -115,7 +115,7 @@ def test_agreement_by_label_and_part() -> None:
     names = ("1-ann", "1-bob", "2-ann", "2-bob")
     asked, seen = torch.tensor([0, 0, 1, 3, 4]), torch.tensor([0, 1, 1, 1, 2])  # the last asked for no label
     found = {
-        f.what: f for f in agreement_figures(asked, seen, names, torch.tensor([0, 0]), torch.tensor([True, False]), "j")
+        f.name: f for f in agreement_figures(asked, seen, names, torch.tensor([0, 0]), torch.tensor([True, False]), "j")
     }
     assert found["agreement"].value == 2 / 4 and found["agreement"].ceiling == 1 / 4 and found["agreement"].floor == 0.5
     assert found["agreement part 1"].value == 3 / 4 and found["agreement part 2"].value == 3 / 4

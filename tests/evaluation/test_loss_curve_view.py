@@ -11,9 +11,9 @@ import toolkit
 from tests.conftest import ROOT
 from toolkit import paths
 from toolkit import recipe as recipes
+from toolkit.discovery import find
 from toolkit.evaluation.loss_curve_view import levels, trained, view
 from toolkit.evaluation.self_loss import held_out
-from toolkit.modality import find
 
 POINTS = str(ROOT / "tests" / "points.py")
 

@@ -14,11 +14,11 @@ from torch import nn
 from tests.conftest import ROOT
 from toolkit import recipe as recipes
 from toolkit.diffusion import Cosine, RectifiedFlow, RegressionDenoiser
+from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.evaluation import self_loss
 from toolkit.evaluation.reproduce import Reproduction, compare, finish, measure, reproduce, target_of
-from toolkit.evaluation.table import Figure, Table, left_out
-from toolkit.modality import find
+from toolkit.evaluation.table import Metric, Table, left_out
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.run import generator as generators
 from toolkit.run.prepare import Plan, prepare
@@ -117,17 +117,17 @@ def test_bands_in_words() -> None:
     assert band(at_least=0.9).text == "at least 0.9" and band(at_most=2.0, at_least=0.5).text == "0.5 to 2"
 
 
-def verdict(figures: list[Figure], expected: dict[str, ExpectedMetric]) -> Reproduction:
+def verdict(figures: list[Metric], expected: dict[str, ExpectedMetric]) -> Reproduction:
     rows = tuple(compare(Table(tuple(figures)), expected))
     return Reproduction("image/x", False, Path("run"), rows, made().expected, 1.0)
 
 
 def test_all_figures_must_come_out() -> None:
     expected = {"FD": band(3.8, within=0.4), "agreement": band(0.99, within=0.02, unit="share")}
-    good = [Figure("FD", 4.0), Figure("agreement", 0.98, 0.97, 0.99), Figure("KID", 99.0)]
+    good = [Metric("FD", 4.0), Metric("agreement", 0.98, 0.97, 0.99), Metric("KID", 99.0)]
     assert verdict(good, expected).passed
     assert verdict(good, expected).line == "image/x: pass (2 of 2 figures compared)"
-    bad = verdict([good[0], Figure("agreement", 0.91, 0.9, 0.92)], expected)
+    bad = verdict([good[0], Metric("agreement", 0.91, 0.9, 0.92)], expected)
     assert not bad.passed
     assert bad.line == "image/x: falls short (agreement 91 % (90 % to 92 %), expected 99 % +- 2 %)"
     assert [row.verdict for row in bad.rows] == ["pass", "falls short"]
@@ -142,17 +142,17 @@ def test_what_was_left_out_or_is_missing_falls_short() -> None:
 
 def test_another_judge_is_not_compared_with() -> None:
     expected = {"FD": band(judge="digits-1"), "copies": band()}
-    found = verdict([Figure("FD", 50.0, judge="digits-2"), Figure("copies", 1.0)], expected)
+    found = verdict([Metric("FD", 50.0, judge="digits-2"), Metric("copies", 1.0)], expected)
     assert [row.verdict for row in found.rows] == ["not compared", "pass"] and found.passed
     assert found.rows[0].note == "expected under judge digits-1, and here it is digits-2"
-    alone = verdict([Figure("FD", 1.0, judge="digits-2")], {"FD": band(judge="digits-1")})
+    alone = verdict([Metric("FD", 1.0, judge="digits-2")], {"FD": band(judge="digits-1")})
     assert not alone.passed and alone.line == "image/x: falls short (no figure could be compared)"
 
 
 def test_far_better_than_measured_is_no_reproduction_either() -> None:
-    (row,) = verdict([Figure("FD", 0.1, better="lower")], {"FD": band(3.8, within=0.4)}).rows
+    (row,) = verdict([Metric("FD", 0.1, better="lower")], {"FD": band(3.8, within=0.4)}).rows
     assert row.verdict == "falls short" and "better" in row.note
-    (row,) = verdict([Figure("FD", 9.0, better="lower")], {"FD": band(3.8, within=0.4)}).rows
+    (row,) = verdict([Metric("FD", 9.0, better="lower")], {"FD": band(3.8, within=0.4)}).rows
     assert row.note == ""
 
 
@@ -247,15 +247,15 @@ def test_a_sampler_that_is_wrong_falls_short(
     section = made(smoke=expectation(table)).smoke
     sabotage(monkeypatch)
     rows = compare(measure(plan, section, notify=silence), section.figures)
-    assert {row.figure.what: row.verdict for row in rows} == {
+    assert {row.figure.name: row.verdict for row in rows} == {
         self_loss.HELD_OUT: "pass",
         self_loss.SAMPLED: "falls short",
     }
 
 
 def test_for_bits_alone_nothing_is_sampled(whole: tuple[Plan, Table], monkeypatch: pytest.MonkeyPatch) -> None:
-    def counted(*_: object) -> list[Figure]:
-        return [Figure("bits/point", 2.5)]
+    def counted(*_: object) -> list[Metric]:
+        return [Metric("bits/point", 2.5)]
 
     def sampled(*_: object, **__: object) -> None:
         raise AssertionError("sampled")
@@ -264,7 +264,7 @@ def test_for_bits_alone_nothing_is_sampled(whole: tuple[Plan, Table], monkeypatc
     monkeypatch.setattr(generators.Generator, "sample", sampled)
     section = made(expected={**WHERE, "figures": {"bits/point": {"value": 2.4, "within": 0.2}}}).expected
     table = measure(whole[0], section, notify=silence)
-    assert [figure.what for figure in table.figures] == ["bits/point"] and table.about["samples"] == 0
+    assert [figure.name for figure in table.figures] == ["bits/point"] and table.about["samples"] == 0
     (row,) = compare(table, section.figures)
     assert (row.figure.value, row.verdict) == (2.5, "pass")
 
@@ -294,7 +294,7 @@ def test_the_smoke_of_a_shipped_recipe(name: str, tmp_path: Path, monkeypatch: p
         assert chosen.data["source"] in BUNDLED
     found = reproduce(recipe, tmp_path / "run", smoke=True, notify=silence)
     assert found.passed, found.line
-    by_name = {row.figure.what: row for row in found.rows}
+    by_name = {row.figure.name: row for row in found.rows}
     untrained = by_name[self_loss.HELD_OUT].figure.ceiling
     assert untrained is not None and not by_name[self_loss.HELD_OUT].band.holds(untrained)
     wrong_time(monkeypatch)

@@ -8,10 +8,10 @@ import math
 import pytest
 
 from toolkit.errors import DataError
-from toolkit.evaluation.table import Figure, Table, left_out, notes, rows
+from toolkit.evaluation.table import Metric, Table, left_out, notes, rows
 
-FD = Figure("FD", 2.3456, 2.1, 2.56, 1000, 0.0612, 8812.4, "lower", "digits-3f2a1c")
-SHARE = Figure("agreement", 0.975, 0.963, 0.983, 1000, None, 0.1, "higher", "digits-3f2a1c", "share")
+FD = Metric("FD", 2.3456, 2.1, 2.56, 1000, 0.0612, 8812.4, "lower", "digits-3f2a1c")
+SHARE = Metric("agreement", 0.975, 0.963, 0.983, 1000, None, 0.1, "higher", "digits-3f2a1c", "share")
 GONE = left_out("CAS", "no labels", "digits-3f2a1c")
 
 
@@ -28,7 +28,7 @@ def test_json_and_back() -> None:
 
 
 def test_json_has_no_nan() -> None:
-    table = Table((Figure("FD", math.nan, -math.inf, math.inf, 3),), {"seconds": math.nan})
+    table = Table((Metric("FD", math.nan, -math.inf, math.inf, 3),), {"seconds": math.nan})
     found = json.loads(table.to_json(), parse_constant=lambda name: pytest.fail(name))
     assert found["figures"][0]["value"] is None and found["about"]["seconds"] is None
 
@@ -56,12 +56,12 @@ def test_rows_side_by_side() -> None:
         ["FD-digits-3f2a1c", "2.35 (2.10 to 2.56)", "", "0.0612", "8,812", "lower", "1,000"],
         ["agreement-digits-3f2a1c", "97.5 % (96.3 to 98.3)", "97.5 % (96.3 to 98.3)", "", "10.0 %", "higher", "1,000"],
     ]
-    assert rows([Table((Figure("AM", 0.5, 0.4, 0.6, unit="nats"),))])[1][0][1] == "0.50 nats (0.40 to 0.60)"
+    assert rows([Table((Metric("AM", 0.5, 0.4, 0.6, unit="nats"),))])[1][0][1] == "0.50 nats (0.40 to 0.60)"
     assert notes(Table((FD, GONE))) == ["CAS left out: no labels"]
 
 
 def test_of_many_labels_the_worst_are_shown() -> None:
-    many = [Figure(f"agreement/{i}", i / 20, n=5, unit="share") for i in range(20)]
+    many = [Metric(f"agreement/{i}", i / 20, n=5, unit="share") for i in range(20)]
     _, cells = rows([Table((FD, *many))])
     assert [row[0] for row in cells] == ["FD-digits-3f2a1c", "agreement/0", "agreement/1", "agreement/2"]
     assert len(rows([Table(tuple(many[:12]))])[1]) == 12

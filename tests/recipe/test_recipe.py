@@ -94,7 +94,7 @@ def test_every_shipped_recipe_is_complete(full: str) -> None:
 @pytest.mark.parametrize("name", recipe.list_recipes())
 def test_every_shipped_recipe_fits_the_core_and_its_modality(name: str) -> None:
     from toolkit import diffusion
-    from toolkit.modality import find
+    from toolkit.discovery import find
     from toolkit.recipe import build
     from toolkit.recipe.check import instantiate
 

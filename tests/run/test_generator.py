@@ -13,8 +13,9 @@ from toolkit.diffusion import RectifiedFlow, Sqrt
 from toolkit.diffusion.denoiser import Cond, Denoiser
 from toolkit.diffusion.schedule import expand
 from toolkit.diffusion.variance import VarianceMeter
+from toolkit.discovery import find
 from toolkit.errors import UsageError
-from toolkit.modality import Request, find
+from toolkit.modality import Request
 from toolkit.recipe import from_mapping
 from toolkit.run.generator import Generator
 

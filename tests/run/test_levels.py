@@ -18,8 +18,9 @@ from toolkit import recipe as recipes
 from toolkit.diffusion import GRIDS, VE, VP, Adaptive, Cosine, LogitNormal, NoiseStream, RectifiedFlow, Topped
 from toolkit.diffusion.denoiser import Cond, Denoiser
 from toolkit.diffusion.grid import highest
+from toolkit.discovery import find
 from toolkit.errors import UsageError
-from toolkit.modality import Facts, find
+from toolkit.modality import Facts
 from toolkit.recipe import build
 from toolkit.recipe.check import checked
 from toolkit.run import levels, prepare

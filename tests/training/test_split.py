@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from toolkit import recipe as recipes
 from toolkit.diffusion import Cond, RectifiedFlow, RegressionDenoiser
 from toolkit.diffusion.randomness import Draws
-from toolkit.modality import Examples, InMemory, find
+from toolkit.discovery import find
+from toolkit.modality import Examples, InMemory
 from toolkit.nn import UNet
 from toolkit.nn.dropout import Dropout
 from toolkit.recipe import build

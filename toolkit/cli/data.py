@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import notify, print_table
-from toolkit.errors import DataError
+from toolkit.errors import DataError, UsageError
 
 app = typer.Typer(help="Look at your own data before training on it.", no_args_is_help=True)
 
@@ -27,18 +27,21 @@ def inspect(
     estimate: Annotated[bool, typer.Option(help="Time a few training steps to say how long it will take.")] = True,
 ) -> None:
     """What is in a folder, what is wrong with it, and which command trains on it."""
+    from toolkit.discovery import find
     from toolkit.evaluation.folders import guess
-    from toolkit.modality import find
 
     folder = folder.expanduser()
     if not folder.exists():
         raise DataError(f"no such folder or file: {folder}")
     modality = modality or (guess(folder) if folder.is_dir() else "text")
     kind = find(modality)
-    found = kind.inspect(folder, notify)
-    print_table(found.rows)
+    inspect_folder = kind.inspector()
+    if inspect_folder is None:
+        raise UsageError(f"modality '{modality}' cannot inspect folders")
+    inspection = inspect_folder(folder, notify)
+    print_table(inspection.rows)
     if estimate:
-        print_table([("time", _estimate(modality, folder, found.changes))])
+        print_table([("time", _estimate(modality, folder, inspection.changes))])
 
 
 def _estimate(modality: str, folder: Path, changes: dict[str, Any]) -> str:

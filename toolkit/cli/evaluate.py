@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify, one_line, print_table
-from toolkit.cli.modality_options import declared_options, parse_modality_options
+from toolkit.cli.modality_options import declared_options, flags, parse_modality_options, string_options
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
+from toolkit.recipe.check import checked
 
 if TYPE_CHECKING:
-    from toolkit.evaluation.table import Figure, Table, Wishes
-    from toolkit.modality import Examples, Modality
+    from toolkit.evaluation.table import Metric, Table
+    from toolkit.modality import Examples, Modality, Options
     from toolkit.run.generator import Generator
 
 SAMPLES = 1_000
@@ -49,18 +50,12 @@ def evaluate(
     ] = None,
     ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
-    cas: Annotated[
-        bool, typer.Option("--cas", help="Train a classifier on samples, test it on real ones; slow.")
-    ] = False,
     likelihood: Annotated[
         bool, typer.Option("--likelihood/--no-likelihood", help="What held-out examples cost in bits, too; slow.")
     ] = False,
     convergence: Annotated[
         bool, typer.Option("--convergence", help="Draw the loss over the noise levels, too: is it converged?")
     ] = False,
-    features: Annotated[
-        str, typer.Option(metavar="FILE.safetensors:MODEL", help="Pictures: a torchvision model as judge.")
-    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Default: RUN/evaluation, or evaluation/NAME.")
@@ -70,13 +65,12 @@ def evaluate(
     """Distances to real examples, diversity, agreement with the asked labels, and copies of training examples.
 
     Every figure stands beside what real examples and noise score. The judge is a small network that is trained once,
-    on the real data. Folders of pictures or sounds can be judged too: --samples DIR --reference DIR; there,
-    further options say how both are read: --size 32, --rate 8000.
+    on the real data. Folders of files can be judged too: --samples DIR --reference DIR; there, further options say
+    how both are read: --size 32, --rate 8000. `toolkit evaluate RUN --help` shows the further options of a run.
     """
-    from toolkit.evaluation.table import FORMAT, Wishes
+    from toolkit.evaluation.table import FORMAT
 
     say = (lambda line: print(one_line(line), file=sys.stderr)) if as_json else notify
-    wishes = Wishes(cas, features)
     given = {"n": n, "seed": seed, "ema": ema, "steps": steps, "guidance": guidance, "sampler": sampler}
     given |= {"restarts": restarts}
     given = {key: value for key, value in given.items() if value is not None}
@@ -87,22 +81,20 @@ def evaluate(
         if given or likelihood or convergence:
             option = next(iter(given), "likelihood" if likelihood else "convergence")
             raise UsageError(f"{'-n' if option == 'n' else f'--{option}'} is for runs; --samples judges what is there")
-        name, options = _kind(modality, samples.expanduser(), further, declared_options(context))
-        tables = [_folder(samples.expanduser(), reference, name, options, wishes, out, say)]
+        tables = [_folder(samples.expanduser(), reference, modality, further, declared_options(context), out, say)]
     else:
         if not folders or reference is not None:
             raise UsageError("which run? toolkit evaluate RUN, or toolkit evaluate --samples DIR --reference DIR")
-        parse_modality_options(further, (), "toolkit evaluate RUN", declared_options(context))
         if out is not None and len(folders) > 1:
             raise UsageError("--out is for one run; leave it out to write into each run's own folder")
         paths = [Path(folder).expanduser() for folder in folders]
-        ask = {"batch": batch, "modality": modality, "device": device, "likelihood": likelihood}
-        ask["convergence"] = convergence
+        ask: dict[str, Any] = {"batch": batch, "modality": modality, "device": device, "likelihood": likelihood}
+        ask |= {"convergence": convergence, "further": further, "own": declared_options(context)}
         if n == 0 and not (likelihood or convergence):
             raise UsageError("-n 0 judges no samples, and asks for nothing else: add --likelihood or --convergence")
-        if n == 0 and (cas or features):
-            raise UsageError(f"-n 0 makes no samples, which {'--cas' if cas else '--features'} is about; leave one out")
-        tables = _runs(paths, given, ask, wishes, out, say)
+        if n == 0 and further:
+            raise UsageError(f"-n 0 makes no samples, which {further[0]} is about; leave one out")
+        tables = _runs(paths, given, ask, out, say)
     if as_json:
         whole = {"format": FORMAT, "tables": [table.to_mapping() for table in tables]}
         print(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
@@ -117,12 +109,18 @@ def _print(tables: Sequence[Table]) -> None:
     print_table(cells, headings)
     for line in dict.fromkeys(line for table in tables for line in notes(table)):
         notify(line)
-    if len({figure.judge for table in tables for figure in table.figures if figure.what == "KID"}) > 1:
+    if len({figure.judge for table in tables for figure in table.figures if figure.name == "KID"}) > 1:
         notify("these were judged by different judges, so only figures without a judge's name compare")
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Runs, and options that only a modality knows: ["runs/a", "--size", "32", "runs/b"] -> a and b, --size 32."""
+    from toolkit.discovery import built_in, find
+
+    switches = set()
+    if any(word.startswith("--") for word in arguments):
+        for name in built_in():
+            switches |= flags(find(name).EvaluationOptions)
     runs: list[str] = []
     further: list[str] = []
     rest = list(arguments)
@@ -132,45 +130,41 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             runs.append(word)
             continue
         further.append(word)
-        if "=" not in word and rest:
+        if "=" not in word and word[2:].replace("-", "_") not in switches and rest:
             further.append(rest.pop(0))
     return runs, further
-
-
-def _kind(
-    modality: str | None, samples: Path, further: Sequence[str], own: Sequence[str]
-) -> tuple[str, dict[str, Any]]:
-    """The modality of a folder, and the options of its data."""
-    from toolkit.evaluation import folders
-    from toolkit.modality import find
-
-    name = modality or folders.guess(samples)
-    known = [key for key in find(name).Data.model_fields if key != "source"]
-    return name, parse_modality_options(further, known, f"modality '{name}'", own)
 
 
 def _folder(
     samples: Path,
     source: str,
-    modality: str,
-    options: dict[str, Any],
-    wishes: Wishes,
+    modality: str | None,
+    further: Sequence[str],
+    own: Sequence[str],
     out: Path | None,
     say: Callable[[str], None],
 ) -> Table:
+    from toolkit.discovery import find
     from toolkit.evaluation import folders
 
-    real = folders.reference(modality, source, options, say)
+    name = modality or folders.guess(samples)
+    kind = find(name)
+    judging = kind.EvaluationOptions
+    reading = [key for key in kind.Data.model_fields if key != "source"]
+    known = [*reading, *judging.model_fields]
+    texts = string_options(kind.Data) | string_options(judging)
+    typed = parse_modality_options(further, known, f"modality '{name}'", own, texts, flags(judging))
+    options = checked(judging, {key: typed.pop(key) for key in judging.model_fields if key in typed}, "", "--")
+    real = folders.reference(name, source, typed, say)
     made = folders.collect(real, samples, say)
-    about = {"subject": str(samples), "modality": modality, "data": source}
-    return _judge(real, made, wishes, about, out or Path("evaluation") / (samples.name or "samples"), say)
+    about = {"subject": str(samples), "modality": name, "data": source}
+    return _judge(real, made, options, about, out or Path("evaluation") / (samples.name or "samples"), say)
 
 
 def _runs(
     runs: Sequence[Path],
     given: dict[str, Any],
     ask: dict[str, Any],
-    wishes: Wishes,
     out: Path | None,
     say: Callable[[str], None],
 ) -> list[Table]:
@@ -178,21 +172,29 @@ def _runs(
     import toolkit
     from toolkit import paths
     from toolkit import recipe as recipes
-    from toolkit.evaluation.evaluate import about_run, bits, can_judge, examples
-    from toolkit.modality import find
+    from toolkit.discovery import find
+    from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples
 
     how, ema = {key: value for key, value in given.items() if key not in ("n", "seed", "ema")}, given.get("ema")
-    made = []
+    opening = []
     for run in runs:  # all are looked at before the first is sampled, which takes long
         generator = toolkit.load(run, device=ask["device"], ema=ema, notify=say, modality=ask["modality"])
         kind = find(ask["modality"] or generator.recipe.modality)
-        can_judge(kind)
         real = kind(*recipes.validate_for(generator.recipe, kind))
+        evaluator_of(real)  # better before sampling than after
+        judging = kind.EvaluationOptions
+        whose = f"the evaluation of '{kind.name}'"
+        texts = string_options(judging)
+        typed = parse_modality_options(ask["further"], judging.model_fields, whose, ask["own"], texts, flags(judging))
+        options = checked(judging, typed, "", "--")
+        opening.append((run, generator, real, options))
+    made = []
+    for run, generator, real, options in opening:
         real.open(paths.cache(), say)
-        made.append((run, generator.on(real), real))
+        made.append((run, generator.on(real), real, options))
     tables = []
     n, seed = given.get("n", SAMPLES), given.get("seed", 0)
-    for run, generator, real in made:
+    for run, generator, real, options in made:
         name = folder_name({key: v for key, v in given.items() if key not in ("seed", "ema")}, ema, seed)
         home = run / "evaluation" / (name if given else "")
         about = about_run(run, generator, how, ema) | {"seed": seed}
@@ -203,7 +205,7 @@ def _runs(
             sampled = examples(_sampled(generator, n, seed, ask["batch"], how))
             about["sampling_seconds"] = round(time.monotonic() - start, 1)
         further = bits(generator, real, say) if ask["likelihood"] else []
-        tables.append(_judge(real, sampled, wishes, about, out or home, say, further))
+        tables.append(_judge(real, sampled, options, about, out or home, say, further))
         if ask["convergence"]:
             _converged(run, generator, real, ask, out or home, say)
     return tables
@@ -236,17 +238,17 @@ def _sampled(generator: Any, n: int, seed: int, batch: int, how: dict[str, Any])
 def _judge(
     real: Modality,
     made: Examples | None,
-    wishes: Wishes,
+    options: Options,
     about: dict[str, Any],
     folder: Path,
     say: Callable[[str], None],
-    further: Sequence[Figure] = (),
+    further: Sequence[Metric] = (),
 ) -> Table:
     """Assess `made`, unless it is None, and write metrics.json and pictures. further: figures known already."""
     from toolkit.evaluation.evaluate import judged, write
     from toolkit.evaluation.table import EvaluationResult, Table
 
-    table, found = judged(real, made, wishes, about, say) if made else (Table((), about), EvaluationResult([]))
+    table, found = judged(real, made, about, options, say) if made else (Table((), about), EvaluationResult([]))
     table = replace(table, figures=(*table.figures, *further))
     try:
         written = write(table, found, real, made, folder.expanduser())

@@ -21,17 +21,24 @@ def string_options(options: type[Options]) -> set[str]:
     return {name for name, field in options.model_fields.items() if field.annotation in (str, str | None)}
 
 
+def flags(options: type[Options]) -> set[str]:
+    """The fields that are switches: --NAME alone turns one on."""
+    return {name for name, field in options.model_fields.items() if field.annotation is bool and not field.default}
+
+
 def parse_modality_options(
     arguments: Sequence[str],
     known: Iterable[str],
     whose: str,
     own: Iterable[str] = (),
     texts: Collection[str] = (),
+    switches: Collection[str] = (),
 ) -> dict[str, Any]:
     """["--seconds", "2"] or ["--seconds=2"] -> {"seconds": 2}, values as TOML has them or else as text.
 
     `known`: the names there are, `whose` they are in messages; `own`: the command's own options, "--steps", which a
-    misspelt one may have meant; `texts`: names whose values are text as it stands. Raises UsageError.
+    misspelt one may have meant; `texts`: names whose values are text as it stands; `switches`:
+    names that take no value. Raises UsageError.
     """
     from toolkit.recipe import typed
 
@@ -47,6 +54,9 @@ def parse_modality_options(
         if key not in names:
             wrong = unknown("option", f"--{name}", [*own, *(f"--{n.replace('_', '-')}" for n in names)])
             raise UsageError(f"{wrong} ({whose} has {', '.join(f'--{n}' for n in names) or 'no options of its own'})")
+        if key in switches and not equals:
+            found[key] = True
+            continue
         if not equals:
             if not rest:
                 raise UsageError(f"--{name} needs a value")

@@ -92,7 +92,7 @@ def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None, threads: in
         show(plan.run())
 
     found = reproduce(recipe, out, smoke, device, notify, train, threads)
-    rows = [(row.figure.what, row.band.text, row.shown, row.verdict, row.note) for row in found.rows]
+    rows = [(row.figure.name, row.band.text, row.shown, row.verdict, row.note) for row in found.rows]
     print_table(rows, ("figure", "expected", "measured (95 % interval)", "", ""))
     notify(f"figures: {out / 'evaluation' / FILE}")
     return found
@@ -106,11 +106,11 @@ def _with_a_smoke() -> list[Recipe]:
 
 def _trusted(name: str, modality: str | None) -> Recipe:
     from toolkit import recipe
-    from toolkit.modality import BUILT_IN
+    from toolkit.discovery import built_in
 
     if modality is not None and (modality.endswith(".py") or "/" in modality):
         modality = str(Path(modality).expanduser().resolve())
     found = recipe.load(name, modality)
-    if modality is None and found.modality not in BUILT_IN:
+    if modality is None and found.modality not in built_in():
         raise UsageError(f"recipe '{name}' runs code from '{found.modality}'; if you trust it, add --modality")
     return found

@@ -54,13 +54,13 @@ def sample(
     kind = generator.modality
     further = parse_modality_options(
         context.args,
-        kind.Ask.model_fields,
+        kind.SampleOptions.model_fields,
         f"a run of modality '{kind.name}'",
         declared_options(context),
-        string_options(kind.Ask),
+        string_options(kind.SampleOptions),
     )
-    asked = checked(kind.Ask, further, "sample", "--")
-    n = n or kind.count(asked) or 64
+    asked = checked(kind.SampleOptions, further, "sample", "--")
+    n = n or kind.conditioning().count(asked) or 64
     screen = console()
     columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -78,9 +78,9 @@ def sample(
     except OSError as error:
         raise StorageError(f"cannot write the samples to {folder}: {error.strerror or error}") from None
     rate = f"{n} samples in {seconds:.2f} s, {n / max(seconds, 1e-9):.1f} samples/s"
-    for line in kind.lines(samples.raw, samples.labels):
+    for line in kind.view().lines(samples.raw, samples.labels):
         print(line)
-    print("; ".join(part for part in (rate, kind.rate_note(samples.raw, seconds)) if part))
+    print("; ".join(part for part in (rate, kind.view().rate(samples.raw, seconds)) if part))
     for path in overviews:
         print(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
     print(f"single files: {folder}")
@@ -88,17 +88,17 @@ def sample(
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     """What can be asked of the run that a command line names, for its help. Raises UsageError."""
-    from toolkit.modality import BUILT_IN, find
+    from toolkit.discovery import built_in, find
     from toolkit.run.generator import read_run
 
     runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
     name = value_of("--modality", typed)
     if runs and name is None:
         name = read_run(Path(runs[0]).expanduser())[0].modality
-        if name not in BUILT_IN:
+        if name not in built_in():
             return  # it may be a stranger's, and its modality is code
     if name is not None:
-        yield f"a run of modality {name}", find(name).Ask
+        yield f"a run of modality {name}", find(name).SampleOptions
 
 
 def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str:

@@ -12,8 +12,9 @@ import typer
 from toolkit.cli.console import notify, print_table
 from toolkit.cli.modality_help import value_of
 from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
+from toolkit.discovery import built_in
 from toolkit.errors import DataError, UsageError
-from toolkit.modality import BUILT_IN, Options
+from toolkit.modality import Options
 
 if TYPE_CHECKING:
     from toolkit.recipe import Recipe
@@ -70,12 +71,12 @@ def train(
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     """The options of the modality that a command line names, for its help. Raises UsageError."""
     from toolkit import recipe
-    from toolkit.modality import find
+    from toolkit.discovery import find
 
     name, file = value_of("--modality", typed), value_of("--recipe", typed)
     if name is None and file is not None:
         name = recipe.load(file).modality
-        if name not in BUILT_IN:
+        if name not in built_in():
             return  # a recipe may be a stranger's, and its modality is code
     if name is not None:
         kind = find(name)
@@ -98,7 +99,7 @@ def choose(
     options called like a key of the modality's [data] or [model] section; `own`: the command's own options.
     """
     from toolkit import recipe
-    from toolkit.modality import find
+    from toolkit.discovery import find
 
     if modality is not None and (modality.endswith(".py") or "/" in modality):
         modality = str(Path(modality).expanduser().resolve())  # a run must find it again from any folder
@@ -108,7 +109,7 @@ def choose(
         found = _default(modality, data, source)
     else:
         found = recipe.load(name, modality)
-        if modality is None and found.modality not in BUILT_IN:
+        if modality is None and found.modality not in built_in():
             # a recipe may be a stranger's, and its modality is code: the user must have named it
             raise UsageError(f"recipe '{name}' runs code from '{found.modality}'; if you trust it, add --modality")
     if source is not None:
@@ -144,7 +145,7 @@ def source_of(data: str, known: Sequence[str]) -> str:
 def _default(modality: str, data: str | None, source: str | None) -> Recipe:
     """Without --recipe: the one named like the data, the modality's one for folders, or the modality's default."""
     from toolkit import recipe
-    from toolkit.modality import find
+    from toolkit.discovery import find
 
     shipped = recipe.list_recipes(modality)
     wanted = "folder" if source is not None and Path(source).is_absolute() else data

@@ -48,9 +48,14 @@ class Denoiser(nn.Module, ABC):
         """The inverse of `embed`, for x without noise."""
         return x
 
-    def unknown(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+    def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """What is not known of the data at noise t, from the loss there; grows with the noise. (B,) each."""
         return loss
+
+    @property
+    def noise_range(self) -> tuple[float, float, float] | None:
+        """(lowest, middle, highest) sigma / alpha where there is anything to learn; None: as for data of variance 1."""
+        return None
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
@@ -153,7 +158,7 @@ class RegressionDenoiser(Denoiser):
         counted = cond["mask"].expand_as(error).flatten(1)
         return (error.flatten(1) * counted).sum(1) / counted.sum(1).clamp(min=1)
 
-    def unknown(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+    def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """The mean square of x - x_hat."""
         return loss * self.coefficients(t).c_out.to(loss) ** 2
 

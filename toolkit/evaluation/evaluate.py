@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from toolkit.errors import UsageError
+from toolkit.evaluation.evaluator import Evaluator
 from toolkit.evaluation.nearest_picture import nearest_picture
-from toolkit.evaluation.table import EvaluationResult, Figure, Table, Wishes
-from toolkit.modality import Examples, Modality
+from toolkit.evaluation.table import EvaluationResult, Metric, Table
+from toolkit.modality import Examples, Modality, Options
 from toolkit.training.storage.files import write_text_atomic
 
 if TYPE_CHECKING:
@@ -33,25 +34,39 @@ def examples(samples: Samples) -> Examples:
 
 
 def judged(
-    real: Modality, made: Examples, wishes: Wishes, about: dict[str, Any], notify: Callable[[str], None] = print
+    real: Modality,
+    samples: Examples,
+    about: dict[str, Any],
+    options: Options | None = None,
+    notify: Callable[[str], None] = print,
 ) -> tuple[Table, EvaluationResult]:
-    """The figures of `made` against an opened data set. Raises UsageError, DataError."""
+    """Return the metrics of samples beside an opened data set. `options`: of its evaluator.
+
+    Raises UsageError, DataError.
+    """
     start = time.monotonic()
-    found = real.assess(made, notify, wishes)
-    counts = {"train": len(real.dataset("train")), "test": len(real.dataset("test")), "samples": len(made.raw)}
-    said = {**about, **counts, "judging_seconds": round(time.monotonic() - start, 1)}
-    return Table(tuple(found.figures), said), found
+    judge, data = evaluator_of(real), real.splits
+    assert data is not None
+    result = judge.metrics(samples, data, options or real.EvaluationOptions(), notify)
+    counts = {"train": len(data.train), "test": len(data.test), "samples": len(samples.raw)}
+    about = {**about, **counts, "judging_seconds": round(time.monotonic() - start, 1)}
+    return Table(tuple(result.figures), about), result
 
 
-def bits(generator: Generator, real: Modality, notify: Callable[[str], None] = print) -> list[Figure]:
-    """What held-out examples of an opened data set cost, with the terms. Raises UsageError, DataError."""
-    return real.likelihood(generator.denoiser, generator.law, HELD_OUT, notify)
+def bits(generator: Generator, real: Modality, notify: Callable[[str], None] = print) -> list[Metric]:
+    """Return what held-out examples of an opened data set cost, with the terms. Raises UsageError, DataError."""
+    judge = evaluator_of(real)
+    if not judge.counts_bits:
+        raise UsageError(f"modality '{real.name}' has no likelihood: its evaluator counts no bits")
+    assert real.splits is not None
+    return judge.likelihood(generator.denoiser, generator.law, real.splits, HELD_OUT, notify)
 
 
-def can_judge(modality: type[Modality]) -> None:
-    """Raises UsageError when a modality has no `assess` of its own: better before sampling than after."""
-    if modality.assess is Modality.assess:
-        raise UsageError(f"modality '{modality.name}' cannot be evaluated: it has no method assess")
+def evaluator_of(modality: Modality) -> Evaluator:
+    """Return what judges samples of a modality. Raises UsageError where nothing does."""
+    if (judge := modality.evaluator()) is None:
+        raise UsageError(f"modality '{modality.name}' cannot be evaluated: it has no evaluator")
+    return judge
 
 
 def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float | None) -> dict[str, Any]:

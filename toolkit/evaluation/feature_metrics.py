@@ -8,14 +8,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from toolkit.data.dataset import Dataset, Examples, evenly, spaced
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.evaluation.judge import Judge
 from toolkit.evaluation.labels import accuracy_figure, agreement_figures
 from toolkit.evaluation.metrics.all import Features, Group, measure_all
 from toolkit.evaluation.metrics.interval import bootstrap, wilson
-from toolkit.evaluation.table import USUAL, EvaluationResult, Figure, Wishes, left_out
-from toolkit.modality import Dataset, Examples
+from toolkit.evaluation.table import EvaluationResult, Metric, left_out
 
 MAX_REAL = 5_000
 """Real examples of each split that are compared with, spread evenly."""
@@ -52,12 +52,13 @@ def compare(
     made: Examples,
     noise: Callable[[int], Tensor],
     closest: NearestSearch,
-    wishes: Wishes = USUAL,
+    cas: bool = False,
     notify: Callable[[str], None] = print,
 ) -> EvaluationResult:
-    """The figures of `made`: raw, and cond["label"], the asked labels numbered as the data's, if any.
+    """Return the metrics of `made`: raw, and cond["label"], the asked labels numbered as the data's, if any.
 
-    noise: so many raw examples of it, for the ceiling. Raises DataError when there are too few examples to say much.
+    noise: so many raw examples of it, for the ceiling. cas: add the classification accuracy score. Raises DataError
+    when there are too few examples to say much.
     """
     if len(made.raw) < FEWEST_MADE:
         raise DataError(f"{len(made.raw)} samples are too few to judge; take at least {FEWEST_MADE}, better 1,000")
@@ -74,17 +75,11 @@ def compare(
         right = known.p.argmax(1) == held.cond["label"]
         asked = made.cond.get("label")
         figures += agreement_figures(asked, seen.p.argmax(1), critic.names, held.cond["label"], right, critic.name)
-        if wishes.cas:
+        if cas:
             figures.append(accuracy_figure(critic, train, test, made, notify))
     figures += measure_all(seen, features(critic, static), groups, size, critic.name)
     distance, which = closest(made.raw, None)
     return EvaluationResult(figures + memorisation_metrics(train, test, distance, static, closest), which, distance)
-
-
-def evenly(data: Dataset, most: int) -> Examples:
-    """All examples of a split, or `most` of them spread evenly."""
-    n = min(most, len(data))
-    return data.take(torch.arange(n) * len(data) // max(n, 1))
 
 
 def features(critic: Critic, raw: Tensor) -> Features:
@@ -114,7 +109,7 @@ def grouped(train: Features, test: Features, n: int) -> tuple[list[Group], int]:
     return [Group(both[rows[half:]], [both[rows[:size]]]) for rows in orders], size
 
 
-def about(critic: Critic) -> list[Figure]:
+def about(critic: Critic) -> list[Metric]:
     """How far the judge is to be trusted."""
     if not critic.tested:
         return []
@@ -122,7 +117,7 @@ def about(critic: Critic) -> list[Figure]:
     note = "on invented labels, because the data has none" if critic.pretext else ""
     ends, chance = wilson(right, critic.tested), 1 / len(critic.names)
     return [
-        Figure(
+        Metric(
             "judge accuracy", critic.accuracy, *ends, critic.tested, None, chance, "higher", critic.name, "share", note
         )
     ]
@@ -130,7 +125,7 @@ def about(critic: Critic) -> list[Figure]:
 
 def memorisation_metrics(
     train: Dataset, test: Dataset, distance: Tensor, static: Tensor, closest: NearestSearch
-) -> list[Figure]:
+) -> list[Metric]:
     """How near made examples are to training examples, in units of how near real ones are that are not among them.
 
     distance: (n,), to the nearest. A copy is nearer than half as far as real examples usually are.
@@ -138,8 +133,7 @@ def memorisation_metrics(
     if len(test) >= FEWEST_HELD:
         control, _ = closest(evenly(test, ALONE).raw, None)
     else:
-        count = min(ALONE, len(train))
-        own = torch.arange(count) * len(train) // count
+        own = spaced(len(train), ALONE)
         control, _ = closest(train.take(own).raw, own)
     usual = float(control.median())
     if not usual > 0:
@@ -150,6 +144,6 @@ def memorisation_metrics(
     floor = float((control < usual / 2).double().mean())
     share, sure = float(copy.double().mean()), wilson(int(copy.sum()), n)
     return [
-        Figure("nearest", float(ratio.median()), *ends, n, 1.0, far, "floor"),
-        Figure("copies", share, *sure, n, floor, 0.0, "floor", unit="share"),
+        Metric("nearest", float(ratio.median()), *ends, n, 1.0, far, "floor"),
+        Metric("copies", share, *sure, n, floor, 0.0, "floor", unit="share"),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,13 @@ from typing import Any
 import torch
 
 from toolkit import paths
+from toolkit.data.dataset import Examples, evenly
+from toolkit.discovery import by_files, find
 from toolkit.errors import DataError, UsageError
-from toolkit.modality import Dataset, Examples, Facts, Modality, find
+from toolkit.evaluation.evaluate import evaluator_of
+from toolkit.modality import Modality
 from toolkit.recipe.check import checked
 
-KINDS = {
-    "image": {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"},
-    "audio": {".wav", ".flac", ".ogg", ".mp3"},
-    "text": {".txt"},
-}
-"""Modality: endings of files by which it is guessed."""
 OVERVIEWS = {"grid.png", "index.html"}
 """What `toolkit sample` writes beside single files: no samples."""
 MAX_FILES = 20_000
@@ -29,19 +25,8 @@ MAX_FILES = 20_000
 
 
 def guess(folder: Path) -> str:
-    """The modality that the files of a folder belong to, at any depth. Raises DataError, UsageError."""
-    if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}")
-    found: Counter[str] = Counter()
-    for path in folder.rglob("*"):
-        if path.name not in OVERVIEWS and not path.name.startswith("."):
-            found.update(kind for kind, endings in KINDS.items() if path.suffix.lower() in endings)
-    if not found:
-        raise DataError(f"no picture, sound or text in {folder}")
-    if len(found) > 1:
-        counts = ", ".join(f"{count:,} of {kind}" for kind, count in found.most_common())
-        raise UsageError(f"{folder} holds files of several kinds ({counts}); say which: --modality {'|'.join(found)}")
-    return next(iter(found))
+    """Return the modality that the files of a folder belong to. Raises DataError, UsageError."""
+    return by_files(folder, OVERVIEWS)
 
 
 def reference(name: str, source: str, options: Mapping[str, Any], notify: Callable[[str], None]) -> Modality:
@@ -65,8 +50,9 @@ def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Exam
         source = _without_overviews(folder, Path(nowhere) / folder.name)
         opened = type(like)(like.data.model_copy(update={"source": str(source)}), like.model)
         facts = opened.open(Path(nowhere) / "cache", notify)
-        _alike(facts, like.facts, folder)
-        sets = [_all(opened.dataset(split)) for split in ("train", "test")]
+        assert opened.splits is not None and like.splits is not None
+        evaluator_of(like).check_alike(opened.splits, like.splits, str(folder))
+        sets = [evenly(split, MAX_FILES) for split in (opened.splits.train, opened.splits.test)]
     parts = [part for part in sets if len(part.raw)]
     raw = torch.cat([part.raw for part in parts])
     cond = {name: torch.cat([part.cond[name] for part in parts]) for name in parts[0].cond}
@@ -75,11 +61,6 @@ def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Exam
         numbers = torch.tensor([known.get(name, len(known)) for name in facts.labels])
         cond["label"] = numbers[cond["label"]]
     return Examples(raw, cond)
-
-
-def _all(data: Dataset) -> Examples:
-    n = min(MAX_FILES, len(data))
-    return data.take(torch.arange(n) * len(data) // max(n, 1))
 
 
 def _without_overviews(folder: Path, place: Path) -> Path:
@@ -94,16 +75,3 @@ def _without_overviews(folder: Path, place: Path) -> Path:
             except OSError:  # a system without links
                 (shutil.copytree if path.is_dir() else shutil.copyfile)(path, place / path.name)
     return place
-
-
-def _alike(mine: Facts, theirs: Facts, folder: Path) -> None:
-    """Raise DataError when examples cannot be compared as they are."""
-    if "rate" in theirs.extra:
-        rates = mine.extra["rate"], theirs.extra["rate"]
-        if rates[0] != rates[1]:
-            raise DataError(
-                f"{folder} has {rates[0]:,} samples a second and the reference {rates[1]:,}; resample both: --rate RATE"
-            )
-    elif mine.shape != theirs.shape:
-        sizes = [" x ".join(map(str, facts.shape)) for facts in (mine, theirs)]
-        raise DataError(f"{folder} is {sizes[0]} and the reference {sizes[1]}; bring both to one: --size SIDE")

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit import paths
+from toolkit.data.dataset import Dataset, Facts, Splits, spaced
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
-from toolkit.modality import Dataset, Facts, Modality
 from toolkit.training.storage.files import write_bytes_atomic
 
 _AT_ONCE = 500
@@ -44,12 +44,11 @@ class Task:
     """The labels are invented (see pretext.py): the features are of use, and what the judge says is not."""
 
     @classmethod
-    def of(cls, modality: Modality) -> Task:
+    def of(cls, data: Splits) -> Task:
         """The labels of an opened data set. Raises DataError when it has none, or no test split."""
-        source = str(getattr(modality.data, "source", modality.name))
-        if not modality.labels or not len(modality.dataset("test")):
-            raise DataError(f"a judge needs labels and a test split, and data '{source}' lacks one of them")
-        return cls(source, modality.facts, modality.dataset("train"), modality.dataset("test"))
+        if not data.facts.labels or not len(data.test):
+            raise DataError(f"a judge needs labels and a test split, and data '{data.source}' lacks one of them")
+        return cls(data.source, data.facts, data.train, data.test)
 
 
 @dataclass(frozen=True)
@@ -158,12 +157,12 @@ class Judge(ABC):
 _J = TypeVar("_J", bound=Judge)
 
 
-def obtain(kind: type[_J], modality: Modality | Task, notify: Callable[[str], None] = print) -> _J:
+def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = print) -> _J:
     """The judge for an opened data set or a task, from the cache or trained now (a minute or two).
 
     Raises DataError when the data has no labels or no test split.
     """
-    task = Task.of(modality) if isinstance(modality, Modality) else modality
+    task = Task.of(data) if isinstance(data, Splits) else data
     # what the judge depends on: the data (through its facts), our choices, and the library's arithmetic
     facts = task.facts.model_dump_json(exclude={"rejected"})
     course = kind.course
@@ -220,21 +219,21 @@ def recognised(judge: Judge, data: Dataset) -> Tensor:
     return torch.cat(found)
 
 
-def cross_validate(kind: type[Judge], modality: Modality, folds: int = 5) -> Tensor:
+def cross_validate(kind: type[Judge], data: Splits, folds: int = 5) -> Tensor:
     """Whether each example of both splits is recognised by a judge that was trained on the other folds: (N,) bool.
 
     For data whose test split is too small to say much. Every label is spread evenly over the folds, as far as it
     goes. All examples are held in memory.
     """
-    judge = kind(modality.facts)
-    x, labels = _prepared(judge, [modality.dataset("train"), modality.dataset("test")])
+    judge = kind(data.facts)
+    x, labels = _prepared(judge, [data.train, data.test])
     fold = folds_of(labels, folds)
     right = torch.zeros(len(labels), dtype=torch.bool)
     for i in range(folds):
         rest, own = (fold != i).nonzero()[:, 0], (fold == i).nonzero()[:, 0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            judge = kind(modality.facts)
+            judge = kind(data.facts)
             judge.fit(lambda rows, rest=rest: (x[rest[rows]], labels[rest[rows]]), len(rest))  # type: ignore[misc]
         with torch.inference_mode():
             right[own] = judge.net(x[own]).argmax(1) == labels[own]
@@ -267,10 +266,7 @@ def _prepared(judge: Judge, sets: Sequence[Dataset], most: int | None = None) ->
     """All examples, or `most` of each set, as the network sees them, and their labels."""
     inputs, labels = [], []
     for data in sets:
-        rows = torch.arange(len(data))
-        if most is not None and len(data) > most:
-            rows = torch.arange(most) * len(data) // most
-        for part in rows.split(_AT_ONCE):
+        for part in spaced(len(data), len(data) if most is None else most).split(_AT_ONCE):
             examples = data.take(part)
             inputs.append(judge.prepare(examples.raw))
             labels.append(examples.cond["label"])

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from toolkit.data.dataset import Dataset, Examples, InMemory, evenly
 from toolkit.evaluation.agreement import agreement, parts
 from toolkit.evaluation.judge import Judge, recognised, trained_on
 from toolkit.evaluation.metrics.interval import wilson
-from toolkit.evaluation.table import Figure, left_out
-from toolkit.modality import Dataset, Examples, InMemory
+from toolkit.evaluation.table import Metric, left_out
 
 
 def agreement_figures(
     asked: Tensor | None, seen: Tensor, names: Sequence[str], real: Tensor, real_right: Tensor, judge: str
-) -> list[Figure]:
+) -> list[Metric]:
     """Shares of examples in which the judge sees the asked label, beside how often it is right on real ones.
 
     asked, seen: (n,) int64 numbers in `names`; len(names) or more asks for no label. real, real_right: the labels
@@ -42,7 +42,7 @@ def agreement_figures(
 
 def accuracy_figure(
     judge: Judge, train: Dataset, test: Dataset, made: Examples, notify: Callable[[str], None]
-) -> Figure:
+) -> Metric:
     """CAS: how often a judge trained on made examples is right on real ones (Ravuri and Vinyals 2019).
 
     Floor: one trained on as many real ones. Takes two trainings.
@@ -52,16 +52,15 @@ def accuracy_figure(
     if label is None or not bool(known.any()):
         return left_out("CAS", "the samples have no labels of the data", judge.name)
     n = min(int(known.sum()), len(train))
-    rows = torch.arange(n) * len(train) // n
     notify(f"training two judges on {n:,} made and {n:,} real examples, for CAS")
     right, floor = (
         recognised(trained_on(judge, data), test)
-        for data in (InMemory(made.raw[known][:n], {"label": label[known][:n]}), InMemory(*train.take(rows)))
+        for data in (InMemory(made.raw[known][:n], {"label": label[known][:n]}), InMemory(*evenly(train, n)))
     )
     return _share("CAS", right, floor, 1 / len(judge.names), judge.name)
 
 
-def _share(what: str, right: Tensor, floor: Tensor | None, chance: float, judge: str) -> Figure:
+def _share(what: str, right: Tensor, floor: Tensor | None, chance: float, judge: str) -> Metric:
     count, n = int(right.sum()), len(right)
     real = None if floor is None or not len(floor) else float(floor.double().mean())
-    return Figure(what, count / n, *wilson(count, n), n, real, chance, "higher", judge, "share")
+    return Metric(what, count / n, *wilson(count, n), n, real, chance, "higher", judge, "share")

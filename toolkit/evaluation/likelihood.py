@@ -18,7 +18,7 @@ from toolkit.diffusion.likelihood import Bins, DiscretisedGaussian, dequantise, 
 from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.ode_likelihood import Hutchinson, log_density
 from toolkit.diffusion.vlb import Continuous, Steps, Terms, bound, with_second_pass
-from toolkit.evaluation.table import Figure
+from toolkit.evaluation.table import Metric
 
 LEAST = 0.5
 """Of a step of the grid: the least noise."""
@@ -42,7 +42,7 @@ def figures(
     seed: int = 0,
     batch: int = 64,
     flow: int = 16,
-) -> list[Figure]:
+) -> list[Metric]:
     """Bits for each number of x (N, *), which lies on `bins` in model space.
 
     cond: conditions of the examples, each (N, ...); where cond["mask"] is 0 nothing counts. flow: how many of the
@@ -55,11 +55,11 @@ def figures(
     numbers = _numbers(x, cond)
     value, error = _ratio(torch.cat([terms.total for terms in found]), numbers)
     figures = [
-        Figure(unit, value, value - 1.96 * error, value + 1.96 * error, len(x), unit=unit, note="an upper bound")
+        Metric(unit, value, value - 1.96 * error, value + 1.96 * error, len(x), unit=unit, note="an upper bound")
     ]
     for name in ("prior", "diffusion", "reconstruction"):
         part, _ = _ratio(torch.cat([getattr(terms, name) for terms in found]), numbers)
-        figures.append(Figure(f"{unit}: {name}", part, n=len(x), unit=unit))
+        figures.append(Metric(f"{unit}: {name}", part, n=len(x), unit=unit))
     if flow:
         figures.append(_flow_figure(denoiser, x[:flow], _part(bins, slice(flow)), _rows(cond, slice(flow)), unit, seed))
     return figures
@@ -88,7 +88,7 @@ def _bound(
     )
 
 
-def _flow_figure(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], unit: str, seed: int) -> Figure:
+def _flow_figure(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], unit: str, seed: int) -> Metric:
     """Bits along the flow, in an interval for chance and for the solver.
 
     The latter by Richardson (1911): if half as many steps are off by 2^p times as much, the difference is 2^p - 1 times
@@ -102,7 +102,7 @@ def _flow_figure(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tens
     off = abs(_ratio(coarse - nats[rows], numbers[rows])[0]) / 3
     note = f"probability flow, {FLOW_STEPS} steps of fourth order, which may be off by {off:.1g}; one random probe"
     reach = 1.96 * error + off
-    return Figure(f"{unit}: flow", value, value - reach, value + reach, len(x), unit=unit, note=note)
+    return Metric(f"{unit}: flow", value, value - reach, value + reach, len(x), unit=unit, note=note)
 
 
 def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], seed: int, steps: int) -> Tensor:

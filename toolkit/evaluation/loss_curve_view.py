@@ -79,6 +79,6 @@ def trained(real: Modality, seed: int) -> list[Batch]:
     n = min(TRAINED, len(data))
     found = []
     for rows in (torch.arange(n) * len(data) // n).split(AT_ONCE):
-        examples = real.prepare(data.take(rows), Draws(seed, rows.tolist(), ("trained",)))
+        examples = real.conditioning().batch(data.take(rows), Draws(seed, rows.tolist(), ("trained",)))
         found.append((real.encode(examples.raw), dict(examples.cond)))
     return found

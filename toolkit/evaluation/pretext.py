@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from toolkit.data.dataset import Dataset, Examples, Splits, spaced
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.evaluation.judge import Task
-from toolkit.modality import Dataset, Examples, Modality
 
 
 class Views(Dataset):
@@ -50,20 +50,15 @@ class Exemplars(Dataset):
         return Examples(raw, {"label": indices})
 
 
-def views(modality: Modality, view: Callable[[Tensor, int], Tensor], names: tuple[str, ...]) -> Task:
+def views(data: Splits, view: Callable[[Tensor, int], Tensor], names: tuple[str, ...]) -> Task:
     """Tell the views of an example apart. Tested on the test split, or on training examples when that is empty."""
-    train, test = modality.dataset("train"), modality.dataset("test")
-    facts = modality.facts.model_copy(update={"labels": names})
-    source = str(getattr(modality.data, "source", modality.name))
-    tested = test if len(test) else train
-    return Task(source, facts, Views(train, view, len(names)), Views(tested, view, len(names)), pretext=True)
+    facts = data.facts.model_copy(update={"labels": names})
+    tested = data.test if len(data.test) else data.train
+    return Task(data.source, facts, Views(data.train, view, len(names)), Views(tested, view, len(names)), pretext=True)
 
 
-def exemplars(modality: Modality, vary: Callable[[Tensor, torch.Generator], Tensor], most: int) -> Task:
+def exemplars(data: Splits, vary: Callable[[Tensor, torch.Generator], Tensor], most: int) -> Task:
     """Tell up to `most` training examples apart, spread evenly; tested on variations of the same."""
-    train = modality.dataset("train")
-    count = min(most, len(train))
-    rows = torch.arange(count) * len(train) // max(count, 1)
-    facts = modality.facts.model_copy(update={"labels": tuple(f"example {i}" for i in rows.tolist())})
-    source = str(getattr(modality.data, "source", modality.name))
-    return Task(source, facts, Exemplars(train, rows), Exemplars(train, rows, vary), pretext=True)
+    rows = spaced(len(data.train), most)
+    facts = data.facts.model_copy(update={"labels": tuple(f"example {i}" for i in rows.tolist())})
+    return Task(data.source, facts, Exemplars(data.train, rows), Exemplars(data.train, rows, vary), pretext=True)

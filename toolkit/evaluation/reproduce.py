@@ -15,7 +15,7 @@ from toolkit import recipe as recipes
 from toolkit.errors import StorageError, UsageError
 from toolkit.evaluation.evaluate import about_run, bits, examples, judged, write
 from toolkit.evaluation.self_loss import OWN, self_loss_metrics
-from toolkit.evaluation.table import USUAL, EvaluationResult, Figure, Table, left_out
+from toolkit.evaluation.table import EvaluationResult, Metric, Table, left_out
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe
 from toolkit.recipe.expected import Expected, ExpectedMetric, Smoke
@@ -36,7 +36,7 @@ class Row:
     """One expected figure, and what came out."""
 
     band: ExpectedMetric
-    figure: Figure
+    figure: Metric
     verdict: Verdict
     note: str = ""
 
@@ -76,7 +76,7 @@ class Reproduction:
         if self.passed:
             return f"{self.recipe}: pass ({len(compared)} of {len(self.rows)} figures compared)"
         missed = [row for row in compared if row.verdict != "pass"]
-        short = [f"{row.figure.what} {row.shown}, expected {row.band.text}" for row in missed]
+        short = [f"{row.figure.name} {row.shown}, expected {row.band.text}" for row in missed]
         return f"{self.recipe}: falls short ({'; '.join(short) or 'no figure could be compared'})"
 
     def to_mapping(self) -> dict[str, Any]:
@@ -174,10 +174,10 @@ def measure(
         made = examples(samples)
         table = Table((), {**about, "samples": len(samples)})
         if of_samples - set(OWN):
-            table, found = judged(real, made, USUAL, about, notify)
+            table, found = judged(real, made, about, notify=notify)
         if of_samples & set(OWN):
             further = self_loss_metrics(generator, real, samples, section.seed)
-    if wanted - {figure.what for figure in (*table.figures, *further)} and _counts_bits(real):
+    if wanted - {figure.name for figure in (*table.figures, *further)} and _counts_bits(real):
         further = [*further, *bits(generator, real, notify)]
     table = Table((*table.figures, *further), table.about)
     usual = Expected()
@@ -191,7 +191,8 @@ def measure(
 
 
 def _counts_bits(real: Modality) -> bool:
-    return type(real).likelihood is not Modality.likelihood
+    judge = real.evaluator()
+    return judge is not None and judge.counts_bits
 
 
 def compare(table: Table, expected: dict[str, ExpectedMetric]) -> list[Row]:

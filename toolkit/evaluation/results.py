@@ -17,7 +17,7 @@ from toolkit.recipe import Recipe
 from toolkit.recipe.expected import ExpectedMetric
 
 if TYPE_CHECKING:
-    from toolkit.evaluation.table import Figure
+    from toolkit.evaluation.table import Metric
 
 BEGIN = "<!-- results: written by `toolkit results --write README.md` from the recipes -->"
 END = "<!-- end of results -->"
@@ -80,7 +80,7 @@ def section(run: Path) -> str:
     machine = f"{processor}, {here['gpu'] or 'no GPU'}, torch {here['torch']}"
     facts: dict[str, Any] = {"machine": machine, "date": f"{date.today():%Y-%m-%d}", "toolkit": toolkit.__version__}
     facts |= {"steps": recipe.train.steps, "n": table.about["samples"], "seed": table.about["seed"]}
-    figures = {figure.what: band for figure in table.figures if (band := _band(figure))}
+    figures = {figure.name: band for figure in table.figures if (band := _band(figure))}
     return tomli_w.dumps({"expected": {**facts, "figures": figures}})
 
 
@@ -91,11 +91,11 @@ def _measured(band: ExpectedMetric) -> str:
     return f"{band.shown(band.value)}{interval}, {allowed}"
 
 
-def _band(figure: Figure) -> dict[str, Any]:
+def _band(figure: Metric) -> dict[str, Any]:
     """Nothing for a figure that says little about the model, or has no interval to make a band of."""
     if figure.value is None or figure.low is None or figure.high is None:
         return {}
-    if figure.what.startswith(_PER_LABEL) or figure.what == _ABOUT_THE_JUDGE:
+    if figure.name.startswith(_PER_LABEL) or figure.name == _ABOUT_THE_JUDGE:
         return {}
     low, high = figure.low, figure.high
     found: dict[str, Any] = {"value": _short(figure.value), "within": _short(SLACK * max(high - low, 1e-9) / 2)}

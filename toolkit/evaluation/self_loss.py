@@ -17,7 +17,7 @@ from torch import Tensor
 from toolkit.diffusion import WEIGHTINGS, Denoiser
 from toolkit.diffusion.loss import weighted
 from toolkit.diffusion.randomness import Draws, normal
-from toolkit.evaluation.table import Figure
+from toolkit.evaluation.table import Metric
 from toolkit.modality import Modality
 from toolkit.recipe import build
 from toolkit.recipe.check import instantiate
@@ -36,7 +36,7 @@ Batch = tuple[Tensor, dict[str, Tensor]]
 """Encoded examples (B, *) and their conditions."""
 
 
-def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: int = 0) -> list[Figure]:
+def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: int = 0) -> list[Metric]:
     """Both. `real`: the opened data; the ceiling is the loss of the same network untrained."""
     held = list(held_out(real, seed))
     new = build.denoiser(run.recipe, real).to(run.device)
@@ -50,7 +50,7 @@ def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: in
 def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: int) -> Tensor:
     """The mean loss of each example over stratified levels of the run's time law as training began with it: (n,)."""
     denoiser.eval()
-    law = build.time_distribution(run.recipe.diffusion, run.modality)
+    law = build.time_distribution(run.recipe.diffusion, denoiser, run.modality.facts)
     weighting = instantiate(WEIGHTINGS, run.recipe.diffusion.weighting, "weighting")
     found: list[Tensor] = []
     start = 0
@@ -76,7 +76,7 @@ def held_out(real: Modality, seed: int) -> Iterator[Batch]:
     data = data if len(data) else real.dataset("train")
     n = min(MAX_EXAMPLES, len(data))
     for rows in (torch.arange(n) * len(data) // n).split(_AT_ONCE):
-        examples = real.prepare(data.take(rows), Draws(seed, rows.tolist(), ("held out",)))
+        examples = real.conditioning().batch(data.take(rows), Draws(seed, rows.tolist(), ("held out",)))
         yield real.encode(examples.raw), dict(examples.cond)
 
 
@@ -94,7 +94,7 @@ def sampled(run: Generator, samples: Samples) -> Iterator[Batch]:
             yield x[which[rows]][..., : request.shape[-1]], cond
 
 
-def _figure(what: str, each: Tensor, floor: float | None, ceiling: float | None) -> Figure:
+def _figure(what: str, each: Tensor, floor: float | None, ceiling: float | None) -> Metric:
     value, error = float(each.mean()), float(each.std()) / math.sqrt(len(each))
     low, high = (value - 1.96 * error, value + 1.96 * error) if math.isfinite(error) else (None, None)
-    return Figure(what, value, low, high, len(each), floor, ceiling, "lower" if floor is None else "floor")
+    return Metric(what, value, low, high, len(each), floor, ceiling, "lower" if floor is None else "floor")

@@ -33,11 +33,11 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """One number about a set of examples."""
 
-    what: str
-    """Which one, e.g. "FD"."""
+    name: str
+    """E.g. "FD"."""
     value: float | None
     """None: left out, and `note` has the reason."""
     low: float | None = None
@@ -58,61 +58,49 @@ class Figure:
     note: str = ""
 
     @property
-    def name(self) -> str:
-        """What a person reads: "FD-digits-3f2a1c"."""
-        return f"{self.what}-{self.judge}" if self.judge else self.what
-
-
-class Wishes(NamedTuple):
-    """What may be asked of an assessment besides the usual."""
-
-    cas: bool = False
-    """The classification accuracy score, which trains two more networks."""
-    features: str = ""
-    """FILE.safetensors:MODEL, a network of the user's in place of the judge."""
-
-
-USUAL = Wishes()
+    def title(self) -> str:
+        """Name and judge: "FD-digits-3f2a1c"."""
+        return f"{self.name}-{self.judge}" if self.judge else self.name
 
 
 class EvaluationResult(NamedTuple):
-    """What a modality's `assess` returns."""
+    """The metrics of samples, and the training examples that they are nearest to."""
 
-    figures: list[Figure]
+    figures: list[Metric]
     nearest: Tensor | None = None
     """(n,) int64: the number of the training example nearest to each made one."""
     distance: Tensor | None = None
     """(n,): how far it is."""
 
 
-def left_out(what: str, reason: str, judge: str = "") -> Figure:
+def left_out(what: str, reason: str, judge: str = "") -> Metric:
     """The row of a figure that makes no sense here."""
-    return Figure(what, None, judge=judge, note=reason)
+    return Metric(what, None, judge=judge, note=reason)
 
 
 @dataclass(frozen=True)
 class Table:
     """All figures of one run or folder, and how they came about."""
 
-    figures: tuple[Figure, ...]
+    figures: tuple[Metric, ...]
     about: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
-    def __getitem__(self, what: str) -> Figure:
+    def __getitem__(self, what: str) -> Metric:
         """The figure called `what`. Raises KeyError."""
         for figure in self.figures:
-            if figure.what == what:
+            if figure.name == what:
                 return figure
         raise KeyError(what)
 
     def __contains__(self, what: object) -> bool:
-        return any(figure.what == what for figure in self.figures)
+        return any(figure.name == what for figure in self.figures)
 
     def to_mapping(self) -> dict[str, Any]:
         """What metrics.json holds."""
         rows = []
         for figure in self.figures:
             row = {key: _plain(value) for key, value in asdict(figure).items()}
-            rows.append({"what": row.pop("what"), "name": figure.name, "judge": row.pop("judge"), **row})
+            rows.append({"what": row.pop("name"), "name": figure.title, "judge": row.pop("judge"), **row})
         about = {key: _plain(value) for key, value in self.about.items()}
         return {"format": FORMAT, "toolkit": toolkit.__version__, "about": about, "figures": rows}
 
@@ -128,7 +116,7 @@ class Table:
             if not isinstance(found, dict) or found.get("format") != FORMAT:
                 raise ValueError(f"not of format {FORMAT}")
             about = found["about"]
-            figures = tuple(Figure(**_checked(row)) for row in found["figures"])
+            figures = tuple(_metric(row) for row in found["figures"])
             if not isinstance(about, dict):
                 raise ValueError("'about' is no table")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -142,13 +130,13 @@ def rows(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
     Figures that were left out are not in it: see `notes`.
     """
     titles = [str(table.about.get("subject", "value")) for table in tables]
-    names: dict[str, Figure] = {}
+    names: dict[str, Metric] = {}
     for table in tables:
         for figure in _shown(table.figures):
-            names.setdefault(figure.name, figure)
+            names.setdefault(figure.title, figure)
     cells = []
     for name, first in names.items():
-        values = [next((f for f in table.figures if f.name == name), None) for table in tables]
+        values = [next((f for f in table.figures if f.title == name), None) for table in tables]
         if all(f is None or f.value is None for f in values):
             continue
         bound = [_number(edge, first.unit) for edge in (first.floor, first.ceiling)]
@@ -159,18 +147,18 @@ def rows(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
 
 def notes(table: Table) -> list[str]:
     """One line for each figure that was left out, or needs a word."""
-    return [f"{f.what}{' left out' if f.value is None else ''}: {f.note}" for f in table.figures if f.note]
+    return [f"{f.name}{' left out' if f.value is None else ''}: {f.note}" for f in table.figures if f.note]
 
 
-def _shown(figures: Sequence[Figure]) -> list[Figure]:
-    labels = [f for f in figures if f.what.startswith("agreement/")]
+def _shown(figures: Sequence[Metric]) -> list[Metric]:
+    labels = [f for f in figures if f.name.startswith("agreement/")]
     if len(labels) <= SHOWN_LABELS:
         return list(figures)
     worst = sorted(labels, key=lambda f: f.value if f.value is not None else 1.0)[:_WORST]
     return [f for f in figures if f not in labels or f in worst]
 
 
-def _cell(figure: Figure | None) -> str:
+def _cell(figure: Metric | None) -> str:
     if figure is None or figure.value is None:
         return ""
     text = _number(figure.value, figure.unit)
@@ -195,7 +183,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _checked(row: Any) -> dict[str, Any]:
+def _metric(row: Any) -> Metric:
     if not isinstance(row, dict):
         raise ValueError("a figure is no table")
     known = {key: value for key, value in row.items() if key in _FIELDS}
@@ -204,4 +192,4 @@ def _checked(row: Any) -> dict[str, Any]:
             raise ValueError(f"'{key}' of figure {row.get('what')!r:.60} cannot be {value!r:.60}")
     if known.get("better", "lower") not in ("lower", "higher", "floor"):
         raise ValueError(f"'better' cannot be {known['better']!r:.60}")
-    return known
+    return Metric(known.pop("what"), **known)

@@ -19,9 +19,9 @@ from pydantic import Field, PlainValidator, Strict, model_validator
 
 from toolkit import paths
 from toolkit.errors import UsageError, unknown
-from toolkit.modality import Options
 from toolkit.recipe.check import checked, keys
 from toolkit.recipe.expected import Expected, Smoke, StrictOptions, leaves
+from toolkit.recipe.options import Options
 
 if sys.version_info >= (3, 11):
     import tomllib

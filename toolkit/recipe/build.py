@@ -34,6 +34,7 @@ from toolkit.training.loop import Config
 from toolkit.training.precision import resolve
 
 if TYPE_CHECKING:
+    from toolkit.data.dataset import Facts
     from toolkit.modality import Modality
 
 
@@ -91,17 +92,17 @@ def _fixed(times: Tensor, schedule: Schedule, n: int) -> Tensor:
     return times
 
 
-def time_distribution(diffusion: Diffusion, modality: Modality) -> TimeDistribution:
-    """The time law of a [diffusion] section, over the noise levels of the modality where it leaves them open.
+def time_distribution(diffusion: Diffusion, denoiser: Denoiser, facts: Facts) -> TimeDistribution:
+    """The distribution of times of a [diffusion] section, over the noise range of the denoiser where it leaves it open.
 
     A share `top` of it is for the levels where what is common to a whole example is decided, if that was measured.
     Raises UsageError.
     """
     named = diffusion.time
     spec = {"name": named} if isinstance(named, str) else named
-    whole = modality.facts.spread
+    whole = facts.spread
     if spec["name"] == "adaptive":
-        if (levels := modality.noise_levels()) is not None:
+        if (levels := denoiser.noise_range) is not None:
             spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
         elif whole is not None:
             spec = {"high": highest(whole), **spec}
@@ -112,7 +113,6 @@ def time_distribution(diffusion: Diffusion, modality: Modality) -> TimeDistribut
 def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
     """A new, untrained denoiser; its weights are functions of (seed, name of the parameter). Raises UsageError."""
     law = schedule(recipe.diffusion)
-    modality.review(law)
     net = initialised(modality.network, recipe.train.seed)
     try:
         return modality.denoiser(net, law, recipe.diffusion.prediction)
@@ -120,7 +120,9 @@ def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
         raise UsageError(f"diffusion.prediction: {error}") from None
 
 
-def fit_config(recipe: Recipe, modality: Modality, steps: int, device: torch.device, channels_last: bool) -> Config:
+def fit_config(
+    recipe: Recipe, denoiser: Denoiser, facts: Facts, steps: int, device: torch.device, channels_last: bool
+) -> Config:
     """What the loop needs, from a recipe. Raises UsageError."""
     train: Train = recipe.train
     return Config(
@@ -136,7 +138,7 @@ def fit_config(recipe: Recipe, modality: Modality, steps: int, device: torch.dev
         clip=train.clip,
         ema=train.ema,
         seed=train.seed,
-        time_distribution=time_distribution(recipe.diffusion, modality),
+        time_distribution=time_distribution(recipe.diffusion, denoiser, facts),
         weighting=instantiate(WEIGHTINGS, recipe.diffusion.weighting, "weighting"),
         stratified=recipe.diffusion.stratified,
         dtype=resolve(train.precision, device),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 
-from toolkit.modality import Options
+from toolkit.recipe.options import Options
 
 CHANGEABLE = ("data", "model", "diffusion", "train", "sample")
 """What a smoke may change; code and figures are not among it."""

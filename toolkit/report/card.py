@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from toolkit import recipe as recipes
 from toolkit.errors import UsageError
-from toolkit.evaluation.table import Figure
+from toolkit.evaluation.table import Metric
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report.facts import RunFacts
 from toolkit.report.figures import Judged
@@ -64,14 +64,14 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def front(facts: RunFacts, license: str, told: list[Figure]) -> str:
+def front(facts: RunFacts, license: str, told: list[Metric]) -> str:
     """The YAML between the two lines of dashes. All text is in double quotes, where YAML reads JSON's escapes."""
     diffusion = facts.recipe.diffusion
     schedule = diffusion.schedule if isinstance(diffusion.schedule, str) else diffusion.schedule["name"]
     tags = dict.fromkeys([facts.kind, "diffusion", "diffusion-toolkit", schedule, f"{diffusion.prediction}-prediction"])
     lines = ["---", f"license: {_quoted(license)}", 'library_name: "diffusion-toolkit"', "tags:"]
     lines += [f"- {_quoted(word)}" for word in tags]
-    names = list(dict.fromkeys(figure.what for figure in told)) or ["loss"]
+    names = list(dict.fromkeys(figure.name for figure in told)) or ["loss"]
     lines += ["metrics:", *(f"- {_quoted(name)}" for name in names)]
     if told:
         data = facts.source or facts.kind
@@ -79,7 +79,7 @@ def front(facts: RunFacts, license: str, told: list[Figure]) -> str:
         lines += [f"      type: {_quoted(f'{facts.kind}-generation')}", "    dataset:"]
         lines += [f"      name: {_quoted(data)}", f"      type: {_quoted(data)}", "    metrics:"]
         for figure in told:
-            lines += [f"    - type: {_quoted(figure.what)}", f"      name: {_quoted(figure.name)}"]
+            lines += [f"    - type: {_quoted(figure.name)}", f"      name: {_quoted(figure.title)}"]
             lines += [f"      value: {json.dumps(figure.value)}"]
     return "\n".join([*lines, "---"])
 

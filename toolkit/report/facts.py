@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit import imports
-from toolkit.modality import BUILT_IN, Facts
+from toolkit.discovery import built_in
+from toolkit.modality import Facts
 from toolkit.recipe import Recipe
 from toolkit.report import run_files
 from toolkit.report.figures import Judged, judged
@@ -60,7 +61,7 @@ class RunFacts:
     @property
     def kind(self) -> str:
         """The modality, without the folder its file is in."""
-        return self.recipe.modality if self.recipe.modality in BUILT_IN else Path(self.recipe.modality).stem
+        return self.recipe.modality if self.recipe.modality in built_in() else Path(self.recipe.modality).stem
 
     @property
     def source(self) -> str:

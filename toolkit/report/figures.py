@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from toolkit.errors import DataError
-from toolkit.evaluation.table import Figure, Table, notes, rows
+from toolkit.evaluation.table import Metric, Table, notes, rows
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report import run_files
 
@@ -29,7 +29,7 @@ class Judged(NamedTuple):
         return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
 
     @property
-    def told(self) -> list[Figure]:
+    def told(self) -> list[Metric]:
         """The figures that have a value."""
         return [figure for figure in self.table.figures if figure.value is not None]
 
@@ -44,18 +44,18 @@ class Judged(NamedTuple):
         headings[:2] = ["figure", "value (95 % interval)"]
         if not expected:
             return headings, found
-        figures = {figure.name: figure for figure in self.table.figures}
+        figures = {figure.title: figure for figure in self.table.figures}
         for row in found:
             row.append(_beside(figures[row[0]], expected))
-        measured = {figures[name].what for name, *_ in found}
+        measured = {figures[name].name for name, *_ in found}
         blank = [""] * (len(headings) - 1)
         missing = [[what, *blank, band.text] for what, band in expected.items() if what not in measured]
         return [*headings, "expected"], found + missing
 
 
-def _beside(figure: Figure, expected: Mapping[str, ExpectedMetric]) -> str:
+def _beside(figure: Metric, expected: Mapping[str, ExpectedMetric]) -> str:
     """What was expected of a figure, and whether that is what came out."""
-    band = expected.get(figure.what)
+    band = expected.get(figure.name)
     if band is None or figure.value is None:
         return "" if band is None else band.text
     if band.judge and band.judge != figure.judge:
@@ -78,12 +78,12 @@ def judged(run: Path) -> Iterator[Judged]:
             yield Judged("" if path.parent == root else path.parent.name, table)
 
 
-def _finite(figure: Figure) -> bool:
+def _finite(figure: Metric) -> bool:
     numbers = (figure.value, figure.low, figure.high, figure.floor, figure.ceiling)
     return all(value is None or run_files.number(value) is not None for value in numbers)
 
 
-def place(figure: Figure) -> float | None:
+def place(figure: Metric) -> float | None:
     """Where the value is on the way from real (0) to noise (1), when both are known; it may be beyond either."""
     if figure.value is None or figure.floor is None or figure.ceiling is None or figure.floor == figure.ceiling:
         return None

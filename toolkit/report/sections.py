@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from toolkit.evaluation.table import Figure
+from toolkit.evaluation.table import Metric
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report import run_files
 from toolkit.report.curves import Curve, draw
@@ -155,7 +155,7 @@ PICTURES = {
 def _judged(one: Judged, expected: Mapping[str, ExpectedMetric]) -> Markup:
     headings, cells = one.cells(expected)
     headings = [*headings, "real to noise"]
-    figures = {figure.name: figure for figure in one.table.figures}
+    figures = {figure.title: figure for figure in one.table.figures}
     rows = [(*row, meter(figures[row[0]]) if row[0] in figures else "") for row in cells]
     # texts have no noise to compare with: a column that says nothing is left out
     told = [i for i in range(len(headings)) if any(str(row[i]) for row in rows)]
@@ -166,7 +166,7 @@ def _judged(one: Judged, expected: Mapping[str, ExpectedMetric]) -> Markup:
     return join(parts)
 
 
-def meter(figure: Figure) -> Markup:
+def meter(figure: Metric) -> Markup:
     """A dot on the way from real (left) to noise (right), at the edge when it is beyond; nothing when not known."""
     part = place(figure)
     if part is None:

@@ -30,8 +30,9 @@ from toolkit.diffusion.sampler import Sampler, Step
 from toolkit.diffusion.start import bare, marginal
 from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.diffusion.window import cut, starts, windowed
+from toolkit.discovery import built_in, find
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
-from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
+from toolkit.modality import Facts, Modality, Options, Request
 from toolkit.recipe import Named, Recipe, build
 from toolkit.recipe.check import checked
 from toolkit.run import levels
@@ -117,8 +118,8 @@ class Generator:
 
         `weak`: another snapshot of the run (an earlier step, a wider EMA) or a smaller model. Then `guidance` leads
         away from it (autoguidance, Karras et al. 2024), instead of away from no label.
-        `ask`: what the modality's `Ask` has, e.g. seconds=0.5. `sampler` and `grid` are names, or objects: a `Sampler`,
-        a function (schedule, steps) -> times, or the times themselves.
+        `ask`: what the modality's `SampleOptions` has, e.g. seconds=0.5. `sampler` and `grid` are names, or objects: a
+        `Sampler`, a function (schedule, steps) -> times, or the times themselves.
 
         `label`: one for all, or one for each; None takes all labels in turn, "none" asks for no label.
         Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. `progress(done, total)`
@@ -126,10 +127,10 @@ class Generator:
         """
         if n < 1 or batch < 1:
             raise UsageError(f"at least one sample is needed, in batches of at least one; got {n} and {batch}")
-        asked = checked(self.modality.Ask, ask, "sample")
+        asked = checked(self.modality.SampleOptions, ask, "sample")
         numbers = self._labels(label, n)
         jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
-        parts = []
+        parts, conditioning = [], self.modality.conditioning()
         steps = len(grid) - 1 if isinstance(grid, Tensor) else steps
         each = self.recipe.sample.total_steps(steps, restarts)
         for done, job in enumerate(jobs):
@@ -139,7 +140,7 @@ class Generator:
                 x = step.x
                 if progress:
                     progress(done * each + min(step.index + 1, each), len(jobs) * each)
-            x = self.modality.polish(x.float(), job.cond, asked)
+            x = conditioning.finish(x.float(), job.cond, asked)
             parts.append((job.which, self.denoiser.unembed(x).cpu()))
         names = (*self.modality.labels, UNCONDITIONAL)
         asked_labels = tuple(names[i] for i in numbers) if numbers else ()
@@ -150,7 +151,7 @@ class Generator:
     ) -> list[Request]:
         """What to make for n samples with these labels: one request, or several where they differ in shape."""
         numbers = None if labels is None else torch.tensor(labels)
-        return self.modality.requests(ask or self.modality.Ask(), numbers, seed, range(n))
+        return self.modality.conditioning().plan(ask or self.modality.SampleOptions(), numbers, seed, range(n))
 
     def trajectory(
         self,
@@ -192,7 +193,7 @@ class Generator:
         taken = 0
         for round_ in range(rounds + 1):
             if round_:
-                request = self.modality.renewed(request, seed, positions, round_)
+                request = self.modality.conditioning().redraw(request, seed, positions, round_)
                 times = times[-1 - chosen.back :]  # all of them, where they are fewer
                 cond = {name: value.to(self.device) for name, value in request.cond.items()}
                 alpha, sigma = (float(value) for value in schedule(times[0]))
@@ -219,7 +220,7 @@ class Generator:
             inner = self._guided(cond, w, weak)
         else:
             window = request.window
-            places = starts(length, window, self.modality.grain)
+            places = starts(length, window, request.stride)
             inner = windowed(lambda at: self._guided(cut(cond, at, window, length), w, weak), length, window, places)
         return Inference(inner, self.device, self.dtype)
 
@@ -278,7 +279,7 @@ def load(
     """
     run = Path(run).expanduser()
     recipe, facts = read_run(run)
-    if modality is None and recipe.modality not in BUILT_IN:
+    if modality is None and recipe.modality not in built_in():
         raise UsageError(
             f"{run} needs the code of modality '{recipe.modality}'; if you trust that, "
             f"name it: --modality {recipe.modality}"
@@ -290,7 +291,7 @@ def load(
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     load_ema_weights(made, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
-    law = build.time_distribution(recipe.diffusion, opened)
+    law = build.time_distribution(recipe.diffusion, made, facts)
     if law.state():
         try:
             law.restore(found.state["law"])

@@ -16,13 +16,14 @@ WORTH_SAYING = 0.01
 """Of a deviation that samples lack."""
 
 
-def follow(modality: Modality, recipe: Recipe, before: Facts | None, notify: Callable[[str], None]) -> None:
-    """Put the spread of the open data among the facts; that of `before`, a run's that goes on, stays as it is.
+def follow(modality: Modality, recipe: Recipe, before: Facts | None, notify: Callable[[str], None]) -> Facts:
+    """Put the spread of the open data among the facts, and return these.
 
-    Says so when the recipe's schedule ends too low for it.
+    That of `before`, the facts of a run that goes on, stays as it is. Says so when the recipe's schedule ends too low
+    for it.
     """
     found = spectrum.spread(modality) if before is None else before.spread
-    modality.learn(spread=found)
+    facts = modality.learn(spread=found)
     schedule = build.schedule(recipe.diffusion)
     if found is not None and (share := lost(schedule, found)) > WORTH_SAYING:
         end = float(schedule.noise_ratio(torch.ones((), dtype=torch.float64)))
@@ -31,6 +32,7 @@ def follow(modality: Modality, recipe: Recipe, before: Facts | None, notify: Cal
             f"{share:.0%} of the spread of what is common to a whole example, such as brightness; with flow or cosine "
             f"they will not"
         )
+    return facts
 
 
 def lost(schedule: Schedule, spread: float) -> float:

@@ -13,9 +13,10 @@ from typing import Any
 
 from toolkit import paths
 from toolkit import recipe as recipes
+from toolkit.data.dataset import Facts
 from toolkit.device import pick
+from toolkit.discovery import find
 from toolkit.errors import UsageError
-from toolkit.modality import Facts, find
 from toolkit.recipe import Recipe, Train, build
 from toolkit.run import levels, previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
@@ -54,13 +55,13 @@ def prepare(
     facts = modality.open(paths.cache(), notify)
     if before is not None and (changed := _changed_facts(before[1], facts)):
         raise UsageError(f"{out} was trained on other data (differs in {changed}); choose another --out")
-    levels.follow(modality, recipe, None if before is None else before[1], notify)
+    facts = levels.follow(modality, recipe, None if before is None else before[1], notify)
     denoiser = build.denoiser(recipe, modality).to(where)
     examples = modality.dataset("train")
     batches = Batches(modality, examples, recipe.train.batch, recipe.train.seed, recipe.diffusion.label_drop)
 
     def configure(steps: int, channels_last: bool) -> loop.Config:
-        return build.fit_config(recipe, modality, steps, where, channels_last)
+        return build.fit_config(recipe, denoiser, facts, steps, where, channels_last)
 
     found = CheckpointStore(out / "checkpoints").load(notify=notify) if (out / "checkpoints").is_dir() else None
     # a resumed run keeps the layout and the threads that it began with: others round differently
@@ -74,7 +75,7 @@ def prepare(
     recipe = recipes.replace(
         recipe, {"train.steps": steps, "train.layout": found_layout, "train.threads": measured.threads}
     )
-    config = configure(steps or _fitting(recipe, measured, modality.shown), measured.channels_last)
+    config = configure(steps or _fitting(recipe, measured, modality.view().counts), measured.channels_last)
     state = loop.start(denoiser, config)
     if found is not None:
         with using(measured.threads):

@@ -85,11 +85,11 @@ def draw(
     modality = generator.modality
     samples = generator.sample(n, seed=generator.recipe.train.seed, batch=AT_ONCE, progress=progress)
     raw, page = samples.raw, path.with_suffix(".html")
-    text = modality.page(raw, samples.labels, real())
+    text = modality.view().page(raw, samples.labels, real())
     if text:
         write_text_atomic(page, text)
     _save(modality.preview(raw, samples.labels), path)
-    return page if text else path, modality.lines(raw[:READ], samples.labels[:READ])
+    return page if text else path, modality.view().lines(raw[:READ], samples.labels[:READ])
 
 
 def some(batches: Batches, seed: int) -> Examples:
@@ -136,7 +136,7 @@ def film(generator: Generator, stem: Path, n: int = FILM, progress: Watch | None
     """Write `moments` as stem.png, a strip, and stem.gif, which rests on the last moment."""
     raw = moments(generator, n, progress=progress)
     paths = [stem.with_suffix(".png"), stem.with_suffix(".gif")]
-    _save(generator.modality.strip(raw), paths[0])
+    _save(generator.modality.view().strip(raw), paths[0])
     frames = [generator.modality.preview(moment) for moment in raw]
     times = [150] * (len(frames) - 1) + [2000]
     _save(frames[0], paths[1], save_all=True, append_images=frames[1:], duration=times, loop=0)

@@ -53,7 +53,7 @@ class Samples:
     def _repr_html_(self) -> str:
         """The page where the modality has one, with players and texts, or one picture of all."""
         raw = self.raw
-        if page := self.modality.page(raw, self.labels):
+        if page := self.modality.view().page(raw, self.labels):
             return _FRAME.format(html.escape(page))
         buffer = io.BytesIO()
         self.modality.preview(raw, self.labels).save(buffer, "PNG")
@@ -75,7 +75,7 @@ class Samples:
         raw = self.raw
         overviews = [folder / "grid.png"]
         self.modality.preview(raw, self.labels).save(overviews[0])
-        if page := self.modality.page(raw, self.labels):
+        if page := self.modality.view().page(raw, self.labels):
             overviews.append(folder / "index.html")
             write_text_atomic(overviews[1], page)
         width = len(str(max(0, len(self) - 1)))

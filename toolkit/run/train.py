@@ -99,17 +99,15 @@ class TrainingRun:
             ),
         ]
         at = rows.index(("parameters", f"{parameters:,}")) + 1
-        rows[at:at] = [("multiply-adds", self._work()), *self.modality.network_notes(net)]
-        if note := self.modality.augment_note():
-            rows.insert(3, ("augmentation", note))
+        rows[at:at] = [("multiply-adds", self._work()), *self.modality.describe(net)]
         return rows
 
     def _work(self) -> str:
         """Multiply-adds of one forward pass over one example, the longest of a few, as torch counts them."""
         known = len(self.modality.labels)
         labels = torch.arange(64) % known if known else None
-        asked = self.modality.requests(self.modality.Ask(), labels, 0, range(64))
-        longest = max(asked, key=lambda request: request.shape[-1])
+        requests = self.modality.conditioning().plan(self.modality.SampleOptions(), labels, 0, range(64))
+        longest = max(requests, key=lambda request: request.shape[-1])
         denoiser = self.state.denoiser
         device = next(denoiser.net.parameters()).device
         cond = {name: value[:1].to(device) for name, value in longest.cond.items()}
@@ -235,7 +233,7 @@ class TrainingRun:
         return sum(share <= at for share in self._shares())
 
     def _amounts(self) -> previews.Amounts:
-        return previews.amounts(self.recipe, self.modality.shown, self.course.steps)
+        return previews.amounts(self.recipe, self.modality.view().counts, self.course.steps)
 
     def _work_of(self, n: int) -> float:
         """Training steps that take as long as n samples."""

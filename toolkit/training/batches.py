@@ -29,6 +29,7 @@ class Batches:
     def __init__(self, modality: Modality, dataset: Dataset, total: int, seed: int, label_drop: float) -> None:
         """`total`: examples of a global batch, over all ranks and accumulated parts."""
         self.modality = modality
+        self.conditioning = modality.conditioning()
         self.dataset = dataset
         self.total = total
         self.seed = seed
@@ -64,7 +65,7 @@ class Batches:
     def _prepared(self, step: int, positions: Sequence[int]) -> Examples:
         """Augmented examples, some of their labels hidden; not encoded."""
         examples = self.dataset.take(self.indices(step, positions))
-        raw, cond = self.modality.prepare(examples, Draws(self.seed, positions, ("augment", step)))
+        raw, cond = self.conditioning.batch(examples, Draws(self.seed, positions, ("augment", step)))
         cond = dict(cond)
         if "label" in cond and self.label_drop > 0:
             dropped = uniform(self.seed, "label drop", positions, step) < self.label_drop

@@ -274,4 +274,4 @@ def batch_loss(
         data, eps = (a.contiguous(memory_format=torch.channels_last) for a in (data, eps))
     with autocast(device, config.dtype):
         loss = denoiser.loss(data, t, eps, cond)
-        return weighted(loss, denoiser, config.weighting, t).mean(), t, denoiser.unknown(loss.detach(), t, cond)
+        return weighted(loss, denoiser, config.weighting, t).mean(), t, denoiser.uncertainty(loss.detach(), t, cond)

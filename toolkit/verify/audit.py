@@ -22,8 +22,8 @@ from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import LogNormal
 from toolkit.diffusion.schedule import expand
 from toolkit.diffusion.vlb import Continuous, Steps, bound, with_second_pass
+from toolkit.discovery import load
 from toolkit.errors import ToolkitError, UsageError
-from toolkit.modality import load
 from toolkit.verify.sources import Source, sources
 
 LEAST, MOST, USUAL = 0.1, 100.0, 0.4

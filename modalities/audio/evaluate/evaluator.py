@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from modalities.audio.evaluate.judge import SoundJudge, copy_features, fitted, judge
+from modalities.audio import options as audio_options
+from modalities.audio.codec import ends, rate_of
+from modalities.audio.evaluate.judge import SoundJudge, copy_features, fitted
+from modalities.audio.evaluate.likelihood import likelihood
 from modalities.audio.mel import default
-from modalities.audio.modality import Audio
-from modalities.audio.view.files import ends
+from toolkit.data.dataset import Dataset, Examples, Splits, evenly, spaced
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.randomness import seeded_generator
-from toolkit.errors import UsageError
+from toolkit.errors import DataError
 from toolkit.evaluation import pretext
-from toolkit.evaluation.feature_metrics import MAX_REAL, compare, evenly
+from toolkit.evaluation.evaluator import ClassifierOptions, Evaluator, Notify
+from toolkit.evaluation.feature_metrics import MAX_REAL, compare
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.metrics import nearest
-from toolkit.evaluation.table import USUAL, EvaluationResult, Wishes
-from toolkit.modality import Dataset, Examples
+from toolkit.evaluation.table import EvaluationResult, Metric
+from toolkit.recipe.options import Options
 
 SHIFT = 0.06
 """Seconds between a copy and its original."""
@@ -27,28 +30,45 @@ EXEMPLARS = 200
 _AT_ONCE = 500
 
 
-def assess(
-    audio: Audio, made: Examples, notify: Callable[[str], None] = print, wishes: Wishes = USUAL
-) -> EvaluationResult:
-    """Figures of made sounds (B, C, L) beside those of an opened data set. Raises DataError, UsageError."""
-    if wishes.features:
-        raise UsageError("--features takes networks for pictures; sounds are judged by a network of their own")
-    length = audio.shape[-1]
-    made = Examples(fitted(made.raw, length), made.cond)
-    train, test = audio.dataset("train"), audio.dataset("test")
+class AudioEvaluator(Evaluator):
+    """Distances, diversity, agreement with the labels and copies, under the judge of sounds; bits a sample."""
 
-    def noise(n: int) -> Tensor:
-        return noise_like(evenly(train, MAX_REAL).raw, n)
+    counts_bits = True
 
-    critic = critic_of(audio, notify)
-    return compare(critic, train, test, made, noise, Originals(train, audio.rate), wishes, notify)
+    def __init__(self, data: audio_options.Data, model: audio_options.Model) -> None:
+        self.data, self.model = data, model
+
+    def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
+        """Metrics of sounds (B, C, L) beside real ones."""
+        assert isinstance(options, ClassifierOptions)
+        samples = Examples(fitted(samples.raw, data.facts.shape[-1]), samples.cond)
+
+        def noise(n: int) -> Tensor:
+            return noise_like(evenly(data.train, MAX_REAL).raw, n)
+
+        originals = Originals(data.train, rate_of(data.facts))
+        return compare(critic_of(data, notify), data.train, data.test, samples, noise, originals, options.cas, notify)
+
+    def likelihood(
+        self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
+    ) -> list[Metric]:
+        """Bits a sample of held-out sounds: the variational bound and its terms."""
+        return likelihood(self.data, self.model, data, denoiser, times, count, notify)
+
+    def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
+        """Sounds may differ in length, and not in rate."""
+        mine, theirs = rate_of(samples.facts), rate_of(real.facts)
+        if mine != theirs:
+            raise DataError(
+                f"{where} has {mine:,} samples a second and the reference {theirs:,}; resample both: --rate RATE"
+            )
 
 
-def critic_of(audio: Audio, notify: Callable[[str], None] = print) -> SoundJudge:
-    """The judge of the labels; without labels, one that knows single clips again."""
-    if audio.labels and len(audio.dataset("test")):
-        return judge(audio, notify)
-    return obtain(SoundJudge, pretext.exemplars(audio, varied, EXEMPLARS), notify)
+def critic_of(data: Splits, notify: Notify = print) -> SoundJudge:
+    """Return the judge of the labels; without labels, one that knows single clips again."""
+    if data.facts.labels and len(data.test):
+        return obtain(SoundJudge, data, notify)
+    return obtain(SoundJudge, pretext.exemplars(data, varied, EXEMPLARS), notify)
 
 
 class Originals:
@@ -56,7 +76,7 @@ class Originals:
 
     def __init__(self, train: Dataset, rate: int) -> None:
         self.rate = rate
-        self.numbers = torch.arange(min(MAX_REAL, len(train))) * len(train) // max(1, min(MAX_REAL, len(train)))
+        self.numbers = spaced(len(train), MAX_REAL)
         self.outlines = torch.cat([copy_features(train.take(rows).raw, rate) for rows in self.numbers.split(_AT_ONCE)])
         self.shift = round(SHIFT * rate / default(rate, 32).hop)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modalities.audio.codec import rate_of
 from modalities.audio.mel import default, log_mel
-from modalities.audio.modality import Audio
-from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, obtain
+from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule
 
 FEATURES = 64
 MELS = 64
@@ -40,7 +39,7 @@ class SoundJudge(Judge):
     @property
     def rate(self) -> int:
         """Samples a second."""
-        return int(self.facts.extra["rate"])  # type: ignore[arg-type]
+        return rate_of(self.facts)
 
     def network(self) -> Classifier:
         """Four strided levels, 4 x 4 averages over frequency and time, 64 features: 0.4 M parameters."""
@@ -79,14 +78,6 @@ class SoundJudge(Judge):
         x = torch.where(x > SILENCE, (x + 0.5 * gain + 0.3 * tilt * ramp + 0.1 * noise).clamp(min=SILENCE), SILENCE)
         x = x.masked_fill(_stretches(n, mels, 6, draw)[:, None, :, None], SILENCE)
         return x.masked_fill(_stretches(n, frames, frames // 8, draw)[:, None, None, :], SILENCE)
-
-
-def judge(audio: Audio, notify: Callable[[str], None] = print) -> SoundJudge:
-    """The judge for an opened data set, from the cache or trained now (a minute or two).
-
-    Raises DataError when the data has no labels or no test split.
-    """
-    return obtain(SoundJudge, audio, notify)
 
 
 def copy_features(raw: Tensor, rate: int) -> Tensor:

@@ -22,6 +22,7 @@ from toolkit.data import store
 from toolkit.data.listing import Listing
 from toolkit.data.locate import Pace
 from toolkit.errors import DataError
+from toolkit.modality import Inspection
 
 FEW_CLIPS = 100
 """With fewer, the smallest network is proposed."""
@@ -98,9 +99,10 @@ def survey(path: Path, notify: Callable[[str], None]) -> Survey:
     return _propose(path, found, measured)
 
 
-def rows(path: Path, notify: Callable[[str], None]) -> list[tuple[str, str]]:
-    """`survey` as rows for a table. Raises DataError."""
-    return survey(path, notify).rows()
+def inspect(path: Path, notify: Callable[[str], None]) -> Inspection:
+    """Return `survey` as rows for a table, and its proposals. Raises DataError."""
+    measured = survey(path, notify)
+    return Inspection(measured.rows(), measured.changes())
 
 
 def patterns(stems: Sequence[str]) -> list[tuple[str, int]]:

@@ -8,23 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
+from modalities.audio.codec import ends
 from toolkit.errors import UsageError
 from toolkit.imports import require
 from toolkit.training.storage.files import write_bytes_atomic, writing
 
 FORMATS = {"wav": ("WAV", "PCM_16", ".wav"), "flac": ("FLAC", "PCM_16", ".flac"), "float": ("WAV", "FLOAT", ".wav")}
-"""Name in `Ask.format`: container, sample type, file ending."""
+"""Name in `SampleOptions.format`: container, sample type, file ending."""
 _FULL_SCALE = 32768
-
-
-def ends(raw: Tensor) -> Tensor:
-    """(B,) int64: how many samples of raw (B, C, L) each clip has before the exact zeros at its end; 1 at least."""
-    sounding = (raw != 0).any(1)
-    last = torch.arange(1, raw.shape[-1] + 1, device=raw.device) * sounding
-    return last.amax(1).clamp_min(1)
 
 
 def write(raw: Tensor, rate: int, folder: Path, stems: Sequence[str], format: str = "wav") -> list[Path]:

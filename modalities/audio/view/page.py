@@ -17,7 +17,8 @@ import numpy as np
 import PIL.Image
 from torch import Tensor
 
-from modalities.audio.view.files import ends, to_bytes
+from modalities.audio.codec import ends
+from modalities.audio.view.files import to_bytes
 from modalities.audio.view.picture import QUIETEST, decibels, envelope
 from toolkit.modality import Examples
 

@@ -17,7 +17,7 @@ import PIL.Image
 from torch import Tensor
 
 from modalities.audio import mel
-from modalities.audio.view.files import ends
+from modalities.audio.codec import ends
 
 Array = npt.NDArray[np.float32]
 

@@ -1,23 +1,28 @@
-"""How good made pictures are: toolkit.evaluation's figures under the judge of pictures."""
+"""How good pictures are: the metrics of toolkit.evaluation under the judge of pictures, and bits per dimension."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from modalities.image import codec
 from modalities.image.evaluate import torchvision_features
-from modalities.image.evaluate.judge import PictureJudge, judge
-from modalities.image.modality import Image
+from modalities.image.evaluate.judge import PictureJudge
+from modalities.image.evaluate.likelihood import likelihood
+from modalities.image.options import EvaluationOptions
+from toolkit.data.dataset import Examples, Splits
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.randomness import seeded_generator
+from toolkit.errors import DataError
 from toolkit.evaluation import pretext
+from toolkit.evaluation.evaluator import Evaluator, Notify
 from toolkit.evaluation.feature_metrics import Critic, compare
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.metrics import nearest
-from toolkit.evaluation.table import USUAL, EvaluationResult, Wishes
-from toolkit.modality import Examples
+from toolkit.evaluation.table import EvaluationResult, Metric
+from toolkit.recipe.options import Options
 
 TURNS = ("0", "90", "180", "270")
 OUTLINE = 16
@@ -25,33 +30,53 @@ OUTLINE = 16
 _AT_ONCE = 1_000
 
 
-def assess(
-    image: Image, made: Examples, notify: Callable[[str], None] = print, wishes: Wishes = USUAL
-) -> EvaluationResult:
-    """Figures of made pictures (B, C, H, W) uint8 beside those of an opened data set. Raises DataError, UsageError."""
-    train, test = image.dataset("train"), image.dataset("test")
-    outlines = torch.cat([copy_features(train.take(rows).raw) for rows in torch.arange(len(train)).split(_AT_ONCE)])
+class ImageEvaluator(Evaluator):
+    """Distances, diversity, agreement with the labels and copies, under the judge of pictures; bits per dimension."""
 
-    def noise(n: int) -> Tensor:
-        return image.decode(torch.randn((n, *image.shape), generator=seeded_generator(0, "ceiling")))
+    counts_bits = True
 
-    def closest(raw: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-        return nearest.nearest_of_many(copy_features(raw), outlines, own)
+    def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
+        """Metrics of pictures (B, C, H, W) uint8 beside real ones."""
+        assert isinstance(options, EvaluationOptions)
+        rows = torch.arange(len(data.train)).split(_AT_ONCE)
+        outlines = torch.cat([copy_features(data.train.take(part).raw) for part in rows])
 
-    critic = critic_of(image, notify, wishes.features)
-    return compare(critic, train, test, made, noise, closest, wishes, notify)
+        def noise(n: int) -> Tensor:
+            x = torch.randn((n, *data.facts.shape), generator=seeded_generator(0, "ceiling"))
+            return codec.decode(x, data.facts)
+
+        def closest(raw: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
+            return nearest.nearest_of_many(copy_features(raw), outlines, own)
+
+        critic = critic_of(data, notify, options.features)
+        return compare(critic, data.train, data.test, samples, noise, closest, options.cas, notify)
+
+    def likelihood(
+        self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
+    ) -> list[Metric]:
+        """Bits per dimension of held-out pictures: the variational bound, its terms, and by the flow."""
+        return likelihood(data, denoiser, times, count, notify)
+
+    def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
+        """Pictures must be of one size and number of channels."""
+        try:
+            super().check_alike(samples, real, where)
+        except DataError as error:
+            mine, theirs = samples.facts.shape, real.facts.shape
+            hint = "--size SIDE" if mine[1:] != theirs[1:] else f"--channels {theirs[0]}"
+            raise DataError(f"{error}; bring both to one: {hint}") from None
 
 
-def critic_of(image: Image, notify: Callable[[str], None] = print, features: str = "") -> Critic:
-    """The user's network, or the judge of the labels; without labels, a judge of how pictures are turned.
+def critic_of(data: Splits, notify: Notify = print, features: str = "") -> Critic:
+    """Return the user's network, or the judge of the labels; without labels, a judge of how pictures are turned.
 
     features: FILE.safetensors:MODEL, or "".
     """
     if features:
         return torchvision_features.load(features)
-    if image.labels and len(image.dataset("test")):
-        return judge(image, notify)
-    return obtain(PictureJudge, pretext.views(image, turned, TURNS), notify)
+    if data.facts.labels and len(data.test):
+        return obtain(PictureJudge, data, notify)
+    return obtain(PictureJudge, pretext.views(data, turned, TURNS), notify)
 
 
 def turned(raw: Tensor, quarters: int) -> Tensor:

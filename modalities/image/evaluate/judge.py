@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from modalities.image.modality import Image
-from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, obtain
+from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule
 
 FEATURES = 64
 
@@ -38,11 +36,3 @@ class PictureJudge(Judge):
         """Shift by up to two pixels: digits are centred, samples need not be."""
         dy, dx = torch.randint(-2, 3, (2,), generator=draw).tolist()
         return x.roll((dy, dx), (2, 3))
-
-
-def judge(image: Image, notify: Callable[[str], None] = print) -> PictureJudge:
-    """The judge for an opened data set, from the cache or trained now (a minute or two).
-
-    Raises DataError when the data has no labels or no test split.
-    """
-    return obtain(PictureJudge, image, notify)

@@ -6,26 +6,27 @@ from collections.abc import Callable
 
 import torch
 
-from modalities.image.modality import Image
+from modalities.image.codec import encode
+from toolkit.data.dataset import Splits
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.likelihood import Bins
 from toolkit.diffusion.loss import TimeDistribution
 from toolkit.errors import DataError
 from toolkit.evaluation import likelihood as bits
-from toolkit.evaluation.table import Figure
+from toolkit.evaluation.table import Metric
 
 PIXELS = Bins(256, -1.0, 1 / 127.5)
 
 
 def likelihood(
-    image: Image, denoiser: Denoiser, law: TimeDistribution | None, count: int, notify: Callable[[str], None]
-) -> list[Figure]:
+    data: Splits, denoiser: Denoiser, times: TimeDistribution | None, count: int, notify: Callable[[str], None]
+) -> list[Metric]:
     """Bits per dimension of 8-bit pictures, given their labels. Raises DataError."""
-    test = image.dataset("test")
+    test, facts = data.test, data.facts
     if not len(test):
         raise DataError("no pictures were held out, so no likelihood can be told")
     chosen = torch.linspace(0, len(test) - 1, min(count, len(test))).round().long()
     examples = test.take(chosen)
-    bins = PIXELS.standardised(image.facts.mean, image.facts.std)
+    bins = PIXELS.standardised(facts.mean, facts.std)
     notify(f"bits of {len(chosen)} held-out pictures")
-    return bits.figures(denoiser, law, image.encode(examples.raw), bins, examples.cond, "bits/dim")
+    return bits.figures(denoiser, times, encode(examples.raw, facts), bins, examples.cond, "bits/dim")

@@ -71,4 +71,4 @@ def _row(name: str, made: Sequence[tuple[int, int]], real: Sequence[tuple[int, i
     """The share of what is right, from (right, all) of each text."""
     right, whole = np.array(made).T
     known = sum(count for _, count in real)
-    return averaged(name, right, whole, sum(count for count, _ in real) / known if known else float("nan"))
+    return averaged(name, right, whole, sum(count for count, _ in real) / known if known else float("nan")).share()

@@ -6,6 +6,7 @@ of held-out text of the same lengths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -100,10 +101,14 @@ def describe(samples: Sequence[str], train: Real, held_out: Real) -> list[Row]:
     reference = [sum(counts) for counts in known_grams([words(text, inner) for text in control], known_words)]
     ones = np.ones(n)
     return [
-        Row(f"texts with {RUN} characters copied", float((own >= RUN).mean()), low, high, float((real >= RUN).mean())),
+        Row(
+            f"texts with {RUN} characters copied", float((own >= RUN).mean()), low, high, float((real >= RUN).mean())
+        ).share(),
         averaged("longest copy in a text, mean", own, ones, float(real.mean())),
         Row("longest copy of all", float(own.max()), float("nan"), float("nan"), float(real.max())),
-        averaged("4-grams of words known", known, total, reference[1] / reference[0] if reference[0] else float("nan")),
+        averaged(
+            "4-grams of words known", known, total, reference[1] / reference[0] if reference[0] else math.nan
+        ).share(),
     ]
 
 

@@ -40,12 +40,13 @@ def describe(sources: Sequence[str], written: Sequence[str], references: Mapping
             if len(texts) > 1
             for i, text in enumerate(texts)
         ]
-        rows.append(averaged("exact", np.array(same), np.ones(len(same)), sum(human) / len(human) if human else _NAN))
+        people_same = sum(human) / len(human) if human else _NAN
+        rows.append(averaged("exact", np.array(same), np.ones(len(same)), people_same).share())
     if any(slots(source) for source in sources):
         told, asked = _told(list(zip(sources, written, strict=True)))
         people = [(source, text) for source in dict.fromkeys(sources) for text in references.get(source, ())]
         right, whole = _told(people)
-        rows.append(averaged("slots told", told, asked, right.sum() / whole.sum() if whole.sum() else _NAN))
+        rows.append(averaged("slots told", told, asked, right.sum() / whole.sum() if whole.sum() else _NAN).share())
     return rows
 
 

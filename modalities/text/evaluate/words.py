@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,14 @@ class Row(NamedTuple):
     """The 95 % interval for samples drawn anew; nan where there are too few."""
     reference: float
     """The same figure of real text."""
+    unit: str = ""
+    """"share": 0 to 1."""
+    better: Literal["lower", "floor"] = "floor"
+    """floor: the nearer to the reference the better."""
+
+    def share(self) -> Row:
+        """Return it as a share."""
+        return self._replace(unit="share")
 
 
 class Grams(NamedTuple):
@@ -195,10 +203,10 @@ def _word_rows(texts: Sequence[Sequence[str]], control: Sequence[Sequence[str]],
     right = np.array([sum(word in known for word in text) for text in texts])
     tokens, kinds = valid_words(control, known)
     return [
-        averaged("valid words", right, counts, tokens),
+        averaged("valid words", right, counts, tokens).share(),
         _pooled(
             "valid words, each once", lambda own: valid_words([texts[i] for i in own], known)[1], len(texts), kinds
-        ),
+        ).share(),
     ]
 
 
@@ -219,7 +227,7 @@ def _distance_row(name: str, found: Grams, n: int) -> Row:
     """Of texts 0 ... n - 1 from those after 3 n; the reference is that of texts 2 n ... 3 n - 1."""
     held = found.of(np.arange(3 * n, found.texts))
     floor = js_distance(found.of(np.arange(2 * n, 3 * n)), held)
-    return _pooled(name, lambda chosen: js_distance(found.of(chosen), held), n, floor)
+    return _pooled(name, lambda chosen: js_distance(found.of(chosen), held), n, floor)._replace(better="lower")
 
 
 def _repetition_rows(texts: Sequence[Sequence[str]], control: Sequence[Sequence[str]]) -> list[Row]:
@@ -231,20 +239,20 @@ def _repetition_rows(texts: Sequence[Sequence[str]], control: Sequence[Sequence[
             counts = found.of(chosen)
             return _share(int(np.count_nonzero(counts)), float(counts.sum()))
 
-        rows.append(_pooled(f"distinct-{n}", share, len(texts), distinct(control, n)))
+        rows.append(_pooled(f"distinct-{n}", share, len(texts), distinct(control, n)).share())
     repeated, counted = np.zeros((2, len(texts), len(_REPEATED)))
     for column, n in enumerate(_REPEATED):
         total, kinds = grams(numbered(texts), n).each()
         repeated[:, column], counted[:, column] = 1 - kinds / np.maximum(total, 1), total > 0
         repeated[total == 0, column] = 0
-        rows.append(averaged(f"rep-{n}", repeated[:, column], counted[:, column], repetition(control, n)))
+        rows.append(averaged(f"rep-{n}", repeated[:, column], counted[:, column], repetition(control, n)).share())
     top, bottom = torch.from_numpy(repeated), torch.from_numpy(counted)
 
     def product(drawn: Tensor) -> Tensor:
         return (1 - top[drawn.long()].sum(-2) / bottom[drawn.long()].sum(-2)).prod(-1)
 
     low, high = bootstrap(torch.arange(len(texts)), product)
-    return [*rows, Row("diversity", diversity(texts), low, high, diversity(control))]
+    return [*rows, Row("diversity", diversity(texts), low, high, diversity(control)).share()]
 
 
 def _many(real: Real) -> Sequence[str]:

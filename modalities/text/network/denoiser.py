@@ -20,6 +20,8 @@ HALF_RESOLVED = 0.2
 """Noise, in norms, that tells a token: of 64 equally likely ones it leaves 0.1 nats open; at 0.35 norms 1.4."""
 RESOLVED_WEIGHT = 0.015
 """What a token counts that the noise tells, where others are open."""
+MIDDLE = 0.45
+"""Noise, in norms, at which context decides most before training has measured it."""
 MIN_LOG_LIKELIHOOD = -30.0
 """log of the smallest likelihood of a token, relative to the likeliest, that the noise alone can give it."""
 
@@ -48,12 +50,18 @@ class TokenDenoiser(Denoiser):
     self_conditioning = True
 
     def __init__(
-        self, net: TokenNet, schedule: Schedule, recall: float = 0.25, lowest: float = 0.1, highest: float = 10.0
+        self,
+        net: TokenNet,
+        schedule: Schedule,
+        recall: float = 0.25,
+        lowest: float = 0.1,
+        highest: float = 10.0,
+        spread: float = 0.0,
     ) -> None:
         """`recall`: the share of a batch that is shown an own estimate in training; 0: none ever is.
 
         `lowest`, `highest`: the range, in norms of an embedding, over which the network is told a token's noise level;
-        given tokens count as having the least. Raises ValueError.
+        given tokens count as having the least. `spread`: log of the largest `scale`. Raises ValueError.
         """
         super().__init__()
         if not 0 <= recall <= 1:
@@ -61,8 +69,14 @@ class TokenDenoiser(Denoiser):
         if not 0 < lowest < highest:
             raise ValueError(f"noise levels are positive and rise, got {lowest:g} to {highest:g}")
         self.net, self.schedule, self.recall = net, schedule, recall
-        self.lowest, self.highest = lowest, highest
+        self.lowest, self.highest, self.spread = lowest, highest, spread
         self.self_conditioning = recall > 0
+
+    @property
+    def noise_range(self) -> tuple[float, float, float]:
+        """In units of one coordinate: an embedding has norm sqrt(dims), times a scale where levels are spread."""
+        norm, widest = math.sqrt(self.net.dims), math.exp(self.spread)
+        return self.lowest * norm / widest, MIDDLE * norm, self.highest * norm * widest
 
     @property
     def table(self) -> Tensor:
@@ -142,7 +156,7 @@ class TokenDenoiser(Denoiser):
         weight = self.counted(x, cond) * self._open(t, cond)
         return (lost * weight).sum(1) / weight.sum(1).clamp(min=RESOLVED_WEIGHT)
 
-    def unknown(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+    def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """The mean cross-entropy of all tokens that are not given: those that are not open add nothing."""
         cond = cond or {}
         weight = self._open(t, cond)

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from modalities.audio import codec
 from modalities.audio.view import files
 from tests.conftest import ROOT
 from toolkit.errors import StorageError, UsageError
@@ -55,7 +56,7 @@ def test_ends_by_hand() -> None:
     raw[1, 0, 1], raw[1, 1, 4] = -0.1, 1e-30
     raw[2, :, 5] = 1.0
     raw[4, 0, 0] = float("nan")
-    assert files.ends(raw).tolist() == [3, 5, 6, 1, 1]
+    assert codec.ends(raw).tolist() == [3, 5, 6, 1, 1]
 
 
 @pytest.mark.parametrize(("format", "ending"), [("wav", ".wav"), ("flac", ".flac"), ("float", ".wav")])

@@ -40,7 +40,7 @@ def test_bits_of_white_noise(tmp_path: Path, emphasis: float, monkeypatch: pytes
     expected = float(nats) / math.log(2)
 
     found = audio.likelihood(GaussianDenoiser(RectifiedFlow()), None, len(held), lambda text: None)
-    bits = {figure.what: figure for figure in found}
+    bits = {figure.name: figure for figure in found}
     total, flow = bits["bits/sample"], bits["bits/sample: flow"]
     assert total.value is not None and flow.value is not None and flow.n == 4
     # noise begins at half a step, and what is left to be known of the grid costs next to nothing more than the truth

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 
+from modalities.audio import codec
 from modalities.audio.view import files
 from modalities.audio.view.page import page
 from toolkit.modality import Examples
@@ -88,7 +89,7 @@ def assert_same_sound(card: dict[str, str | bytes], clip: torch.Tensor) -> None:
     content = card["sound"]
     assert isinstance(content, bytes) and card["type"] in ("audio/wav", "audio/flac")
     samples, rate = soundfile.read(io.BytesIO(content), dtype="int16", always_2d=True)
-    end = int(files.ends(clip[None]))
+    end = int(codec.ends(clip[None]))
     assert rate == RATE and np.array_equal(samples.T, files.to_int16(clip[:, :end].numpy()))
     assert str(card["caption"]).endswith(f"{end / RATE:.2f} s")
     assert len(content) <= len(files.to_bytes(clip[:, :end], RATE))
@@ -146,7 +147,7 @@ def test_pictures_show_the_sound_and_its_length() -> None:
         assert image.size == (220, 114)
         picture = np.asarray(image.convert("RGB")).astype(int).sum(2)
     wave, spectrum = picture[:34], picture[34:]
-    end = 220 * int(files.ends(raw)[6]) // 3_072  # the longest, a real one, is as wide as the picture
+    end = 220 * int(codec.ends(raw)[6]) // 3_072  # the longest, a real one, is as wide as the picture
     assert (wave[:, : end - 2] > 300).any(0).all() and (wave[16:18, : end - 2] > 300).all()
     assert (spectrum[:, : end - 12] > 30).mean() > 0.95 and (picture[:, end + 12 :] < 10).all()
     # 0.3 rad a sample is 382 Hz, mel 5.7 of 35.2

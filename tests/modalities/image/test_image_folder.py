@@ -14,8 +14,9 @@ from PIL import Image as Pillow
 from modalities.image import Image
 from modalities.image.data import decode
 from tests.modalities.image.corpus import SIZE, bad_pictures, encoded, everything, flat, good_pictures, noise, opened
+from toolkit.discovery import find
 from toolkit.errors import DataError, StorageError
-from toolkit.modality import Facts, find
+from toolkit.modality import Facts
 
 
 @pytest.fixture

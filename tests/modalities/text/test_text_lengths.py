@@ -100,7 +100,7 @@ def test_items_pay_for_their_lengths_and_ends_are_no_characters(words: Text) -> 
 
 
 def test_figures_of_items_and_of_running_text(words: Text, tmp_path: Path) -> None:
-    figures = {f.what: f for f in likelihood_figures(words, denoiser_of(words), None, 12, lambda line: None)}
+    figures = {f.name: f for f in likelihood_figures(words, denoiser_of(words), None, 12, lambda line: None)}
     assert figures["bits/character: lengths"].value is not None
     texts = words.texts(held_out(words, 12).raw)
     train = words.dataset("train")
@@ -112,7 +112,7 @@ def test_figures_of_items_and_of_running_text(words: Text, tmp_path: Path) -> No
     (tmp_path / "play.txt").write_text("to be or not to be, that is the question. " * 60)
     play = Text(Data(source=str(tmp_path / "play.txt"), length=16), Model(preset="smoke", width=16, depth=1))
     play.open(tmp_path / "cache", lambda line: None)
-    figures = {f.what: f for f in likelihood_figures(play, denoiser_of(play), None, 4, lambda line: None)}
+    figures = {f.name: f for f in likelihood_figures(play, denoiser_of(play), None, 4, lambda line: None)}
     assert "bits/character: lengths" not in figures
     (tmp_path / "short.txt").write_text("to be or not to be. " * 4)
     brief = Text(Data(source=str(tmp_path / "short.txt"), length=32), Model(preset="smoke", width=16, depth=1))

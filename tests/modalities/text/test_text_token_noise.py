@@ -65,7 +65,7 @@ def test_the_loss_is_of_the_tokens_that_noise_leaves_open() -> None:
     expected = (lost * (noisy + 0.015 * (1 - noisy))).sum(1) / (1.015 * noisy.sum(1))
     loss = denoiser.loss(x, t, eps, cond)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
-    torch.testing.assert_close(denoiser.unknown(loss, t, cond), expected * 0.5075, rtol=1e-4, atol=0)
+    torch.testing.assert_close(denoiser.uncertainty(loss, t, cond), expected * 0.5075, rtol=1e-4, atol=0)
 
 
 @torch.no_grad()
@@ -80,8 +80,8 @@ def test_tokens_of_one_level_count_alike(t: float) -> None:
     )
     torch.testing.assert_close(loss, lost.mean(1), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(loss, denoiser.loss(x, times, draw(4, DIMS, LENGTH), ones), rtol=1e-5, atol=1e-6)
-    assert torch.equal(denoiser.unknown(loss, times), loss)
-    torch.testing.assert_close(denoiser.unknown(loss, times, ones), loss, rtol=1e-5, atol=0)
+    assert torch.equal(denoiser.uncertainty(loss, times), loss)
+    torch.testing.assert_close(denoiser.uncertainty(loss, times, ones), loss, rtol=1e-5, atol=0)
 
 
 def test_the_gates_gradient_is_that_of_the_gate_itself() -> None:
@@ -110,7 +110,7 @@ def test_neither_padding_nor_what_is_given_is_unknown() -> None:
     loss = torch.tensor([2.0])
     mask, given = torch.tensor([[[1.0, 1, 1, 1, 0, 0]]]), torch.tensor([[[0.0, 0, 0, 1, 0, 0]]])
     for told, share in (({}, 4 / 6), ({"mask": mask}, 2 / 4), ({"mask": mask, "given": given}, 1 / 3)):
-        found = float(denoiser.unknown(loss, t, {**cond, **told}))
+        found = float(denoiser.uncertainty(loss, t, {**cond, **told}))
         assert found == pytest.approx(2 * (share + 0.015 * (1 - share)), rel=1e-4)
 
 

@@ -14,7 +14,7 @@ from toolkit.diffusion.randomness import seeded_generator
 from toolkit.evaluation.metrics import inception_score, kernel, manifold, ndb
 from toolkit.evaluation.metrics.frechet import frechet_infinity, moments, of_moments
 from toolkit.evaluation.metrics.interval import half_samples, wilson
-from toolkit.evaluation.table import Figure, left_out
+from toolkit.evaluation.table import Metric, left_out
 
 PAIRED = 2_000
 """Examples of each set of which all pairs are compared."""
@@ -74,7 +74,7 @@ class Measure:
     """Only so many examples of each set."""
 
 
-def measure_all(made: Features, noise: Features, groups: Sequence[Group], size: int, judge: str) -> list[Figure]:
+def measure_all(made: Features, noise: Features, groups: Sequence[Group], size: int, judge: str) -> list[Metric]:
     """All of MEASURES: means over the groups, of `size` made examples drawn at random for each. Raises ValueError."""
     drawn = [
         made[torch.randperm(len(made), generator=seeded_generator(0, "made", i))[:size]] for i in range(len(groups))
@@ -93,7 +93,7 @@ def measure_all(made: Features, noise: Features, groups: Sequence[Group], size: 
 
 def _figure(
     measure: Measure, drawn: Sequence[Features], noise: Features, groups: Sequence[Group], n: int, judge: str
-) -> Figure:
+) -> Metric:
     values, floors, ceilings = [], [], []
     error = 0.0
     for i, (made, group) in enumerate(zip(drawn, groups)):
@@ -106,7 +106,7 @@ def _figure(
     value = sum(values) / len(values)
     low, high = _ends(measure, value, error, n)
     floor, ceiling = sum(floors) / len(floors), sum(ceilings) / len(ceilings)
-    return Figure(measure.what, value, low, high, n, floor, ceiling, measure.better, judge, measure.unit)
+    return Metric(measure.what, value, low, high, n, floor, ceiling, measure.better, judge, measure.unit)
 
 
 def _error(measure: Measure, statistic: Statistic, made: Features) -> float:

@@ -1,0 +1,35 @@
+"""What people see and hear of sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import PIL.Image
+from torch import Tensor
+
+from modalities.audio.codec import ends, rate_of
+from modalities.audio.view import page, picture
+from toolkit.data.dataset import Examples, Facts
+from toolkit.view import View
+
+
+class AudioView(View):
+    """Spectrograms on their way, a page with players, and the real-time factor."""
+
+    counts = (24, 48)
+
+    def __init__(self, facts: Facts) -> None:
+        self.sample_rate, self.labels = rate_of(facts), facts.labels
+
+    def strip(self, moments: Tensor) -> PIL.Image.Image:
+        """A row of mel spectrograms for each clip, from noise to sound: (T, B, C, L)."""
+        return picture.strip(moments, self.sample_rate)
+
+    def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
+        """A page that plays every clip, with real ones of the same label beside them."""
+        return page.page(raw, labels, self.sample_rate, real, self.labels)
+
+    def rate(self, raw: Tensor, seconds: float) -> str:
+        """The real-time factor: seconds of sound for each second of computing."""
+        duration = float(ends(raw).sum()) / self.sample_rate
+        return f"{duration:.1f} s of sound in {seconds:.1f} s: {duration / max(seconds, 1e-9):.1f} times real time"

@@ -1,0 +1,23 @@
+"""Pictures as the network meets them in training: augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modalities.image.data.augment import augment
+from modalities.image.options import Data
+from toolkit.conditioning import Conditioning
+from toolkit.data.dataset import Examples
+from toolkit.diffusion.randomness import Draws
+
+
+class ImageConditioning(Conditioning):
+    """A label, or none."""
+
+    def __init__(self, shape: Sequence[int], data: Data) -> None:
+        super().__init__(shape)
+        self.data = data
+
+    def batch(self, examples: Examples, draws: Draws) -> Examples:
+        """Crop, shift and flip as [data] says: raw (B, C, H, W) uint8."""
+        return Examples(augment(examples.raw, self.data, draws), examples.cond)

@@ -1,0 +1,50 @@
+"""Between tokens and texts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from modalities.text.data.tokens import EOS, SEP, Vocabulary
+from toolkit.data.dataset import Facts
+
+
+class Codec(NamedTuple):
+    """What rows of tokens (B, L) say."""
+
+    vocabulary: Vocabulary
+    items: bool
+    """Examples are whole items, which end with EOS, and not cut from running text."""
+    paired: bool
+    """Items are a source, SEP, and the target that is written."""
+
+    @classmethod
+    def of(cls, facts: Facts) -> Codec:
+        extra = facts.extra
+        return cls(Vocabulary.from_text(str(extra["vocabulary"])), bool(extra["items"]), bool(extra["paired"]))
+
+    def texts(self, raw: Tensor) -> list[str]:
+        """Return what tokens (B, L) say, up to the end of an item; of a pair, the target."""
+        texts = []
+        for row in raw.tolist():
+            start = row.index(SEP) + 1 if self.paired and SEP in row else 0
+            stop = row.index(EOS, start) if self.items and EOS in row[start:] else len(row)
+            texts.append(self.vocabulary.decode(row[start:stop]))
+        return texts
+
+    def sources(self, raw: Tensor) -> list[str]:
+        """Return the source of each pair (B, L)."""
+        return [self.vocabulary.decode(row[: row.index(SEP)] if SEP in row else []) for row in raw.tolist()]
+
+    def characters(self, raw: Tensor) -> Tensor:
+        """Return the number of characters of each token (B, L)."""
+        return torch.from_numpy(self.vocabulary.characters(raw.numpy()))
+
+
+def lengths(facts: Facts) -> tuple[float, ...]:
+    """Return the quantiles of the lengths of training items; () for running text."""
+    quantiles = facts.extra["lengths"]
+    assert isinstance(quantiles, tuple)
+    return quantiles

@@ -1,0 +1,41 @@
+"""What people read of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import PIL.Image
+from torch import Tensor
+
+from modalities.text.codec import Codec
+from modalities.text.view import picture
+from toolkit.data.dataset import Examples, Facts
+from toolkit.view import View
+
+
+class TextView(View):
+    """Lines, a page of texts, and the likeliest tokens on their way from noise."""
+
+    counts = (8, 24)
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts, self.codec = facts, Codec.of(facts)
+
+    def lines(self, raw: Tensor, labels: Sequence[str] = ()) -> list[str]:
+        return picture.lines(self.codec.texts(raw), labels)
+
+    def strip(self, moments: Tensor) -> PIL.Image.Image:
+        """The likeliest tokens of two texts on their way from noise, (T, B, L)."""
+        return picture.strip([self.codec.texts(moment) for moment in moments])
+
+    def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
+        """A page of texts, with real ones below."""
+        texts = self.codec.texts(raw)
+        if real is None:
+            return picture.page(texts, labels)
+        names = [self.facts.labels[i] for i in real.cond["label"].tolist()] if "label" in real.cond else []
+        return picture.page(texts, labels, self.codec.texts(real.raw[:, : self.facts.shape[-1]]), names)
+
+    def rate(self, raw: Tensor, seconds: float) -> str:
+        count = int(self.codec.characters(raw).sum())
+        return f"{count:,} characters, {count / max(seconds, 1e-9):,.0f} a second"

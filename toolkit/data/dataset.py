@@ -1,0 +1,126 @@
+"""Examples by number, in batches, and what is known of all of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_NUMBERS = 1 << 26
+"""In one example."""
+LISTED = 1_000
+"""Rejected files that facts name one by one."""
+
+
+class Facts(BaseModel):
+    """Properties of the data, measured when it is first read; stored in the run, so sampling needs no data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shape: tuple[int, ...]
+    """Of one encoded example, without the batch."""
+    labels: tuple[str, ...] = ()
+    """() = unconditional; index len(labels) is the null label."""
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+    """Of the data before encoding; `Modality.encode` removes both, so model space has unit variance."""
+    bounds: tuple[float, float] | None = None
+    """Smallest and largest value an encoded example can have, when there is such a thing."""
+    count: int = 0
+    """Training examples."""
+    rejected: tuple[str, ...] = ()
+    """One line for each file that could not be used, with the reason; the first `LISTED`, and how many more."""
+    extra: dict[str, int | float | str | bool | tuple[float, ...]] = {}
+    """Properties that only this modality needs (channels, sample rate, durations ...)."""
+    spread: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The largest eigenvalue of an encoded example's covariance: the highest noise level follows it. None: unknown."""
+
+    @field_validator("shape")
+    @classmethod
+    def _can_be_held(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        # a stranger's small file must not ask for all the memory there is
+        if not shape or min(shape) < 1 or math.prod(shape) > MAX_NUMBERS:
+            raise ValueError(f"must be positive sides of at most {MAX_NUMBERS:,} numbers together, not {list(shape)}")
+        return shape
+
+    @field_validator("rejected")
+    @classmethod
+    def _short(cls, rejected: tuple[str, ...]) -> tuple[str, ...]:
+        more = len(rejected) - LISTED
+        return rejected if more <= 1 else (*rejected[:LISTED], f"... and {more} more")
+
+
+class Examples(NamedTuple):
+    """A batch of raw examples, before `Modality.encode`."""
+
+    raw: Tensor
+    """(B, ...), in the modality's own form, e.g. uint8 pixels."""
+    cond: dict[str, Tensor]
+    """Conditions with the batch in front; `label`: (B,) int64 when there are labels."""
+
+
+class Dataset(ABC):
+    """Examples by number, all of a batch at once."""
+
+    lengths: Tensor | None = None
+    """(N,) int64: how much of its last axis each example fills, where that differs. Batches are then made of examples
+    of like length, so that little work goes into padding."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, indices: Tensor) -> Examples:
+        """Return the examples numbered `indices`, (B,) int64."""
+
+
+class InMemory(Dataset):
+    """Examples held as tensors: raw (N, ...) and conditions by name, each (N, ...)."""
+
+    def __init__(self, raw: Tensor, cond: Mapping[str, Tensor] | None = None) -> None:
+        self.raw = raw
+        self.cond = dict(cond or {})
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def take(self, indices: Tensor) -> Examples:
+        return Examples(self.raw[indices], {name: value[indices] for name, value in self.cond.items()})
+
+
+@dataclass(frozen=True)
+class Splits:
+    """An opened data set."""
+
+    source: str
+    """Its name or folder."""
+    train: Dataset
+    test: Dataset
+    """Held out; it may be empty."""
+    facts: Facts
+
+    @classmethod
+    def in_memory(cls, source: str, train: InMemory, test: InMemory, labels: tuple[str, ...] = ()) -> Splits:
+        """Return the splits with shape, mean and deviation measured over all training numbers."""
+        mean, std, shape = float(train.raw.mean()), float(train.raw.std()), tuple(train.raw.shape[1:])
+        return cls(source, train, test, Facts(shape=shape, labels=labels, mean=mean, std=std, count=len(train)))
+
+
+def spaced(count: int, most: int) -> Tensor:
+    """Return the numbers 0 to count - 1, or `most` of them spread evenly from 0 on: (n,) int64."""
+    import torch
+
+    n = min(most, count)
+    return torch.arange(n) * count // max(n, 1)
+
+
+def evenly(data: Dataset, most: int) -> Examples:
+    """Return all examples of a split, or `most` of them spread evenly."""
+    return data.take(spaced(len(data), most))

@@ -1,0 +1,92 @@
+"""Modalities by name: ours are the packages below `modalities`; a user's is a module or a .py file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from toolkit.modality import Modality
+
+_MARK = "diffusion-toolkit"
+
+
+def built_in() -> tuple[str, ...]:
+    """Return the names of our modalities. Raises UsageError when a foreign package called `modalities` hides them."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(_ours().__path__) if module.ispkg))
+
+
+def find(name: str) -> type[Modality]:
+    """Return the modality called `name`: "image" (ours), "./video.py" (a file) or "my_package.video" (a module).
+
+    Raises UsageError when there is none, or when a foreign package called `modalities` is in the way.
+    """
+    from toolkit.modality import Modality
+
+    module = importlib.import_module(f"modalities.{name}") if name in built_in() else load(name)
+    local = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Modality) and c is not Modality]
+    defined = [c for c in local if c.__module__ == module.__name__] or local
+    if len(defined) != 1:
+        raise UsageError(f"'{name}' must define one Modality class, and defines {len(defined)}")
+    return defined[0]
+
+
+def by_files(folder: Path, ignore: Collection[str] = ()) -> str:
+    """Return the modality that the files of a folder belong to, at any depth, by their endings.
+
+    `ignore`: names of files that do not count. Raises DataError, UsageError.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}")
+    endings = {name: find(name).extensions for name in built_in()}
+    counts: Counter[str] = Counter()
+    for path in folder.rglob("*"):
+        if path.name not in ignore and not path.name.startswith("."):
+            counts.update(name for name, known in endings.items() if path.suffix.lower() in known)
+    if not counts:
+        raise DataError(f"no picture, sound or text in {folder}")
+    if len(counts) > 1:
+        each = ", ".join(f"{count:,} of {name}" for name, count in counts.most_common())
+        raise UsageError(f"{folder} holds files of several kinds ({each}); say which: --modality {'|'.join(counts)}")
+    return next(iter(counts))
+
+
+def load(name: str, what: str = "modality") -> Any:
+    """Run and return the user's module called `name`, a .py file or one that can be imported. Raises UsageError."""
+    is_path = name.endswith(".py") or "/" in name
+    return _from_file(Path(name).expanduser(), what) if is_path else _from_module(name, what)
+
+
+def _from_file(path: Path, what: str) -> Any:
+    if not path.is_file():
+        raise UsageError(f"no such {what} file: {path}")
+    spec = importlib.util.spec_from_file_location(f"toolkit_modality_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_module(name: str, what: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        known = f"known: {', '.join(built_in())}, or" if what == "modality" else "give one that is installed, or"
+        raise UsageError(f"no {what} '{name}' ({error}); {known} a path to a .py file") from None
+
+
+def _ours() -> Any:
+    package = importlib.import_module("modalities")
+    if getattr(package, "PROJECT", None) != _MARK:
+        where = getattr(package, "__file__", None) or next(iter(getattr(package, "__path__", ["?"])))
+        raise UsageError(f"a foreign package 'modalities' ({where}) hides ours; uninstall it or use a fresh venv")
+    return package
