@@ -151,6 +151,15 @@ def label_names(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[st
     return tuple(name for name in order if name in found) or tuple(sorted(found, key=_natural))
 
 
+def labelled(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
+    """Return the labels as they can be shown, and the number of each entry's: (N,) int64, 0 where there are none."""
+    names = label_names(entries, order)
+    number = {name: i for i, name in enumerate(names)}
+    return [printable(name) for name in names], np.array(
+        [number.get(e.label or "", 0) for e in entries], dtype=np.int64
+    )
+
+
 def test_mask(entries: Sequence[Entry]) -> np.ndarray:
     """(N,) bool: which entries are for testing.
 

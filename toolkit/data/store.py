@@ -66,9 +66,18 @@ def build(folder: Path, needed: int, fill: Callable[[Path], bool], noun: str, fi
     return True
 
 
-def lost(folder: Path, noun: str) -> StorageError:
-    """The error when what `build` wrote cannot be opened."""
-    return StorageError(f"the {noun} just written to {folder} cannot be read back; set TOOLKIT_CACHE")
+def opened(
+    folder: Path, load: Callable[[Path], Result | None], needed: int, fill: Callable[[Path], bool], noun: str
+) -> Result | None:
+    """Return what `load` reads in a folder just filled by `build`; None when there was nothing to fill it with.
+
+    The folder may be that of another process that was faster. Raises StorageError.
+    """
+    if not build(folder, needed, fill, noun):
+        return None
+    if (content := load(folder)) is None:
+        raise StorageError(f"the {noun} just written to {folder} cannot be read back; set TOOLKIT_CACHE")
+    return content
 
 
 def _make_room(folder: Path, needed: int) -> None:

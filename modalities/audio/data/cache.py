@@ -100,12 +100,7 @@ def build(
             _describe(accepted, listing, options, rate, seconds, whole, staging)
         return bool(accepted)
 
-    if not store.build(folder, needed, fill, _NOUN):
-        return None
-    corpus = load(folder)  # ours, or that of another process that was faster
-    if corpus is None:
-        raise store.lost(folder, _NOUN)
-    return corpus
+    return store.opened(folder, load, needed, fill, _NOUN)
 
 
 def _decode_all(
@@ -180,8 +175,7 @@ def _describe(
     entries = [entry for entry, _ in accepted]
     frames = np.array([frames for _, frames in accepted])
     length = example_length(frames, seconds, rate)
-    names = files.label_names(entries)
-    number = {name: i for i, name in enumerate(names)}
+    names, labels = files.labelled(entries)
     audio = np.load(staging / "audio.npy", mmap_mode="r", allow_pickle=False)
     in_test = files.test_mask(entries)
     rows: list[tuple[int, int, int, int]] = []  # file, which clip of it, start, frames
@@ -203,7 +197,7 @@ def _describe(
     if silent:
         notes.append(f"{silent:,} of {len(rows) + silent:,} clips are silent and are left out")
     about = {
-        "names": [files.printable(name) for name in names],
+        "names": names,
         "rejected": sorted(listing.rejected),
         "notes": notes,
         "rate": rate,
@@ -211,9 +205,8 @@ def _describe(
         "files": len(np.unique(file)),
         "std": math.sqrt(power(audio, clips[~test], options.emphasis)) or 1.0,
     }
-    labels = np.array([number.get(entry.label or "", 0) for entry in entries], dtype=np.int64)[file]
     store.save_array(staging / "clips.npy", clips)
-    store.save_array(staging / "labels.npy", labels)
+    store.save_array(staging / "labels.npy", labels[file])
     store.save_array(staging / "test.npy", test)
     store.save_json(staging / "about.json", about)
 

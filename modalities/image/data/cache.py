@@ -19,7 +19,7 @@ import numpy as np
 
 from modalities.image.data import decode
 from toolkit.data import store
-from toolkit.data.listing import Entry, Listing, label_names, printable, test_mask
+from toolkit.data.listing import Entry, Listing, labelled, test_mask
 
 VERSION = 1
 NOTIFY_EVERY = 5_000
@@ -76,12 +76,7 @@ def build(
         return bool(accepted)
 
     needed = len(listing.entries) * (channels or 3) * size**2 * (1 if channels else 2)
-    if not store.build(folder, needed, fill, _NOUN):
-        return None
-    corpus = load(folder)  # ours, or that of another process that was faster
-    if corpus is None:
-        raise store.lost(folder, _NOUN)
-    return corpus
+    return store.opened(folder, load, needed, fill, _NOUN)
 
 
 def moments(pixels: np.ndarray, test: np.ndarray) -> tuple[float, float]:
@@ -144,18 +139,16 @@ def open_entry(entry: Entry) -> BinaryIO:
 
 def _describe(accepted: list[Entry], listing: Listing, staging: Path) -> None:
     """Write labels.npy, test.npy and about.json."""
-    names = label_names(accepted, listing.label_order)
-    number = {name: i for i, name in enumerate(names)}
+    names, labels = labelled(accepted, listing.label_order)
     test = test_mask(accepted)
     pixels = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
     mean, std = moments(pixels, test)
     about = {
-        "names": [printable(name) for name in names],
+        "names": names,
         "rejected": sorted(listing.rejected),
         "mean": mean,
         "std": std,
     }
-    labels = np.array([number.get(entry.label or "", 0) for entry in accepted], dtype=np.int64)
     store.save_array(staging / "labels.npy", labels)
     store.save_array(staging / "test.npy", test)
     store.save_json(staging / "about.json", about)

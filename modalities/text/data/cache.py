@@ -121,11 +121,7 @@ def build(source: Source, tokens: str, labels: str, folder: Path, notify: Callab
         return True
 
     needed = 2 * sum(entry.size for entry in source.listing.entries)
-    store.build(folder, needed, fill, _NOUN)
-    stored = load(folder)  # ours, or that of another process that was faster
-    if stored is None:
-        raise store.lost(folder, _NOUN)
-    return stored
+    return store.opened(folder, load, needed, fill, _NOUN)
 
 
 def score(text: str) -> float:
