@@ -28,7 +28,7 @@ app = typer.Typer(
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(context_settings=FURTHER, cls=helped(train.further))(train.train)
 app.command(context_settings=FURTHER, cls=helped(sample.further))(sample.sample)
-app.command(context_settings=FURTHER)(evaluate.evaluate)
+app.command(context_settings=FURTHER, cls=helped(evaluate.further_options))(evaluate.evaluate)
 app.command(context_settings=FURTHER)(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify, one_line, print_table
+from toolkit.cli.modality_help import modality_of
 from toolkit.cli.modality_options import declared_options, flags, parse_modality_options, string_options
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
@@ -146,18 +147,21 @@ def _folder(
 ) -> Table:
     from toolkit.discovery import find
     from toolkit.evaluation import folders
+    from toolkit.evaluation.evaluate import evaluator_of
 
     name = modality or folders.guess(samples)
     kind = find(name)
     judging = kind.EvaluationOptions
-    reading = [key for key in kind.Data.model_fields if key != "source"]
-    known = [*reading, *judging.model_fields]
+    known = [*(key for key in kind.Data.model_fields if key != "source"), *judging.model_fields]
     texts = string_options(kind.Data) | string_options(judging)
     typed = parse_modality_options(further, known, f"modality '{name}'", own, texts, flags(judging))
     options = checked(judging, {key: typed.pop(key) for key in judging.model_fields if key in typed}, "", "--")
-    real = folders.reference(name, source, typed, say)
+    reading = evaluator_of(kind(kind.Data(), kind.Model())).reading(samples, source, typed)
+    real = folders.reference(name, source, reading, say)
     made = folders.collect(real, samples, say)
-    about = {"subject": str(samples), "modality": name, "data": source}
+    shape = " x ".join(map(str, real.shape))
+    say(f"both are read as {name} of {shape}")
+    about = {"subject": str(samples), "modality": name, "data": source, "shape": shape}
     return _judge(real, made, options, about, out or Path("evaluation") / (samples.name or "samples"), say)
 
 
@@ -176,12 +180,13 @@ def _runs(
     from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples
 
     how, ema = {key: value for key, value in given.items() if key not in ("n", "seed", "ema")}, given.get("ema")
+    n, seed = given.get("n", SAMPLES), given.get("seed", 0)
     opening = []
     for run in runs:  # all are looked at before the first is sampled, which takes long
         generator = toolkit.load(run, device=ask["device"], ema=ema, notify=say, modality=ask["modality"])
         kind = find(ask["modality"] or generator.recipe.modality)
         real = kind(*recipes.validate_for(generator.recipe, kind))
-        evaluator_of(real)  # better before sampling than after
+        evaluator_of(real)
         judging = kind.EvaluationOptions
         whose = f"the evaluation of '{kind.name}'"
         texts = string_options(judging)
@@ -191,9 +196,10 @@ def _runs(
     made = []
     for run, generator, real, options in opening:
         real.open(paths.cache(), say)
+        if n and real.splits is not None:
+            evaluator_of(real).check(n, real.splits)  # better before sampling than after
         made.append((run, generator.on(real), real, options))
     tables = []
-    n, seed = given.get("n", SAMPLES), given.get("seed", 0)
     for run, generator, real, options in made:
         name = folder_name({key: v for key, v in given.items() if key not in ("seed", "ema")}, ema, seed)
         home = run / "evaluation" / (name if given else "")
@@ -257,3 +263,10 @@ def _judge(
     for path in written:
         say(f"{'figures' if path.suffix == '.json' else 'picture'}: {path}")
     return table
+
+
+def further_options(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
+    """The options of the runs that a command line names, for its help. Raises UsageError."""
+    kind = modality_of(typed)
+    if kind is not None:
+        yield f"the evaluation of {kind.name}", kind.EvaluationOptions

@@ -5,12 +5,16 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from typer.core import TyperCommand
 
 from toolkit.cli.console import print_table
 from toolkit.modality import Options
+
+if TYPE_CHECKING:
+    from toolkit.modality import Modality
 
 Further = Callable[[Sequence[str]], Iterable[tuple[str, type[Options]]]]
 """The command line as typed -> (whose, options) that it has beside the command's own."""
@@ -66,3 +70,20 @@ def value_of(option: str, typed: Sequence[str]) -> str | None:
         if word == option and i + 1 < len(typed):
             return typed[i + 1]
     return None
+
+
+def modality_of(typed: Sequence[str]) -> type[Modality] | None:
+    """Return the modality that a command line names, or that of its first run, if it is one of ours.
+
+    Raises UsageError.
+    """
+    from toolkit.discovery import built_in, find
+    from toolkit.run.generator import read_run
+
+    runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
+    name = value_of("--modality", typed)
+    if runs and name is None:
+        name = read_run(Path(runs[0]).expanduser())[0].modality
+        if name not in built_in():
+            return None  # it may be a stranger's, and its modality is code
+    return None if name is None else find(name)

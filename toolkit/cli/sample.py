@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify
-from toolkit.cli.modality_help import value_of
+from toolkit.cli.modality_help import modality_of
 from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
 from toolkit.errors import StorageError
 from toolkit.modality import Options
@@ -88,17 +88,9 @@ def sample(
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     """What can be asked of the run that a command line names, for its help. Raises UsageError."""
-    from toolkit.discovery import built_in, find
-    from toolkit.run.generator import read_run
-
-    runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
-    name = value_of("--modality", typed)
-    if runs and name is None:
-        name = read_run(Path(runs[0]).expanduser())[0].modality
-        if name not in built_in():
-            return  # it may be a stranger's, and its modality is code
-    if name is not None:
-        yield f"a run of modality {name}", find(name).SampleOptions
+    kind = modality_of(typed)
+    if kind is not None:
+        yield f"a run of modality {kind.name}", kind.SampleOptions
 
 
 def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from toolkit.data.dataset import Examples, Splits
 from toolkit.errors import DataError
@@ -38,6 +39,13 @@ class Evaluator(ABC):
 
         `options`: the modality's `EvaluationOptions`. Raises DataError, UsageError.
         """
+
+    def check(self, count: int, data: Splits) -> None:  # noqa: B027, any number will do by default
+        """Raise DataError when so many samples, or this data, are too few: before anything that takes long."""
+
+    def reading(self, samples: Path, reference: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the options of [data] by which folders are read to be judged, given those that the user set."""
+        return options
 
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify

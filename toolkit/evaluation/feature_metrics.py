@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from toolkit.data.dataset import Dataset, Examples, evenly, spaced
+from toolkit.data.dataset import Dataset, Examples, Splits, evenly, spaced
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.evaluation.judge import Judge
@@ -57,14 +57,8 @@ def compare(
 ) -> EvaluationResult:
     """Return the metrics of `made`: raw, and cond["label"], the asked labels numbered as the data's, if any.
 
-    noise: so many raw examples of it, for the ceiling. cas: add the classification accuracy score. Raises DataError
-    when there are too few examples to say much.
+    noise: so many raw examples of it, for the ceiling. cas: add the classification accuracy score.
     """
-    if len(made.raw) < FEWEST_MADE:
-        raise DataError(f"{len(made.raw)} samples are too few to judge; take at least {FEWEST_MADE}, better 1,000")
-    if len(train) + len(test) < FEWEST_REAL:
-        count = len(train) + len(test)
-        raise DataError(f"{count} real examples are too few to compare with; at least {FEWEST_REAL} are needed")
     held = evenly(test, MAX_REAL)
     seen = features(critic, made.raw)
     known = features(critic, held.raw) if len(test) else seen[:0]
@@ -80,6 +74,15 @@ def compare(
     figures += measure_all(seen, features(critic, static), groups, size, critic.name)
     distance, which = closest(made.raw, None)
     return EvaluationResult(figures + memorisation_metrics(train, test, distance, static, closest), which, distance)
+
+
+def check_counts(samples: int, data: Splits) -> None:
+    """Raise DataError when there are too few samples or real examples to say much."""
+    real = len(data.train) + len(data.test)
+    if samples < FEWEST_MADE:
+        raise DataError(f"{samples:,} samples are too few to judge; take at least {FEWEST_MADE}, better 1,000")
+    if real < FEWEST_REAL:
+        raise DataError(f"{real:,} real examples are too few to compare with; at least {FEWEST_REAL} are needed")
 
 
 def features(critic: Critic, raw: Tensor) -> Features:

@@ -17,7 +17,7 @@ from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.evaluation import pretext
 from toolkit.evaluation.evaluator import ClassifierOptions, Evaluator, Notify
-from toolkit.evaluation.feature_metrics import MAX_REAL, compare
+from toolkit.evaluation.feature_metrics import MAX_REAL, check_counts, compare
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.metrics import nearest
 from toolkit.evaluation.table import EvaluationResult, Metric
@@ -41,6 +41,7 @@ class AudioEvaluator(Evaluator):
     def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
         """Metrics of sounds (B, C, L) beside real ones."""
         assert isinstance(options, ClassifierOptions)
+        self.check(len(samples.raw), data)
         samples = Examples(fitted(samples.raw, data.facts.shape[-1]), samples.cond)
 
         def noise(n: int) -> Tensor:
@@ -48,6 +49,9 @@ class AudioEvaluator(Evaluator):
 
         originals = Originals(data.train, rate_of(data.facts))
         return compare(critic_of(data, notify), data.train, data.test, samples, noise, originals, options.cas, notify)
+
+    def check(self, count: int, data: Splits) -> None:
+        check_counts(count, data)
 
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify

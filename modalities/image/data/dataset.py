@@ -20,6 +20,8 @@ from toolkit.modality import Dataset, Examples
 
 DEFAULT_SIZE = 32
 LARGEST_KEPT = 64
+LARGEST = 1024
+"""As options.Data allows."""
 FORMATS = "PNG, JPEG, WEBP, BMP, TIFF and GIF"
 _PROBED = 256
 
@@ -86,7 +88,18 @@ def _decode(listing: Listing, source: Path, options: Data, home: Path, notify: C
 
 
 def default_size(entries: Sequence[Entry]) -> int:
-    """The pictures' own side when all (of 256 spread evenly) are equal squares that `size` would allow, else 32."""
+    """Return the pictures' own side when all are equal squares of at most 64 px that `size` would allow, else 32."""
+    side = common_side(entries)
+    return side if side is not None and side <= LARGEST_KEPT else DEFAULT_SIZE
+
+
+def own_side(folder: Path) -> int | None:
+    """Return the side of the pictures in a folder, or None: see `common_side`."""
+    return common_side(scan(folder, decode.EXTENSIONS, "pictures").entries) if folder.is_dir() else None
+
+
+def common_side(entries: Sequence[Entry]) -> int | None:
+    """Return the side of pictures that are (256 of them, spread evenly) equal squares as `size` allows, or None."""
     sizes = set()
     with decode.quiet():
         for i in np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int)):
@@ -96,4 +109,4 @@ def default_size(entries: Sequence[Entry]) -> int:
             except Exception:  # it is rejected, with the reason, when it is decoded
                 continue
     width, height = sizes.pop() if len(sizes) == 1 else (0, 0)
-    return width if width == height and 8 <= width <= LARGEST_KEPT and width % 4 == 0 else DEFAULT_SIZE
+    return width if width == height and 8 <= width <= LARGEST and width % 4 == 0 else None

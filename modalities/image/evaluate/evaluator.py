@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from modalities.image import codec
+from modalities.image.data.dataset import own_side
 from modalities.image.evaluate import torchvision_features
 from modalities.image.evaluate.judge import PictureJudge
 from modalities.image.evaluate.likelihood import likelihood
@@ -18,7 +23,7 @@ from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.evaluation import pretext
 from toolkit.evaluation.evaluator import Evaluator, Notify
-from toolkit.evaluation.feature_metrics import Critic, compare
+from toolkit.evaluation.feature_metrics import Critic, check_counts, compare
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.metrics import nearest
 from toolkit.evaluation.table import EvaluationResult, Metric
@@ -38,6 +43,7 @@ class ImageEvaluator(Evaluator):
     def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
         """Metrics of pictures (B, C, H, W) uint8 beside real ones."""
         assert isinstance(options, EvaluationOptions)
+        self.check(len(samples.raw), data)
         rows = torch.arange(len(data.train)).split(_AT_ONCE)
         outlines = torch.cat([copy_features(data.train.take(part).raw) for part in rows])
 
@@ -51,11 +57,21 @@ class ImageEvaluator(Evaluator):
         critic = critic_of(data, notify, options.features)
         return compare(critic, data.train, data.test, samples, noise, closest, options.cas, notify)
 
+    def check(self, count: int, data: Splits) -> None:
+        check_counts(count, data)
+
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
     ) -> list[Metric]:
         """Bits per dimension of held-out pictures: the variational bound, its terms, and by the flow."""
         return likelihood(data, denoiser, times, count, notify)
+
+    def reading(self, samples: Path, reference: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """At the pictures' own size, where all are equal squares, so that no detail is lost before it is judged."""
+        if "size" in options:
+            return options
+        side = own_side(samples)
+        return options if side is None else {**options, "size": side}
 
     def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
         """Pictures must be of one size and number of channels."""

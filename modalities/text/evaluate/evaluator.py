@@ -53,6 +53,10 @@ class TextEvaluator(Evaluator):
             [*_judges(data, texts, train, held, notify), *(_metric(row, len(texts)) for row in rows)]
         )
 
+    def check(self, count: int, data: Splits) -> None:
+        if not len(data.test):
+            raise DataError("no text was held out, so there is nothing to compare with; set data.test")
+
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
     ) -> list[Metric]:
