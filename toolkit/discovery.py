@@ -16,6 +16,8 @@ from toolkit.errors import DataError, UsageError
 if TYPE_CHECKING:
     from toolkit.modality import Modality
 
+BESIDE = 0.1
+"""Share of the commonest kind of file below which another kind is not the data."""
 _MARK = "diffusion-toolkit"
 
 
@@ -39,24 +41,27 @@ def find(name: str) -> type[Modality]:
     return defined[0]
 
 
-def by_files(folder: Path, ignore: Collection[str] = ()) -> str:
-    """Return the modality that the files of a folder belong to, at any depth, by their endings.
+def by_files(path: Path, ignore: Collection[str] = ()) -> str:
+    """Return the modality that a file, or most files of a folder at any depth, belong to by their endings.
 
-    `ignore`: names of files that do not count. Raises DataError, UsageError.
+    `ignore`: names of files that do not count. A kind with fewer than a tenth of the files of the commonest is taken
+    for what lies beside the data, such as a README.txt. Raises DataError, UsageError.
     """
-    if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}")
+    if not path.exists():
+        raise DataError(f"no such folder or file: {path}")
     endings = {name: find(name).extensions for name in built_in()}
     counts: Counter[str] = Counter()
-    for path in folder.rglob("*"):
-        if path.name not in ignore and not path.name.startswith("."):
-            counts.update(name for name, known in endings.items() if path.suffix.lower() in known)
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.name not in ignore and not file.name.startswith("."):
+            counts.update(name for name, known in endings.items() if file.suffix.lower() in known)
     if not counts:
-        raise DataError(f"no picture, sound or text in {folder}")
-    if len(counts) > 1:
-        each = ", ".join(f"{count:,} of {name}" for name, count in counts.most_common())
-        raise UsageError(f"{folder} holds files of several kinds ({each}); say which: --modality {'|'.join(counts)}")
-    return next(iter(counts))
+        known = "; ".join(f"{name}: {' '.join(sorted(each))}" for name, each in endings.items())
+        raise DataError(f"no file of a known kind in {path} ({known})")
+    likely = {name: count for name, count in counts.most_common() if count >= BESIDE * max(counts.values())}
+    if len(likely) > 1:
+        each = ", ".join(f"{count:,} of {name}" for name, count in likely.items())
+        raise UsageError(f"{path} holds files of several kinds ({each}); say which: --modality {'|'.join(likely)}")
+    return next(iter(likely))
 
 
 def load(name: str, what: str = "modality") -> Any:

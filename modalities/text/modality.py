@@ -14,6 +14,7 @@ from modalities.text import options
 from modalities.text.codec import Codec
 from modalities.text.conditioning import TextConditioning
 from modalities.text.data import dataset
+from modalities.text.data.readers import EXTENSIONS
 from modalities.text.view import picture
 from modalities.text.view.view import TextView
 from toolkit.data.dataset import Facts, Splits
@@ -32,7 +33,7 @@ class Text(Modality):
     Data: ClassVar[type[Options]] = options.Data
     Model: ClassVar[type[Options]] = options.Model
     SampleOptions: ClassVar[type[Options]] = options.SampleOptions
-    extensions = frozenset({".txt"})
+    extensions = frozenset(EXTENSIONS)
     data: options.Data
     model: options.Model
 

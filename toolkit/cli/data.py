@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import notify, print_table
-from toolkit.errors import DataError, UsageError
+from toolkit.errors import UsageError
 
 app = typer.Typer(help="Look at your own data before training on it.", no_args_is_help=True)
 
@@ -26,14 +26,12 @@ def inspect(
     ] = None,
     estimate: Annotated[bool, typer.Option(help="Time a few training steps to say how long it will take.")] = True,
 ) -> None:
-    """What is in a folder, what is wrong with it, and which command trains on it."""
+    """Show what is in a folder, what is wrong with it, and which command trains on it."""
     from toolkit.discovery import find
     from toolkit.evaluation.folders import guess
 
     folder = folder.expanduser()
-    if not folder.exists():
-        raise DataError(f"no such folder or file: {folder}")
-    modality = modality or (guess(folder) if folder.is_dir() else "text")
+    modality = modality or guess(folder)
     kind = find(modality)
     inspect_folder = kind.inspector()
     if inspect_folder is None:

@@ -24,9 +24,9 @@ MAX_FILES = 20_000
 """Samples of a folder that are judged, spread evenly."""
 
 
-def guess(folder: Path) -> str:
-    """Return the modality that the files of a folder belong to. Raises DataError, UsageError."""
-    return by_files(folder, OVERVIEWS)
+def guess(path: Path) -> str:
+    """Return the modality of a file or folder, overviews of `toolkit sample` aside. Raises DataError, UsageError."""
+    return by_files(path, OVERVIEWS)
 
 
 def reference(name: str, source: str, options: Mapping[str, Any], notify: Callable[[str], None]) -> Modality:
