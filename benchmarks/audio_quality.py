@@ -23,19 +23,19 @@ import torch
 from torch import Tensor
 
 import toolkit
-from modalities.audio.evaluate.judge import FEATURES, SoundJudge, copy_features, fitted, judge
+from modalities.audio.evaluate.judge import FEATURES, SoundJudge, copy_features, fitted
 from modalities.audio.mel import default
 from modalities.audio.modality import Audio
 from toolkit import paths, recipe
 from toolkit.diffusion.randomness import seeded_generator as draws
 from toolkit.discovery import find
 from toolkit.evaluation.agreement import agreement, parts, share
-from toolkit.evaluation.judge import cross_validate
+from toolkit.evaluation.judge import cross_validate, obtain
 from toolkit.evaluation.metrics import nearest
 from toolkit.evaluation.metrics.frechet import frechet
 from toolkit.evaluation.metrics.interval import bootstrap, half_samples
 from toolkit.evaluation.metrics.kernel import kernel_distance
-from toolkit.modality import Dataset, Examples
+from toolkit.modality import Dataset, Examples, Splits
 
 FEW = 2 * FEATURES
 """Held-out clips below which a covariance of the features means nothing."""
@@ -133,7 +133,7 @@ def noise_like(real: Examples, n: int) -> Tensor:
     return torch.randn(raw.shape, generator=draws(0, "ceiling")) * power.sqrt() * inside
 
 
-def print_judge(critic: SoundJudge, real: Audio, folds: int) -> None:
+def print_judge(critic: SoundJudge, real: Splits, folds: int) -> None:
     """How far the judge is to be trusted. `folds`: of the cross-validation when few clips are held out, 0 for none."""
     right = round(critic.accuracy * critic.tested)
     print(f"judge {critic.name}: right on {right} of {critic.tested} held-out clips, {critic.accuracy:.1%}")
@@ -170,8 +170,9 @@ def main() -> None:
     real = kind(*recipe.validate_for(generator.recipe, kind))
     real.open(paths.cache())
     assert isinstance(real, Audio)
-    critic = judge(real)
-    print_judge(critic, real, chosen.folds)
+    assert real.splits is not None
+    critic = obtain(SoundJudge, real.splits)
+    print_judge(critic, real.splits, chosen.folds)
     train, test = everything(real.dataset("train")), everything(real.dataset("test"))
     features = critic.features(train.raw)
     distances = Distances(features, critic.features(test.raw), chosen.n)
@@ -195,7 +196,7 @@ def main() -> None:
         print(
             f"{sampler or s.sampler}, {steps or s.steps} steps, guidance {s.guidance if guidance is None else guidance}"
         )
-        print(f"  {chosen.n / seconds:.2f} samples/s; {generator.modality.rate_note(samples.raw, seconds)}")
+        print(f"  {chosen.n / seconds:.2f} samples/s; {generator.modality.view().rate(samples.raw, seconds)}")
         raw = fitted(samples.raw, real.shape[-1])
         seen = [critic.names[i] for i in critic.labels(raw).tolist()]
         if samples.labels:

@@ -127,14 +127,15 @@ def main() -> None:
     examples = test.take(torch.linspace(0, len(test) - 1, count).round().long())
     clips = [clip[:, :n] for clip, n in zip(examples.raw, examples.cond["length"].tolist(), strict=True)]
     seconds = sum(clip.shape[-1] for clip in clips) / audio.rate
-    print(f"{count} held-out clips of {audio.data.source}, {seconds:.1f} s at {audio.rate} Hz; {audio.mel}")
+    spec = mel.default(audio.rate, audio.model.mels)
+    print(f"{count} held-out clips of {audio.data.source}, {seconds:.1f} s at {audio.rate} Hz; {spec}")
     with tempfile.TemporaryDirectory() as folder:
         rounds = chosen.iterations
         ways = {
             "ours": by_run(generator, Path(folder), chosen.steps, rounds),
-            f"Griffin-Lim, {rounds} iterations": by_griffin_lim(audio.mel, rounds),
+            f"Griffin-Lim, {rounds} iterations": by_griffin_lim(spec, rounds),
             "our network alone": by_run(generator, Path(folder), chosen.steps, 0),
-            "our last step, of noise": by_polish(audio.mel, rounds),
+            "our last step, of noise": by_polish(spec, rounds),
         }
         results = {name: measured(way, clips, audio.rate) for name, way in ways.items()}
     print(f"| | {' | '.join(ways)} | ours is better than Griffin-Lim on |\n|---|{'---|' * (len(ways) + 1)}")

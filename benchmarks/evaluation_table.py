@@ -58,7 +58,8 @@ def main() -> None:
 
     image = Image(Data(source=chosen.source), Model())
     image.open(paths.cache())
-    critic = evaluator.critic_of(image)
+    assert image.splits is not None
+    critic = evaluator.critic_of(image.splits)
     test = image.dataset("test")
     order = torch.randperm(len(test), generator=seeded_generator(0, "table"))
     n = min(chosen.n, len(test) // 2)

@@ -16,9 +16,10 @@ import torch
 
 import toolkit
 from modalities.image import Image
-from modalities.image.evaluate.judge import judge
+from modalities.image.evaluate.judge import PictureJudge
 from modalities.image.options import Data, Model
 from toolkit import paths
+from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.metrics.frechet import frechet
 
 
@@ -40,7 +41,8 @@ def main() -> None:
     size = generator.modality.shape[-1]
     real = Image(Data(source=chosen.reference, size=size), Model())
     real.open(paths.cache())
-    critic = judge(real)
+    assert real.splits is not None
+    critic = obtain(PictureJudge, real.splits)
     print(f"judge {critic.name}: accuracy {critic.accuracy:.2%} on {len(real.dataset('test')):,} real test pictures")
     test, train = real.dataset("test"), real.dataset("train")
     reference = critic.features(test.take(torch.arange(len(test))).raw)

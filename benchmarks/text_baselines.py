@@ -41,7 +41,7 @@ def held_rows(text: Text, count: int) -> Tensor:
 
 def cost(text: Text, rows: Tensor, bits: Tensor, name: str) -> Metric:
     """Bits per character of rows (B, L), from those of whole rows (B,)."""
-    characters = text.vocabulary.characters(rows.numpy()).sum(1)
+    characters = text.codec.vocabulary.characters(rows.numpy()).sum(1)
     value, error = ratio(bits.double().numpy(), characters)
     error = error if math.isfinite(error) else 0.0
     return Metric(f"bits/character, {name}", value, value - 1.96 * error, value + 1.96 * error, len(rows))
@@ -52,7 +52,7 @@ def trained(
 ) -> tuple[CausalLM, str]:
     """A network, and what its training took. `aim`: network, crops and a generator to the loss."""
     torch.manual_seed(course.seed)
-    net = CausalLM(text.vocabulary.size, width, layers, causal)
+    net = CausalLM(text.codec.vocabulary.size, width, layers, causal)
     began = time.process_time()
     steps = train(net, text.dataset("train").stream, lambda crops, draw: aim(net, crops, draw), course)
     minutes = (time.process_time() - began) / 60
@@ -82,7 +82,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     text = Text(Data(source=chosen.data, length=chosen.length), Model())
     text.open(paths.cache())
-    if text.items:
+    if text.codec.items:
         raise UsageError(f"data '{chosen.data}' is items, and these baselines are for running text")
     rows, stream = held_rows(text, chosen.rows), text.dataset("test").stream
     course = Course(
@@ -105,7 +105,7 @@ def main() -> None:
     ]
     began = time.perf_counter()
     made = sample_causal(net, chosen.n, chosen.length, chosen.seed)
-    print(f"  samples: {text.rate_note(made, time.perf_counter() - began)}", flush=True)
+    print(f"  samples: {text.view().rate(made, time.perf_counter() - began)}", flush=True)
     tables.append(table(text, made, "autoregressive", bits))
 
     net, took = trained(text, False, course, chosen.width, chosen.layers, loss)
@@ -114,7 +114,7 @@ def main() -> None:
     for steps in chosen.steps:
         began = time.perf_counter()
         made = sample_masked(net, chosen.n, chosen.length, steps, chosen.seed)
-        print(f"  samples in {steps} steps: {text.rate_note(made, time.perf_counter() - began)}", flush=True)
+        print(f"  samples in {steps} steps: {text.view().rate(made, time.perf_counter() - began)}", flush=True)
         tables.append(table(text, made, f"masked, {steps} steps", bits))
     show(tables)
 

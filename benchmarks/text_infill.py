@@ -68,8 +68,9 @@ def main() -> None:
     elsewhere = torch.randint(len(train) - length, (args.n,), generator=draw)
     other = torch.stack([train[i : i + length] for i in elsewhere.tolist()])
     random = torch.where(given, rows, other)
-    vocabulary = made.vocabulary
-    text, held = real(made)
+    vocabulary = made.codec.vocabulary
+    assert made.splits is not None
+    text, held = real(made.splits)
     assert isinstance(text, str) and isinstance(held, str)
     grams = NGram(text, 5, held)
     critic = judge.obtain(train, test, vocabulary.size)

@@ -14,6 +14,7 @@ import math
 
 import torch
 
+from modalities.text.data.dataset import Texts
 from modalities.text.evaluate.evaluator import held_out, length_costs, real
 from modalities.text.evaluate.lengths import LengthLaw
 from modalities.text.evaluate.ngram import item_ladder, ladder, ratio
@@ -37,22 +38,24 @@ def describe(name: str, rows: int) -> None:
     """Print the ladder of one data set, and what lengths cost."""
     text = Text(DATA[name], Model())
     text.open(paths.cache(), lambda line: None)
-    train, held = real(text)
+    assert text.splits is not None
+    train, held = real(text.splits)
     if isinstance(train, str) or isinstance(held, str):
         train, held = (part if isinstance(part, str) else "\n".join(part) for part in (train, held))
         print(f"{name}: {len(held):,} held-out characters of running text")
         for order, value in ladder(train, held):
             print(f"  {order}-grams {value:.3f}")
         return
-    examples = held_out(text, rows or len(held))
+    examples = held_out(text.splits, rows or len(held))
     texts = text.texts(examples.raw)
     sizes = [len(item) for item in texts]
     print(f"{name}: {len(texts)} of {len(held)} held-out items, {sum(sizes) / len(texts):.2f} characters each")
     for order, value, error in item_ladder(train, texts):
         print(f"  {order}-grams {value:.3f} +- {1.96 * error:.3f}")
-    value, error = ratio(length_costs(text, examples) / math.log(2), sizes)
+    data = text.splits.train
+    assert isinstance(data, Texts)
+    value, error = ratio(length_costs(data, examples) / math.log(2), sizes)
     given = examples.cond.get("given", torch.zeros_like(examples.cond["length"]))
-    data = text.dataset("train")
     alone = LengthLaw(data.sizes - (0 if data.given is None else data.given)).nats(examples.cond["length"] - given)
     told = ratio(alone / math.log(2), sizes)[0]
     print(f"  lengths {value:.3f} +- {1.96 * error:.3f} ({told:.3f})")

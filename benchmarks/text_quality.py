@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 
 import toolkit
-from modalities.text.evaluate.evaluator import ORDER, assess, real
+from modalities.text.evaluate.evaluator import ORDER, real
 from modalities.text.evaluate.ngram import NGram
 from modalities.text.modality import Text
 from toolkit import paths, recipe
@@ -27,18 +27,21 @@ from toolkit.modality import Examples
 
 def table(text: Text, raw: torch.Tensor, subject: str, first: Sequence[Metric] = ()) -> Table:
     """All figures of tokens (B, L), after those that are known already."""
-    return Table((*first, *assess(text, Examples(raw, {}), lambda line: None).figures), {"subject": subject})
+    assert text.splits is not None
+    found = text.evaluator().metrics(Examples(raw, {}), text.splits, text.EvaluationOptions(), lambda line: None)
+    return Table((*first, *found.figures), {"subject": subject})
 
 
 def ngram_model(text: Text) -> NGram:
     """The n-gram model of the training text."""
-    train, _ = real(text)
+    assert text.splits is not None
+    train, _ = real(text.splits)
     return NGram(train if isinstance(train, str) else "\n".join(train), ORDER)
 
 
 def ngram_samples(text: Text, model: NGram, n: int, length: int, seed: int) -> torch.Tensor:
     """Tokens (n, L) of a model's samples of `length` characters, PAD where they have fewer."""
-    ids = [torch.from_numpy(text.vocabulary.encode(made)).long() for made in model.sample(n, length, seed)]
+    ids = [torch.from_numpy(text.codec.vocabulary.encode(made)).long() for made in model.sample(n, length, seed)]
     return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
 
 
@@ -85,7 +88,7 @@ def main() -> None:
         s = generator.recipe.sample
         again = s.restarts if restarts is None else restarts
         subject = f"{sampler or s.sampler}, {steps or s.steps} steps, {again} restarts, temperature {temperature:g}"
-        print(f"{subject}: {text.rate_note(samples.raw, seconds)}", flush=True)
+        print(f"{subject}: {text.view().rate(samples.raw, seconds)}", flush=True)
         tables.append(table(text, samples.raw, subject))
     show(tables)
 

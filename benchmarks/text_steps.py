@@ -36,7 +36,8 @@ def main() -> None:
     made = Text(*recipes.validate_for(run.recipe, Text))
     made.open(paths.cache())
     back = run.recipe.sample.back
-    train, held = real(made)
+    assert made.splits is not None
+    train, held = real(made.splits)
     assert isinstance(train, str) and isinstance(held, str)
     grams, known = NGram(train, 5, held), set(words(train))
     rows = []
@@ -48,7 +49,7 @@ def main() -> None:
             began = time.perf_counter()
             samples = run.sample(args.n, steps=first, sampler=base, temperature=args.temperature, restarts=rounds)
             seconds = time.perf_counter() - began
-            texts = run.modality.texts(samples.raw)
+            texts = made.texts(samples.raw)
             bits, error = grams.bits_per_character(texts)
             valid = valid_words([words(text, inner=True) for text in texts], known)[0]
             rows.append((sampler, steps, bits, error, valid, seconds))

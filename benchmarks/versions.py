@@ -27,12 +27,15 @@ from toolkit import recipe as recipes
 try:
     from toolkit.recipe import build
     from toolkit.run.generator import Generator
+    build.denoiser
+except (ImportError, AttributeError):  # older checkouts
+    from toolkit import assemble as build
+    from toolkit.generator import Generator
+try:
     from toolkit.discovery import find
     about = lambda denoiser, modality: (denoiser, modality.facts)
 except ImportError:  # older checkouts
-    from toolkit import assemble as build
-    from toolkit.generator import Generator
-    from toolkit.discovery import find
+    from toolkit.modality import find
     about = lambda denoiser, modality: (modality,)
 from toolkit.training import loop
 from toolkit.training.batches import Batches

@@ -20,8 +20,9 @@ from toolkit.cli import main
 from toolkit.cli.evaluate import split
 from toolkit.discovery import find
 from toolkit.errors import UsageError
-from toolkit.evaluation.evaluate import can_judge
+from toolkit.evaluation.evaluate import evaluator_of
 from toolkit.evaluation.table import Table
+from toolkit.modality import Options
 
 POINTS = str(ROOT / "tests" / "points.py")
 TINY = ["--set", "model.preset=tiny", "--set", "model.width=16", "--set", "train.previews=0", "--set", "sample.steps=2"]
@@ -97,8 +98,8 @@ def test_a_run(place: Path) -> None:
     assert sorted(path.name for path in home.iterdir()) == ["metrics.json", "nearest.png", "samples.png"]
     table = Table.from_json((home / "metrics.json").read_text("utf-8"))
     assert {"subject": "runs/real", "samples": 24, "seed": 3, "step": 2, "steps": 2}.items() <= table.about.items()
-    assert table["KID"].name.startswith("KID-real-") and table["KID"].n == 24
-    assert table["KID"].name in done.stdout and "real" in done.stdout and "noise" in done.stdout
+    assert table["KID"].title.startswith("KID-real-") and table["KID"].n == 24
+    assert table["KID"].title in done.stdout and "real" in done.stdout and "noise" in done.stdout
     # two steps of training make noise: nothing like the data, and the floor says so
     kid = table["KID"]
     assert kid.value is not None and kid.floor is not None and kid.ceiling is not None
@@ -196,8 +197,8 @@ def test_runs_and_options_of_a_modality() -> None:
 
 
 def test_a_modality_that_cannot() -> None:
-    with pytest.raises(UsageError, match="'points' cannot be evaluated: it has no method assess"):
-        can_judge(find(POINTS))
+    with pytest.raises(UsageError, match="'points' cannot be evaluated: it has no evaluator"):
+        evaluator_of(find(POINTS)(Options(), Options()))
 
 
 def clicks(folder: Path, n: int, rate: int, seed: int) -> Path:

@@ -52,14 +52,14 @@ def test_set_wins_over_an_option_and_another_modalitys_option_is_refused() -> No
 
 
 def test_text_options_are_taken_as_typed() -> None:
-    from modalities.text.options import Ask
+    from modalities.text.options import SampleOptions
 
-    assert string_options(Ask) == {"infill", "source"}
-    typed = parse_modality_options(
-        ["--infill", "12_3", "--length", "40"], Ask.model_fields, "text", texts=string_options(Ask)
-    )
-    assert typed == {"infill": "12_3", "length": 40}
-    assert parse_modality_options(["--infill", "'to_be'"], Ask.model_fields, "text", texts=string_options(Ask)) == {
-        "infill": "'to_be'"
-    }
-    assert parse_modality_options(["--infill="], Ask.model_fields, "text", texts=string_options(Ask)) == {"infill": ""}
+    texts = string_options(SampleOptions)
+    assert texts == {"infill", "source"}
+
+    def typed(*arguments: str) -> dict[str, object]:
+        return parse_modality_options(arguments, SampleOptions.model_fields, "text", texts=texts)
+
+    assert typed("--infill", "12_3", "--length", "40") == {"infill": "12_3", "length": 40}
+    assert typed("--infill", "'to_be'") == {"infill": "'to_be'"}
+    assert typed("--infill=") == {"infill": ""}

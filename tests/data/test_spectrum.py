@@ -12,7 +12,17 @@ from torch import Tensor
 from tests.points import Points
 from toolkit.data import spectrum
 from toolkit.data.spectrum import largest, spread
-from toolkit.modality import Dataset, Examples, Facts, InMemory
+from toolkit.modality import Dataset, Examples, Facts, InMemory, Splits
+
+
+class NotTaken(Dataset):
+    """Held-out examples, which say nothing of a noise level."""
+
+    def __len__(self) -> int:
+        raise AssertionError("asked for")
+
+    def take(self, indices: Tensor) -> Examples:
+        raise AssertionError("asked for")
 
 
 class Made(Points):
@@ -20,11 +30,8 @@ class Made(Points):
 
     def __init__(self, data: Dataset, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
         super().__init__(Points.Data(), Points.Model(), Facts(shape=shape))
-        self.held, self.dtype = data, dtype
-
-    def dataset(self, split: str) -> Dataset:
-        assert split == "train"
-        return self.held
+        self.splits = Splits("made", data, NotTaken(), self.facts)
+        self.dtype = dtype
 
     def encode(self, raw: Tensor) -> Tensor:
         return raw.to(self.dtype)

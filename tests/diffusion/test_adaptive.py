@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.points import Network, Points
+from tests.points import moons
 from toolkit.diffusion import SCHEDULES, VP, Adaptive, Cosine, RectifiedFlow, RegressionDenoiser, Schedule, Uniform
 from toolkit.diffusion.adaptive import SHARPEST, isotonic, rises
 from toolkit.diffusion.grid import learned
 from toolkit.errors import UsageError
+from toolkit.nn import MLP
 from toolkit.recipe import build
 from toolkit.training.loop import Config, State, fit, start
 
@@ -237,7 +238,7 @@ def test_the_learned_grid_needs_the_law() -> None:
 
 
 def points() -> tuple[Tensor, Tensor]:
-    data = Points.__new__(Points).dataset("train")
+    data = moons("train")
     return (data.raw - data.raw.mean()) / data.raw.std(), data.cond["label"]
 
 
@@ -252,7 +253,7 @@ def batches(step: int, positions: Sequence[int]) -> tuple[Tensor, dict[str, Tens
 
 def fresh(config: Config) -> State:
     torch.manual_seed(0)
-    return start(RegressionDenoiser(Network(embedding=96, labels=2, divisor=1), FLOW), config)
+    return start(RegressionDenoiser(MLP(2, labels=2), FLOW), config)
 
 
 @pytest.mark.parametrize("cut", [3, 5, 11])

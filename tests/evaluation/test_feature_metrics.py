@@ -23,8 +23,8 @@ from toolkit.evaluation.feature_metrics import grouped
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.labels import accuracy_figure, agreement_figures
 from toolkit.evaluation.metrics.all import Features
-from toolkit.evaluation.table import Table
-from toolkit.modality import Examples
+from toolkit.evaluation.table import EvaluationResult, Table
+from toolkit.modality import Examples, Splits
 
 DIVERSITY = {"FD", "KID", "KAD", "IS", "mIS", "AM", "NDB", "JSD", "recall", "coverage"}
 
@@ -36,13 +36,22 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOOLKIT_CACHE", str(folder))
         patch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=120, batch=48))
-        opened = Image(Data(size=12, limit=400), Model())
-        opened.open(folder, lambda line: None)
-        yield opened
+        image = Image(Data(size=12, limit=400), Model())
+        image.open(folder, lambda line: None)
+        yield image
+
+
+def judged(digits: Image, made: Examples) -> EvaluationResult:
+    return digits.evaluator().metrics(made, opened(digits), digits.EvaluationOptions(), lambda line: None)
+
+
+def opened(digits: Image) -> Splits:
+    assert digits.splits is not None
+    return digits.splits
 
 
 def figures(digits: Image, made: Examples) -> Table:
-    return Table(tuple(evaluator.assess(digits, made, lambda line: None).figures))
+    return Table(tuple(judged(digits, made).figures))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +91,7 @@ def test_every_diversity_figure_punishes_collapse(digits: Image, held: Examples)
 def test_copies_are_found_however_few(digits: Image, held: Examples) -> None:
     train = digits.dataset("train").take(torch.arange(60))
     mixed = Examples(torch.cat([held.raw[:240], train.raw]), {"label": torch.zeros(300, dtype=torch.int64)})
-    found = evaluator.assess(digits, mixed, lambda line: None)
+    found = judged(digits, mixed)
     copies = Table(tuple(found.figures))["copies"]
     assert copies.value is not None and copies.floor is not None
     assert copies.value == pytest.approx(0.2 + 0.8 * copies.floor, abs=0.06)
@@ -130,7 +139,7 @@ def test_labels_of_samples_are_numbered_as_the_data(digits: Image) -> None:
 
 
 def test_cas_of_real_and_of_wrongly_labelled(digits: Image, held: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = evaluator.critic_of(digits, lambda line: None)
+    judge = evaluator.critic_of(opened(digits), lambda line: None)
     monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=60))
     wrong = Examples(held.raw, {"label": (held.cond["label"] + 1) % 10})
     assert isinstance(judge, PictureJudge)
@@ -150,7 +159,7 @@ def test_turns_are_told_apart(digits: Image, monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(raw[0], plain[0]) and torch.equal(raw[1], plain[0].rot90(1, (1, 2)))
     assert torch.equal(raw[2], plain[1].flip(1, 2))
     monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=140))
-    judge = obtain(PictureJudge, pretext.views(digits, evaluator.turned, evaluator.TURNS), lambda line: None)
+    judge = obtain(PictureJudge, pretext.views(opened(digits), evaluator.turned, evaluator.TURNS), lambda line: None)
     assert judge.pretext and judge.accuracy > 0.5 and judge.names == evaluator.TURNS  # by chance: 0.25
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,12 @@ from torch import nn
 from torch.nn import functional
 
 from modalities.image import Image
-from modalities.image.evaluate import judge as module
 from modalities.image.evaluate.judge import PictureJudge
 from modalities.image.options import Data, Model
+from toolkit.data.dataset import Facts, InMemory, Splits
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
 from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, cross_validate, folds_of, obtain, recognised
-from toolkit.modality import Facts, InMemory, Modality, Options
 
 
 def digits(cache: Path) -> Image:
@@ -26,13 +26,18 @@ def digits(cache: Path) -> Image:
     return opened
 
 
+def judge_of(opened: Image, notify: Callable[[str], None]) -> PictureJudge:
+    assert opened.splits is not None
+    return obtain(PictureJudge, opened.splits, notify)
+
+
 def test_it_learns_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=50, batch=48))
     opened = digits(tmp_path)
     said: list[str] = []
-    first = module.judge(opened, said.append)
-    again = module.judge(opened, said.append)
+    first = judge_of(opened, said.append)
+    again = judge_of(opened, said.append)
     assert first.accuracy > 0.7  # by chance: 0.1
     assert first.tested == len(opened.dataset("test"))
     assert len(said) == 1 and again.name == first.name and again.accuracy == first.accuracy
@@ -49,7 +54,7 @@ def test_training_is_the_published_one(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=3, batch=16))
     opened = digits(tmp_path)
-    made = module.judge(opened, lambda line: None)
+    made = judge_of(opened, lambda line: None)
 
     torch.manual_seed(0)
     body = nn.Sequential(
@@ -85,34 +90,21 @@ def test_it_needs_labels(tmp_path: Path) -> None:
     plain = Image(Data(source=str(tmp_path / "pictures")), Model())
     plain.open(tmp_path / "cache", lambda line: None)
     with pytest.raises(DataError, match="labels"):
-        module.judge(plain)
+        judge_of(plain, print)
 
 
-class Blobs(Modality):
+def blobs() -> Splits:
     """40 + 20 points around three corners; one of the third corner bears the first one's label."""
 
-    name = "blobs"
-
-    def read_data(self, cache, notify):  # type: ignore[no-untyped-def]
-        return Facts(shape=(2,), labels=("a", "b", "c"), count=40)
-
-    def dataset(self, split: str) -> InMemory:
-        n, draw = {"train": 40, "test": 20}[split], seeded_generator(0, "blobs", split)
-        corner = torch.arange(n) % 3
+    def part(split: str, n: int) -> InMemory:
+        draw, corner = seeded_generator(0, "blobs", split), torch.arange(n) % 3
         raw = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])[corner] + torch.randn(n, 2, generator=draw)
         label = corner.clone()
         if split == "test":
             label[2] = 0
         return InMemory(raw, {"label": label})
 
-    def network(self):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
-
-    def write(self, raw, folder, stems, ask=None):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
-
-    def preview(self, raw, labels=()):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
+    return Splits("blobs", part("train", 40), part("test", 20), Facts(shape=(2,), labels=("a", "b", "c"), count=40))
 
 
 class BlobJudge(Judge):
@@ -131,12 +123,6 @@ class BlobJudge(Judge):
         return x + 0.01 * torch.randn(x.shape, generator=draw)
 
 
-def blobs() -> Blobs:
-    opened = Blobs(Options(), Options())
-    opened.open(Path(), lambda line: None)
-    return opened
-
-
 @pytest.mark.parametrize(("held", "prepared"), [(0, 60 * 32), (1000, 40), (10, 10)])
 def test_inputs_may_be_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int, prepared: int) -> None:
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path))
@@ -146,7 +132,7 @@ def test_inputs_may_be_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert BlobJudge.taken == prepared + 20  # and the test split
     # one test label is wrong on purpose
     assert made.accuracy == pytest.approx(19 / 20) and made.name.startswith("blobs-")
-    assert recognised(made, blobs().dataset("test")).tolist() == [i != 2 for i in range(20)]
+    assert recognised(made, blobs().test).tolist() == [i != 2 for i in range(20)]
 
 
 def test_another_version_is_another_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,13 @@ from toolkit.diffusion import Cosine, RectifiedFlow, RegressionDenoiser
 from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.evaluation import self_loss
+from toolkit.evaluation.evaluator import Evaluator
 from toolkit.evaluation.reproduce import Reproduction, compare, finish, measure, reproduce, target_of
-from toolkit.evaluation.table import Metric, Table, left_out
+from toolkit.evaluation.table import EvaluationResult, Metric, Table, left_out
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.run import generator as generators
-from toolkit.run.prepare import Plan, prepare
+from toolkit.run.prepare import prepare
+from toolkit.run.train import TrainingRun
 from toolkit.training.ema import PowerEMA
 
 POINTS = str(ROOT / "tests" / "points.py")
@@ -183,7 +185,7 @@ def test_the_loss_of_a_network_that_says_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Table]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, Table]:
     """A run of the points, trained to its end, and its figures."""
     recipe, section = target_of(made(smoke=SMOKE), smoke=True)
     plan = prepare(recipe, tmp_path_factory.mktemp("points") / "run", notify=lambda _: None)
@@ -204,7 +206,7 @@ def silence(_: str) -> None:
     pass
 
 
-def test_another_seed_passes_and_is_written_down(whole: tuple[Plan, Table], tmp_path: Path) -> None:
+def test_another_seed_passes_and_is_written_down(whole: tuple[TrainingRun, Table], tmp_path: Path) -> None:
     recipe = made(smoke={**expectation(whole[1]), "changes": {"train.seed": 5}})
     found = reproduce(recipe, tmp_path / "run", smoke=True, notify=silence)
     assert found.passed, found.line
@@ -241,7 +243,7 @@ def wrong_time(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sabotage", [other_schedule, wrong_time])
 def test_a_sampler_that_is_wrong_falls_short(
-    whole: tuple[Plan, Table], sabotage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    whole: tuple[TrainingRun, Table], sabotage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, table = whole
     section = made(smoke=expectation(table)).smoke
@@ -253,14 +255,20 @@ def test_a_sampler_that_is_wrong_falls_short(
     }
 
 
-def test_for_bits_alone_nothing_is_sampled(whole: tuple[Plan, Table], monkeypatch: pytest.MonkeyPatch) -> None:
-    def counted(*_: object) -> list[Metric]:
-        return [Metric("bits/point", 2.5)]
+def test_for_bits_alone_nothing_is_sampled(whole: tuple[TrainingRun, Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(Evaluator):
+        counts_bits = True
+
+        def metrics(self, *_: object) -> EvaluationResult:
+            raise AssertionError("judged")
+
+        def likelihood(self, *_: object) -> list[Metric]:
+            return [Metric("bits/point", 2.5)]
 
     def sampled(*_: object, **__: object) -> None:
         raise AssertionError("sampled")
 
-    monkeypatch.setattr(type(whole[0].modality), "likelihood", counted)
+    monkeypatch.setattr(type(whole[0].modality), "evaluator", lambda _: Counting())
     monkeypatch.setattr(generators.Generator, "sample", sampled)
     section = made(expected={**WHERE, "figures": {"bits/point": {"value": 2.4, "within": 0.2}}}).expected
     table = measure(whole[0], section, notify=silence)
@@ -269,14 +277,14 @@ def test_for_bits_alone_nothing_is_sampled(whole: tuple[Plan, Table], monkeypatc
     assert (row.figure.value, row.verdict) == (2.5, "pass")
 
 
-def test_what_a_section_asks_for_reaches_the_modality(whole: tuple[Plan, Table]) -> None:
+def test_what_a_section_asks_for_reaches_the_modality(whole: tuple[TrainingRun, Table]) -> None:
     section = made(smoke={**SMOKE, "sample": {"ask": {"length": 3}}}).smoke
     with pytest.raises(UsageError, match="length"):  # points can be asked for nothing
         measure(whole[0], section, notify=silence)
 
 
 def test_an_average_that_never_moves_falls_short(
-    whole: tuple[Plan, Table], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    whole: tuple[TrainingRun, Table], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     no_average(monkeypatch)
     found = reproduce(made(smoke=expectation(whole[1])), tmp_path / "run", smoke=True, notify=silence)

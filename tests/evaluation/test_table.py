@@ -18,7 +18,7 @@ GONE = left_out("CAS", "no labels", "digits-3f2a1c")
 def test_json_and_back() -> None:
     table = Table((FD, SHARE, GONE), {"subject": "runs/a", "samples": 1000, "guidance": 1.5})
     again = Table.from_json(table.to_json())
-    assert again == table and again["FD"].name == "FD-digits-3f2a1c" and "CAS" in again and "IS" not in again
+    assert again == table and again["FD"].title == "FD-digits-3f2a1c" and "CAS" in again and "IS" not in again
     with pytest.raises(KeyError):
         again["IS"]
     row = json.loads(table.to_json())["figures"][0]

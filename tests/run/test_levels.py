@@ -25,6 +25,7 @@ from toolkit.recipe import build
 from toolkit.recipe.check import checked
 from toolkit.run import levels, prepare
 from toolkit.run.generator import Generator, read_run
+from toolkit.run.train import TrainingRun
 from toolkit.training.storage.files import write_json_atomic
 
 POINTS = str(ROOT / "tests" / "points.py")
@@ -120,9 +121,9 @@ def test_a_strange_spread_is_refused(value: object) -> None:
 def test_the_time_law_follows() -> None:
     def law(spread: float | None, **diffusion: Any) -> object:
         recipe = recipes.replace(recipes.load("image/folder"), {f"diffusion.{k}": v for k, v in diffusion.items()})
-        return build.time_distribution(
-            recipe.diffusion, Image(Image.Data(), Image.Model(), Facts(shape=(8,), spread=spread))
-        )
+        facts = Facts(shape=(8,), spread=spread)
+        denoiser = Image(Image.Data(), Image.Model(), facts).denoiser(nn.Identity(), RectifiedFlow(), "flow")
+        return build.time_distribution(recipe.diffusion, denoiser, facts)
 
     found = law(4096.0)
     assert isinstance(found, Topped) and found.base == LogitNormal()
@@ -141,7 +142,7 @@ def test_what_a_schedule_that_ends_early_costs() -> None:
     assert levels.lost(VP(), 64.0**2) == pytest.approx(1 - 0.9981, abs=1e-3)
 
 
-def run_of_points(out: Path, notify: Any = lambda line: None, **changes: Any) -> prepare.Plan:
+def run_of_points(out: Path, notify: Any = lambda line: None, **changes: Any) -> TrainingRun:
     kind = find(POINTS)
     assert not isinstance(kind.default_recipe, str)
     given = {"modality": POINTS, "train": {"steps": 2, "batch": 32, "previews": 0}, **changes}

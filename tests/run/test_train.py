@@ -18,6 +18,7 @@ from toolkit.recipe import Recipe
 from toolkit.run import prepare
 from toolkit.run.generator import Generator
 from toolkit.run.previews import FEW, FILM, amounts
+from toolkit.run.train import TrainingRun
 from toolkit.training.batches import Batches
 
 LAST = ["final.png", "noise-to-sample.png", "noise-to-sample.gif"]
@@ -146,7 +147,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def by_the_clock(out: Path, clock: Clock, minutes: float, probed: float = 1.0) -> prepare.Plan:
+def by_the_clock(out: Path, clock: Clock, minutes: float, probed: float = 1.0) -> TrainingRun:
     """A plan for a machine that was measured at `probed` steps a second, and whose time is the clock's."""
     from dataclasses import replace
 

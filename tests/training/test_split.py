@@ -14,14 +14,14 @@ from toolkit import recipe as recipes
 from toolkit.diffusion import Cond, RectifiedFlow, RegressionDenoiser
 from toolkit.diffusion.randomness import Draws
 from toolkit.discovery import find
-from toolkit.modality import Examples, InMemory
+from toolkit.modality import Conditioning, Examples, InMemory
 from toolkit.nn import UNet
 from toolkit.nn.dropout import Dropout
 from toolkit.recipe import build
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 
-BATCH = 8
+BATCH, CPU = 8, torch.device("cpu")
 SPLITS = ([range(0, 8, 2), range(1, 8, 2)], [range(3), range(3, 4), range(4, 8)], [[i] for i in range(8)])
 CASES = {
     "pictures": ("image/digits", {"model.preset": "tiny", "model.width": "16", "model.dropout": "0.2"}),
@@ -45,7 +45,7 @@ def test_the_gradient_is_the_same_for_any_split(case: str, cache: Path) -> None:
     modality = kind(*recipes.validate_for(recipe, kind))
     modality.open(cache, lambda text: None)
     denoiser = build.denoiser(recipe, modality)
-    config = replace(build.fit_config(recipe, modality, 10, torch.device("cpu"), False), dtype=None, ema=(0.05,))
+    config = replace(build.fit_config(recipe, denoiser, modality.facts, 10, CPU, False), dtype=None, ema=(0.05,))
     state = loop.start(denoiser, config)
     denoiser.train()
     wake(denoiser.net)
@@ -178,20 +178,27 @@ class Plain:
 
     labels = ()
 
-    def prepare(self, examples: Examples, draws: Draws) -> Examples:
-        return examples
+    def conditioning(self) -> Conditioning:
+        return Conditioning((1,))
 
     def encode(self, raw: Tensor) -> Tensor:
         return raw
 
 
-class Labelled(Plain):
+class Moved(Conditioning):
     """Adds a number that is drawn."""
+
+    def batch(self, examples: Examples, draws: Draws) -> Examples:
+        return Examples(examples.raw + 0.01 * draws.uniform("noise", 1), examples.cond)
+
+
+class Labelled(Plain):
+    """Of two labels, and varied in training."""
 
     labels = ("a", "b")
 
-    def prepare(self, examples: Examples, draws: Draws) -> Examples:
-        return Examples(examples.raw + 0.01 * draws.uniform("noise", 1), examples.cond)
+    def conditioning(self) -> Conditioning:
+        return Moved((1,))
 
 
 def test_each_step_draws_anew_what_is_augmented_and_which_labels_are_hidden() -> None:

@@ -13,7 +13,7 @@ import soundfile
 
 from modalities.audio.data import decode
 from modalities.audio.inspect.file import Measured, copies, measure
-from modalities.audio.inspect.folder import patterns, rows, survey
+from modalities.audio.inspect.folder import inspect, patterns, survey
 from tests.modalities.audio.corpus import RATE, encoded, noise, save, sine
 from toolkit.data import locate
 from toolkit.data.listing import Entry
@@ -112,7 +112,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_rows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate, "PACE_SECONDS", 0.0)
     said: list[str] = []
-    got = dict(rows(root, said.append))
+    got = dict(inspect(root, said.append).rows)
     assert said[-1] == "measured 18 of 18 sounds" and len(said) == 18
     seconds = sum(0.2 + 0.01 * i for i in range(12)) + 0.2 * 3 + 2400 / 44_100 + 0.125
     assert got["sounds"] == f"17 ({seconds:.1f} s)"
@@ -162,12 +162,12 @@ def test_proposals(root: Path, tmp_path: Path) -> None:
 
 def test_nothing_to_inspect(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder: .*gone"):
-        rows(tmp_path / "gone", print)
+        inspect(tmp_path / "gone", print)
     with pytest.raises(DataError, match=r"no sound in .*: it is empty"):
-        rows(tmp_path, print)
+        inspect(tmp_path, print)
     (tmp_path / "a.wav").write_bytes(b"x")
     with pytest.raises(DataError, match=r"no readable sound in .*: 1 tried, e\.g\. a\.wav: text, not a sound"):
-        rows(tmp_path, print)
+        inspect(tmp_path, print)
     (tmp_path / "a.wav").write_bytes(encoded(np.zeros(500), RATE, "WAV", "PCM_16"))
-    table = dict(rows(tmp_path, print))
+    table = dict(inspect(tmp_path, print).rows)
     assert table["silent"] == "1: a.wav" and table["loudness"].startswith("-120 to -120 dB")

@@ -14,7 +14,7 @@ from modalities.audio.evaluate.judge import SILENCE, SoundJudge, copy_features, 
 from modalities.audio.modality import Audio
 from modalities.audio.options import Data, Model
 from toolkit.errors import DataError
-from toolkit.evaluation.judge import recognised
+from toolkit.evaluation.judge import obtain, recognised
 from toolkit.evaluation.metrics.nearest import aligned
 from toolkit.modality import Facts
 
@@ -50,8 +50,9 @@ def test_it_learns_drums_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     drums = Audio(Data(source="drums"), Model())
     drums.open(tmp_path, lambda line: None)
     said: list[str] = []
-    first = module.judge(drums, said.append)
-    again = module.judge(drums, said.append)
+    assert drums.splits is not None
+    first = obtain(SoundJudge, drums.splits, said.append)
+    again = obtain(SoundJudge, drums.splits, said.append)
     assert len(said) == 1 and again.name == first.name and first.name.startswith("drums-")
     assert first.tested == len(drums.dataset("test"))
     # the commonest label alone would give 0.3
@@ -67,8 +68,9 @@ def test_it_needs_labels(tmp_path: Path) -> None:
         soundfile.write(tmp_path / "sounds" / f"{i}.wav", tone.numpy(), 8000)
     plain = Audio(Data(source=str(tmp_path / "sounds")), Model())
     plain.open(tmp_path / "cache", lambda line: None)
+    assert plain.splits is not None
     with pytest.raises(DataError, match="labels"):
-        module.judge(plain)
+        obtain(SoundJudge, plain.splits)
 
 
 def test_what_is_too_soft_to_hear_is_silence() -> None:

@@ -39,7 +39,9 @@ def test_bits_of_white_noise(tmp_path: Path, emphasis: float, monkeypatch: pytes
     nats = 0.5 * math.log(2 * math.pi) + x.square().mean() / 2 - math.log(STEP / audio.facts.std)
     expected = float(nats) / math.log(2)
 
-    found = audio.likelihood(GaussianDenoiser(RectifiedFlow()), None, len(held), lambda text: None)
+    assert audio.splits is not None
+    denoiser = GaussianDenoiser(RectifiedFlow())
+    found = audio.evaluator().likelihood(denoiser, None, audio.splits, len(held), lambda text: None)
     bits = {figure.name: figure for figure in found}
     total, flow = bits["bits/sample"], bits["bits/sample: flow"]
     assert total.value is not None and flow.value is not None and flow.n == 4

@@ -95,7 +95,7 @@ def test_a_batch_is_cut_to_its_longest_clip_and_says_where_each_ends(tones: Path
     audio = opened(tones, tmp_path, speed=0.05, gain=3.0)
     data = audio.dataset("train")
     short = (data.lengths < 900).nonzero()[:, 0]
-    raw, cond = audio.prepare(data.take(short), Draws(0, short.tolist(), ("test",)))
+    raw, cond = audio.conditioning().batch(data.take(short), Draws(0, short.tolist(), ("test",)))
     assert raw.shape[-1] < audio.shape[-1] and raw.shape[-1] % 256 == 0
     ends = cond["mask"].sum((1, 2)).long()
     for clip, end in zip(raw, ends.tolist(), strict=True):
@@ -107,14 +107,15 @@ def test_a_batch_is_cut_to_its_longest_clip_and_says_where_each_ends(tones: Path
 def test_schedules_that_end_above_the_noise_are_refused_unless_a_mel_is_given(tones: Path, tmp_path: Path) -> None:
     plain = opened(tones, tmp_path)
     vocoder = opened(tones, tmp_path, options.Model(condition="mel"))
+    net = torch.nn.Identity()
     short = LinearChain(T=50, beta_T=0.05, rescale=False)  # DiffWave's, made for vocoders
     with pytest.raises(UsageError, match=r"-4\.1 dB.*sounds alike.*flow or cosine"):
-        plain.review(short)
-    vocoder.review(short)
-    plain.review(ZeroTerminalSNR(short))
-    plain.review(LinearChain())
+        plain.denoiser(net, short, "eps")
+    vocoder.denoiser(net, short, "eps")
+    plain.denoiser(net, ZeroTerminalSNR(short), "v")
+    plain.denoiser(net, LinearChain(), "eps")
     for name in ("flow", "cosine", "karras", "vp"):
-        plain.review(SCHEDULES[name]())
+        plain.denoiser(net, SCHEDULES[name](), "edm")
 
 
 def test_training_sampling_and_files(tones: Path, tmp_path: Path) -> None:
@@ -164,9 +165,11 @@ def test_a_vocoder_is_given_a_sound_and_keeps_its_length(tones: Path, tmp_path: 
     # what an untrained network made is moved to where it has the spectrogram
     audio = run.modality
     assert isinstance(audio, Audio)
-    asked = audio.requests(options.Ask(mel=str(tmp_path / "long.flac")), None, 0, [0])[0].cond["mel"]
+    told = options.SampleOptions(mel=str(tmp_path / "long.flac"))
+    assert audio.conditioning().count(told) == 1 and audio.conditioning().count(options.SampleOptions()) is None
+    asked, spec = audio.conditioning().plan(told, None, 0, [0])[0].cond["mel"], mel.default(audio.rate, 20)
     raw = {n: run.sample(1, mel=str(tmp_path / "long.flac"), iterations=n).raw for n in (0, 32)}
-    off = {n: float((mel.normalise(mel.log_mel(x, audio.mel)) - asked).abs().mean()) for n, x in raw.items()}
+    off = {n: float((mel.normalise(mel.log_mel(x, spec)) - asked).abs().mean()) for n, x in raw.items()}
     assert off[32] < 0.3 * off[0] and torch.equal(raw[32][0, 0], made)
     with pytest.raises(UsageError, match="--mel FILE"):
         run.sample(1)

@@ -11,6 +11,7 @@ import pytest
 
 from modalities.image.data import cache
 from modalities.image.data import decode as picture
+from modalities.image.data.dataset import Pictures
 from tests.modalities.image.corpus import everything, flat, noise, opened
 from toolkit.data import store
 from toolkit.errors import StorageError
@@ -38,7 +39,9 @@ def test_the_second_start_decodes_nothing(root: Path, tmp_path: Path, monkeypatc
     second, again, said_again = opened(root, tmp_path / "cache")
     assert again == facts and said_again == said
     assert np.array_equal(everything(second).raw, everything(first).raw)
-    pixels = second._corpus.pixels
+    pictures = second.dataset("train")
+    assert isinstance(pictures, Pictures)
+    pixels = pictures._pixels.base
     assert isinstance(pixels, np.memmap) and pixels.shape == (50, 3, 20, 20) and not pixels.flags.writeable
 
 

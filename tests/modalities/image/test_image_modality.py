@@ -136,8 +136,9 @@ def test_augmentation_is_a_function_of_its_draws() -> None:
     assert torch.equal(one[:10], augment.augment(raw[:10], options, drawn(3, raw[:10])))  # whatever comes after
     assert one.dtype == torch.uint8 and one.shape == raw.shape
     assert augment.augment(raw, Data(), drawn(3, raw)) is raw
-    assert Image(options, Model()).augment_note() == "crops of up to 20% of the side, shifts of up to 2 px, flips"
-    assert Image(Data(), Model()).augment_note() == ""
+    said = "crops of up to 20% of the side, shifts of up to 2 px, flips"
+    assert Image(options, Model()).describe(torch.nn.Identity()) == [("augmentation", said)]
+    assert Image(Data(), Model()).describe(torch.nn.Identity()) == []
 
 
 def test_shift_moves_by_whole_pixels_and_repeats_the_edge() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from modalities.text import conditioning
 from modalities.text.data.tokens import EOS, SEP, Vocabulary
-from modalities.text.options import Ask
+from modalities.text.options import SampleOptions
 from toolkit.errors import UsageError
 
 CHARS = Vocabulary("char", known="\n abcdefghijklmnopqrstuvwxyz")
@@ -92,15 +92,15 @@ def test_a_source_and_its_target() -> None:
 @pytest.mark.parametrize(
     ("ask", "paired", "said"),
     [
-        (Ask(infill="a_", length=5), False, "leave --length and --source out"),
-        (Ask(infill="a_", source="b"), True, "leave --length and --source out"),
-        (Ask(source="b"), False, "trained on two columns; this one was not"),
-        (Ask(source="b", length=9), True, ""),
-        (Ask(infill="a_", temperature=0.5), False, ""),
-        (Ask(), True, ""),
+        (SampleOptions(infill="a_", length=5), False, "leave --length and --source out"),
+        (SampleOptions(infill="a_", source="b"), True, "leave --length and --source out"),
+        (SampleOptions(source="b"), False, "trained on two columns; this one was not"),
+        (SampleOptions(source="b", length=9), True, ""),
+        (SampleOptions(infill="a_", temperature=0.5), False, ""),
+        (SampleOptions(), True, ""),
     ],
 )
-def test_what_does_not_go_together(ask: Ask, paired: bool, said: str) -> None:
+def test_what_does_not_go_together(ask: SampleOptions, paired: bool, said: str) -> None:
     found = conditioning.contradiction(ask, paired)
     assert said in found and bool(said) == bool(found) and "\n" not in found
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from modalities.text.data.dataset import Texts
 from modalities.text.evaluate import likelihood
-from modalities.text.evaluate.evaluator import bits_of, held_out, length_costs, likelihood_figures
+from modalities.text.evaluate.evaluator import bits_of, held_out, length_costs
 from modalities.text.evaluate.lengths import LengthLaw
 from modalities.text.evaluate.ngram import NGram, ladder
 from modalities.text.modality import Text
@@ -18,6 +19,8 @@ from modalities.text.network.denoiser import TokenDenoiser
 from modalities.text.options import Data, Model
 from toolkit.diffusion import RectifiedFlow
 from toolkit.errors import DataError
+from toolkit.evaluation.table import Metric
+from toolkit.modality import Splits
 
 
 @pytest.fixture(autouse=True)
@@ -78,16 +81,29 @@ def denoiser_of(text: Text) -> TokenDenoiser:
     return made.eval()
 
 
+def splits(text: Text) -> Splits:
+    assert text.splits is not None
+    return text.splits
+
+
+def figures_of(text: Text, count: int) -> dict[str, Metric]:
+    """What an evaluation says of `count` held-out texts, by name."""
+    found = text.evaluator().likelihood(denoiser_of(text), None, splits(text), count, lambda line: None)
+    return {figure.name: figure for figure in found}
+
+
 def test_items_pay_for_their_lengths_and_ends_are_no_characters(words: Text) -> None:
-    denoiser, examples = denoiser_of(words), held_out(words, 12)
-    found = bits_of(words, denoiser, None, examples)
+    denoiser, examples = denoiser_of(words), held_out(splits(words), 12)
+    found = bits_of(splits(words), words.model.spread, denoiser, None, examples)
+    train = splits(words).train
+    assert isinstance(train, Texts)
     texts = words.texts(examples.raw)
     characters = sum(len(text) for text in texts)
-    assert found.lengths == pytest.approx(float(length_costs(words, examples).sum()) / characters / math.log(2))
+    assert found.lengths == pytest.approx(float(length_costs(train, examples).sum()) / characters / math.log(2))
     assert found.lengths > 0.3
     assert found.total == pytest.approx(found.prior + found.diffusion + found.reconstruction + found.lengths)
     # what is left is the bound that is told where each item ends
-    ends = words.noise_levels()
+    ends = denoiser.noise_range
     mask = (examples.raw != 0).float()[:, None]
     sizes = torch.tensor([len(text) for text in texts])
     width, real = examples.raw.shape[1], sizes + 1  # and the end
@@ -100,9 +116,9 @@ def test_items_pay_for_their_lengths_and_ends_are_no_characters(words: Text) -> 
 
 
 def test_figures_of_items_and_of_running_text(words: Text, tmp_path: Path) -> None:
-    figures = {f.name: f for f in likelihood_figures(words, denoiser_of(words), None, 12, lambda line: None)}
+    figures = figures_of(words, 12)
     assert figures["bits/character: lengths"].value is not None
-    texts = words.texts(held_out(words, 12).raw)
+    texts = words.texts(held_out(splits(words), 12).raw)
     train = words.dataset("train")
     model = NGram(words.texts(train.take(torch.arange(len(train))).raw), 3)
     shown = figures["3-gram model"]
@@ -112,12 +128,13 @@ def test_figures_of_items_and_of_running_text(words: Text, tmp_path: Path) -> No
     (tmp_path / "play.txt").write_text("to be or not to be, that is the question. " * 60)
     play = Text(Data(source=str(tmp_path / "play.txt"), length=16), Model(preset="smoke", width=16, depth=1))
     play.open(tmp_path / "cache", lambda line: None)
-    figures = {f.name: f for f in likelihood_figures(play, denoiser_of(play), None, 4, lambda line: None)}
+    figures = figures_of(play, 4)
     assert "bits/character: lengths" not in figures
     (tmp_path / "short.txt").write_text("to be or not to be. " * 4)
     brief = Text(Data(source=str(tmp_path / "short.txt"), length=32), Model(preset="smoke", width=16, depth=1))
     brief.open(tmp_path / "cache", lambda line: None)
     with pytest.raises(DataError, match="no held-out text has 32 tokens"):
-        held_out(brief, 4)
-    bodies = [play.vocabulary.decode(play.dataset(split).stream.tolist()) for split in ("train", "test")]
+        held_out(splits(brief), 4)
+    parts = [part for part in (splits(play).train, splits(play).test) if isinstance(part, Texts)]
+    bodies = [play.codec.vocabulary.decode(part.stream.tolist()) for part in parts]
     assert figures["3-gram model"].value == dict(ladder(*bodies))[3]

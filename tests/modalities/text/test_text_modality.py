@@ -82,7 +82,8 @@ def speaker(play: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator:
 def test_running_text_is_cut_anywhere_and_some_of_it_is_given(play: Path, tmp_path: Path) -> None:
     text = opened(play, tmp_path, options.Model(given=0.5), length=32)
     data = text.dataset("train")
-    made = [text.prepare(data.take(torch.arange(len(data))), Draws(0, range(len(data)), ("test", i))) for i in range(6)]
+    every, count = data.take(torch.arange(len(data))), len(data)
+    made = [text.conditioning().batch(every, Draws(0, range(count), ("test", i))) for i in range(6)]
     starts = set()
     for raw, cond in made:
         assert raw.shape == (len(data), 32) and "mask" not in cond
@@ -99,13 +100,13 @@ def test_running_text_is_cut_anywhere_and_some_of_it_is_given(play: Path, tmp_pa
     evenly = torch.linspace(-spread, spread, 65)[1::2]  # each example has all levels
     torch.testing.assert_close(levels, evenly.expand_as(levels), rtol=0, atol=1e-4)
     never = opened(play, tmp_path, options.Model(given=0, spread=0), length=32)
-    assert set(never.prepare(data.take(torch.arange(4)), Draws(0, range(4), ("test",))).cond) == set()
+    assert set(never.conditioning().batch(data.take(torch.arange(4)), Draws(0, range(4), ("test",))).cond) == set()
 
 
 def test_items_end_with_eos_and_padding_is_masked(names: Path, tmp_path: Path) -> None:
     text = opened(names, tmp_path, options.Model(given=0), items="line", length=16)
     data = text.dataset("train")
-    raw, cond = text.prepare(data.take(torch.arange(20)), Draws(0, range(20), ("test",)))
+    raw, cond = text.conditioning().batch(data.take(torch.arange(20)), Draws(0, range(20), ("test",)))
     length = cond["mask"].sum((1, 2)).long()
     assert raw.shape[1] == int(length.max()) < 16
     for row, size in zip(raw, length.tolist(), strict=True):
@@ -118,22 +119,22 @@ def test_of_a_pair_the_source_is_given_and_the_target_is_said(table: Path, tmp_p
     text = opened(table, tmp_path, length=32)
     assert text.facts.extra["paired"] is True
     data = text.dataset("train")
-    raw, cond = text.prepare(data.take(torch.arange(10)), Draws(0, range(10), ("test",)))
+    raw, cond = text.conditioning().batch(data.take(torch.arange(10)), Draws(0, range(10), ("test",)))
     for row, given, said in zip(raw.tolist(), cond["given"][:, 0].tolist(), text.texts(raw), strict=True):
         source = row[: row.index(SEP)]
         assert given == [1.0] * (len(source) + 1) + [0.0] * (len(row) - len(source) - 1)
-        assert text.vocabulary.decode(source) == said[::-1]
+        assert text.codec.vocabulary.decode(source) == said[::-1]
 
 
 def test_what_a_text_says(play: Path, names: Path, table: Path, tmp_path: Path) -> None:
     for source, items, wanted in ((play, "auto", "abc"), (names, "line", "a"), (table, "auto", "b")):
         text = opened(source, tmp_path, items=items, length=32)
-        a, b, c = (int(text.vocabulary.encode(letter)[0]) for letter in ("o", "r", "t"))
+        a, b, c = (int(text.codec.vocabulary.encode(letter)[0]) for letter in ("o", "r", "t"))
         if source == names:
-            a, b, c = (int(text.vocabulary.encode(letter)[0]) for letter in "axy")
+            a, b, c = (int(text.codec.vocabulary.encode(letter)[0]) for letter in "axy")
         row = torch.tensor([[a, SEP, b, EOS, c, PAD]])
         said = text.texts(row)[0]
-        one, two, three = (text.vocabulary.decode([token]) for token in (a, b, c))
+        one, two, three = (text.codec.vocabulary.decode([token]) for token in (a, b, c))
         # SEP stands for something in pairs alone, and EOS ends items alone
         assert said == {"abc": one + two + three, "a": one + two, "b": two}[wanted]
 
@@ -141,13 +142,13 @@ def test_what_a_text_says(play: Path, names: Path, table: Path, tmp_path: Path) 
 def test_files_are_the_texts_and_are_read_again(play: Path, tmp_path: Path) -> None:
     text = opened(play, tmp_path, length=32)
     said = ["to be\n", "", "not\r\nï\x1b"]
-    rows = [text.vocabulary.encode(one).tolist() for one in said]
+    rows = [text.codec.vocabulary.encode(one).tolist() for one in said]
     raw = torch.tensor([row + [PAD] * (20 - len(row)) for row in rows])
     paths = text.write(raw, tmp_path, ["0", "1", "2"])
     assert [path.read_bytes().decode("utf-8") for path in paths] == said
-    assert [text.vocabulary.decode(text.read(path).numpy()) for path in paths[:2]] == said[:2]
-    assert text.lines(raw[2:]) == ["not␍", "ï␛", ""]
-    assert text.rate_note(raw, 2.0) == "13 characters, 6 a second"
+    assert [text.codec.vocabulary.decode(text.read(path).numpy()) for path in paths[:2]] == said[:2]
+    assert text.view().lines(raw[2:]) == ["not␍", "ï␛", ""]
+    assert text.view().rate(raw, 2.0) == "13 characters, 6 a second"
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xff")
     for missing in ("bad.txt", "none.txt"):
         with pytest.raises(DataError, match=r"cannot read .* as text"):
@@ -168,7 +169,7 @@ def test_a_run_says_something_of_every_length(speaker: Generator) -> None:
 def test_a_text_with_holes_comes_back_filled_also_when_longer_than_trained(speaker: Generator) -> None:
     for text in ("to __ or not", "_", VERSE * 2 + "to be ____ the ques" + VERSE):
         found = speaker.sample(3, infill=text)
-        vocabulary = speaker.modality.vocabulary  # type: ignore[attr-defined]
+        vocabulary = speaker.modality.codec.vocabulary  # type: ignore[attr-defined]
         for row in found.raw.tolist():
             # holes are of one token each here, and a token may say nothing: so tokens are compared
             wanted = [list(map(int, vocabulary.encode(c))) if c != "_" else None for c in text]
@@ -207,7 +208,7 @@ def test_items_have_the_lengths_of_the_training(names: Path, tmp_path: Path) -> 
 def test_pairs_write_the_second_given_the_first(table: Path, tmp_path: Path) -> None:
     run = train(recipe_for(table, data__length=32), tmp_path / "run")
     raw = run.sample(4, source="word7").raw
-    source = [*map(int, run.modality.vocabulary.encode("word7")), SEP]  # type: ignore[attr-defined]
+    source = [*map(int, run.modality.codec.vocabulary.encode("word7")), SEP]  # type: ignore[attr-defined]
     assert all(row[: len(source)] == source for row in raw.tolist())
     with pytest.raises(UsageError, match="say what is given with --source TEXT"):
         run.sample(1)
@@ -226,7 +227,7 @@ def test_resuming_gives_the_same_bits(play: Path, tmp_path: Path) -> None:
     rest.state.restore(half.state.groups(), json.loads(json.dumps(half.state.scalars())))
     assert first + [done.loss.hex() for done in loop.fit(rest.batches, rest.config, rest.state)] == losses
     assert all(math.isfinite(float.fromhex(loss)) for loss in losses)
-    size = whole.modality.vocabulary.size  # type: ignore[attr-defined]
+    size = whole.modality.codec.vocabulary.size  # type: ignore[attr-defined]
     assert float.fromhex(losses[0]) == pytest.approx(math.log(size - 1), rel=1e-3)
 
 
@@ -243,12 +244,13 @@ def test_pairs_are_judged_by_what_their_sources_asked_for(table: Path, tmp_path:
     text = opened(table, tmp_path, length=16, test=0.2)
     held = text.dataset("test")
     raw = held.take(torch.arange(len(held))).raw
-    known = references(text)
+    assert text.splits is not None
+    known = references(text.splits)
     assert len(known) == len(held) and all(texts == [source[::-1]] for source, texts in known.items())
-    exact, *others = slot_accuracy.describe(text.sources(raw), text.texts(raw), known)
+    exact, *others = slot_accuracy.describe(text.codec.sources(raw), text.texts(raw), known)
     assert exact.value == 1 and not others
     # what is drawn while training comes from all over the table, not from its beginning
-    asked = text.requests(text.Ask(), None, 0, range(6))
+    asked = text.conditioning().plan(text.SampleOptions(), None, 0, range(6))
     rows = torch.cat([torch.nn.functional.pad(one.cond["tokens"][:, 0], (0, 20))[:, :20] for one in asked])
-    drawn = sorted(list(known).index(source) for source in text.sources(rows))
+    drawn = sorted(list(known).index(source) for source in text.codec.sources(rows))
     assert len(set(drawn)) == 6 and drawn[-1] - drawn[0] > len(held) / 2

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modalities.text.data.tokens import Vocabulary
 from modalities.text.modality import Text
 from modalities.text.network import token_noise
 from modalities.text.options import Data, Model
@@ -18,6 +19,7 @@ from toolkit.recipe import from_mapping
 from toolkit.run.generator import Generator
 
 SPREAD, ROWS, STEPS, BACK = 4.0, 400, 96, 32
+EXTRA = {"vocabulary": Vocabulary("byte").to_text(), "items": False, "paired": False}
 
 
 class Blind(Law):
@@ -49,13 +51,13 @@ def made(blind: bool = False) -> Generator:
         "text",
     )  # fmt: skip
     times = GRIDS["log-snr"](RectifiedFlow(), STEPS, **ends)
-    text = Text(Data(), Model(spread=SPREAD, dims=DIMS), Facts(shape=(LENGTH,), labels=(), count=ROWS))
+    text = Text(Data(), Model(spread=SPREAD, dims=DIMS), Facts(shape=(LENGTH,), count=ROWS, extra=EXTRA))
     return Generator(recipe, text, Blind(float(times[-BACK - 1]) + 1e-9 if blind else 1.0), torch.device("cpu"))
 
 
 def ask(generator: Generator, cond: dict[str, Tensor] | None = None) -> Request:
     request = Request(tuple(range(ROWS)), (LENGTH,), cond or {})
-    return generator.modality.renewed(request, 0, range(ROWS), 0)
+    return generator.modality.conditioning().redraw(request, 0, range(ROWS), 0)
 
 
 def written(generator: Generator, restarts: int) -> Tensor:
@@ -96,6 +98,6 @@ def test_what_else_is_asked_of_a_text_stays_in_a_restart() -> None:
     generator = made()
     cond = {"given": torch.ones(ROWS, 1, LENGTH), "temperature": torch.full((ROWS,), 0.5)}
     first = ask(generator, cond)
-    again = generator.modality.renewed(first, 0, range(ROWS), 1)
+    again = generator.modality.conditioning().redraw(first, 0, range(ROWS), 1)
     assert set(again.cond) == {"given", "temperature", "scale"} and again.which == first.which
     assert torch.equal(again.cond["given"], cond["given"]) and not torch.equal(again.cond["scale"], first.cond["scale"])
