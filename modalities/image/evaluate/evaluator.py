@@ -71,7 +71,8 @@ class ImageEvaluator(Evaluator):
         if "size" in options:
             return options
         side = own_side(samples)
-        return options if side is None else {**options, "size": side}
+        alike = side is not None and side == own_side(Path(reference).expanduser())
+        return {**options, "size": side} if alike else options
 
     def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
         """Pictures must be of one size and number of channels."""
