@@ -19,8 +19,8 @@ from tests.conftest import ROOT
 from tests.run.test_generator import made
 from toolkit.cli import app
 from toolkit.diffusion.randomness import seeded_generator
+from toolkit.discovery import built_in, find
 from toolkit.evaluation.metrics import all as metrics
-from toolkit.modality import BUILT_IN, find
 
 DOCS = ROOT / "docs"
 SITE = sorted(DOCS.rglob("*.md"))
@@ -79,7 +79,7 @@ def missing(text: str) -> list[str]:
     """Return the files and folders of the repository that a page names in code and that are not there."""
     codes = re.findall(r"`([^`\n]+)`", prose(text))
     paths = chain.from_iterable(re.findall(rf"\b(?:{'|'.join(FOLDERS)})/[\w./-]*\w", code) for code in codes)
-    return [path for path in paths if not (ROOT / path).exists()]
+    return [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name_of)
@@ -88,7 +88,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_seen() -> None:
-    text = "`toolkit/nn/unet.py`, `python benchmarks/nosuch.py RUN`, `toolkit/session.py: clock`, runs/digits"
+    text = "`toolkit/nn/unet.py`, `python benchmarks/nosuch.py RUN`, `toolkit/session.py: clock`, runs/digits, `recipes/NAME`"
     assert missing(text) == ["benchmarks/nosuch.py", "toolkit/session.py"]
 
 
@@ -105,7 +105,7 @@ def test_reference_pages_name_modules() -> None:
         for line in page.read_text("utf-8").splitlines()
         if line.startswith("::: ")
     ]
-    assert {"toolkit", "toolkit.diffusion", "toolkit.modality", *(f"modalities.{name}" for name in BUILT_IN)} <= set(
+    assert {"toolkit", "toolkit.diffusion", "toolkit.modality", *(f"modalities.{name}" for name in built_in())} <= set(
         modules
     )
     for module in modules:
@@ -131,8 +131,9 @@ def unknown_options(words: list[str]) -> list[str]:
             return [words[0]]
         command, words = command.commands[words[0]], words[1:]
     known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
-    for kind in map(find, BUILT_IN):
-        sections = (kind.Ask,) if command.name == "sample" else (kind.Data, kind.Model)
+    for kind in map(find, built_in()):
+        further = {"sample": (kind.SampleOptions,), "evaluate": (kind.EvaluationOptions, kind.Data)}
+        sections = further.get(str(command.name), (kind.Data, kind.Model))
         known |= {f"--{field}" for section in sections for field in section.model_fields}
     typed = [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
     return [option for option in typed if option not in known | {"--help"}]

@@ -148,10 +148,10 @@ def test_only_what_is_between_the_markers_is_rewritten() -> None:
 
 def test_the_command_writes_the_file_and_nothing_when_it_cannot(tmp_path: Path, toolkit_command: Command) -> None:
     page = tmp_path / "README.md"
-    page.write_text(f"a\n{results.BEGIN}\nold\n{results.END}\nb\n")
+    page.write_text(f"a\n{results.BEGIN}\nformer\n{results.END}\nb\n")
     done = toolkit_command("results", "--write", "README.md")
     assert done.returncode == 0 and "rewritten" in done.stdout, done.stderr
-    assert page.read_text("utf-8").startswith("a\n") and "old" not in page.read_text("utf-8")
+    assert page.read_text("utf-8").startswith("a\n") and "former" not in page.read_text("utf-8")
     page.write_text("no markers")
     done = toolkit_command("results", "--write", "README.md")
     assert done.returncode == 2 and page.read_text() == "no markers"
