@@ -88,7 +88,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_seen() -> None:
-    text = "`toolkit/nn/unet.py`, `python benchmarks/nosuch.py RUN`, `toolkit/session.py: clock`, runs/digits, `recipes/NAME`"
+    text = "`toolkit/nn/unet.py`, `python benchmarks/nosuch.py RUN`, `toolkit/session.py: clock`, `recipes/NAME`"
     assert missing(text) == ["benchmarks/nosuch.py", "toolkit/session.py"]
 
 

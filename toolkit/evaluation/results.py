@@ -113,20 +113,20 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _value(metric: str, band: ExpectedMetric) -> str:
-    """ "agreement 99.2 % (98.4 % to 99.6 %)"."""
+    """A value with its interval: "agreement 99.2 % (98.4 % to 99.6 %)"."""
     band = _without_repetition(metric, band)
     interval = "" if band.interval is None else " ({} to {})".format(*map(band.shown, band.interval))
     return f"{metric} {band.shown(band.value)}{interval}"
 
 
 def _allowed(metric: str, band: ExpectedMetric) -> str:
-    """ "+- 2 %", "at least 85 %"."""
+    """What a reproduction must come to: "+- 2 %", "at least 85 %"."""
     band = _without_repetition(metric, band)
     return band.text if band.within is None else f"+- {band.shown(band.within)}"
 
 
 def _without_repetition(metric: str, band: ExpectedMetric) -> ExpectedMetric:
-    """ "bits/character 3.1", not "bits/character 3.1 bits/character"."""
+    """The band without a unit that repeats the name: "bits/character 3.1", not "bits/character 3.1 bits/character"."""
     return band.model_copy(update={"unit": ""}) if band.unit == metric else band
 
 

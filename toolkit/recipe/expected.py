@@ -55,7 +55,7 @@ class ExpectedMetric(StrictOptions):
 
     @property
     def text(self) -> str:
-        """ "0.99 +- 0.02", "at least 0.95", "0.2 to 0.4"; shares in percent."""
+        """The band as a person reads it: "0.99 +- 0.02", "at least 0.95", "0.2 to 0.4"; shares in percent."""
         if self.within is not None:
             return f"{self.shown(self.value)} +- {self.shown(self.within)}"
         low, high = (None if end is None else self.shown(end) for end in (self.at_least, self.at_most))
