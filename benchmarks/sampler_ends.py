@@ -1,4 +1,6 @@
-"""Variance of samples over the truth, for every sampler, as a table: `python benchmarks/sampler_ends.py`
+"""Variance of samples over the truth, for every sampler, as a table.
+
+    python benchmarks/sampler_ends.py
 
 `--texts 4000` prints instead how texts of a chain come out, where 0.8 is right: on the grid `log-snr`, or with
 `--learned` on the one that an adaptive time law finds from the exact cross-entropy. `--known` prints the lines of

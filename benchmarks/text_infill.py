@@ -1,4 +1,6 @@
-"""Are holes filled well, and is what was given left alone? `python benchmarks/text_infill.py runs/shakespeare`
+"""Measure whether holes are filled well, and what was given is left alone.
+
+    python benchmarks/text_infill.py runs/shakespeare
 
 Spans of held-out text become holes. In each case the given characters must come back unchanged, and the filled spans
 are judged, in place, beside the real spans and beside spans taken from elsewhere in the training text.

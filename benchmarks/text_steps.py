@@ -1,4 +1,6 @@
-"""Quality against network calls, as a table and a plot: `python benchmarks/text_steps.py runs/shakespeare`
+"""Quality against network calls, as a table and a plot.
+
+    python benchmarks/text_steps.py runs/shakespeare
 
 A sampler by itself takes so many steps; with "+restarts" behind its name it takes three eighths as many, and spends the
 rest on restarts of as many steps as the recipe says.

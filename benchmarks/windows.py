@@ -1,4 +1,6 @@
-"""How far windows that are averaged are from the truth, without Monte Carlo: `python benchmarks/windows.py`
+"""How far windows that are averaged are from the truth, without Monte Carlo.
+
+    python benchmarks/windows.py
 
 Data are a stationary AR(1), N(mean, r^|i - j|), of which each window is denoised exactly. All is linear then, so the
 sampler's answer to unit vectors is the exact covariance of its samples. They begin with x_T as it is in truth (signal

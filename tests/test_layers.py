@@ -73,11 +73,12 @@ def unsafe(tree: ast.AST, where: str) -> list[str]:
         name = ast.unparse(node.func)
         if name.removeprefix("builtins.") in UNSAFE_CALLS:
             found.append(name)
-        for keyword in node.keywords:
-            if keyword.arg in ("shell", "allow_pickle") and not (
-                isinstance(keyword.value, ast.Constant) and keyword.value.value is False
-            ):
-                found.append(f"{keyword.arg}={ast.unparse(keyword.value)}")
+        found.extend(
+            f"{keyword.arg}={ast.unparse(keyword.value)}"
+            for keyword in node.keywords
+            if keyword.arg in ("shell", "allow_pickle")
+            and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+        )
     return found
 
 

@@ -80,50 +80,78 @@ def test_mistakes_are_one_line(tmp_path: Path, toolkit_command: Command, argumen
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "runs").exists()
 
 
-def test_the_readme_says_what_the_recipes_say() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    table = results.markdown(results.shipped())
-    assert results.rewritten(text, table) == text, "run: toolkit results --write README.md"
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_documents_say_what_the_recipes_say(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert results.rewritten(text, results.shipped(), page) == text, f"run: toolkit results --write {page}"
 
 
 def measured() -> list[tuple[str, recipes.Recipe]]:
     figures = {
-        "agreement": {"value": 0.992, "within": 0.02, "unit": "share", "interval": [0.984, 0.996]},
+        "agreement": {
+            "value": 0.992,
+            "within": 0.02,
+            "unit": "share",
+            "interval": [0.984, 0.996],
+            "beside": "99.1 % of real | digits",
+        },
         "copies|near": {"value": 0.0, "at_most": 0.01},
         "bits/dim": {"value": 3.5, "within": 0.1, "unit": "bits/dim"},
     }
     said = {"machine": "2 cores", "date": "2026-11-26", "toolkit": "0.1.0", "steps": 3213, "minutes": 10.3}
     base = {"name": "x", "modality": "image"}
     one = recipes.from_mapping({**base, "expected": {**said, "figures": figures}})
-    return [("image/x", one), ("image/y", recipes.from_mapping(base))]
+    bits = {key: value for key, value in said.items() if key != "minutes"} | {
+        "figures": {"bits/dim": figures["bits/dim"]}
+    }
+    other = recipes.from_mapping({**base, "train": {"minutes": 5}, "expected": bits})
+    return [("image/x", one), ("image/y", recipes.from_mapping(base)), ("image/z", other)]
 
 
 def test_a_row_for_each_recipe_that_was_measured() -> None:
     head, line, *rows = results.markdown(measured()).splitlines()
     assert head.count("|") == line.count("|") == 6
     assert rows == [
-        "| image/x | 10.3 (3,213 steps) | agreement 99.2 % (98.4 % to 99.6 %), +- 2 %<br>copies\\|near 0, at most 0.01"
-        "<br>bits/dim 3.5, +- 0.1 | 2 cores; 2026-11-26, version 0.1.0 | `toolkit reproduce image/x` |"
+        "| image/x | 10.3 | agreement 99.2 % (98.4 % to 99.6 %) | 99.1 % of real \\| digits |"
+        " `toolkit reproduce image/x` |",
+        "| image/z | 5 planned | bits/dim 3.5 |  | `toolkit reproduce image/z` |",
     ]
     assert results.markdown([]) == ""
 
 
+def test_all_figures_and_what_a_reproduction_must_come_to() -> None:
+    head, line, *rows = results.markdown_in_full(measured()).splitlines()
+    assert head.count("|") == line.count("|") == 5
+    assert rows == [
+        "| image/x | 10.3 (3,213 steps) | agreement 99.2 % (98.4 % to 99.6 %), +- 2 %<br>copies\\|near 0, at most 0.01"
+        "<br>bits/dim 3.5, +- 0.1 | 2 cores; 2026-11-26, version 0.1.0 |",
+        "| image/z | 3,213 steps | bits/dim 3.5, +- 0.1 | 2 cores; 2026-11-26, version 0.1.0 |",
+    ]
+    assert results.markdown_in_full([]) == ""
+
+
 def test_only_what_is_between_the_markers_is_rewritten() -> None:
+    known = measured()
+    short, full = results.markdown(known), results.markdown_in_full(known)
     text = f"a\n{results.BEGIN}\nold\n\\1 lines\n{results.END}\nb\n"
-    once = results.rewritten(text, "new \\1\ntable")
-    assert once == f"a\n{results.BEGIN}\nnew \\1\ntable\n{results.END}\nb\n"
-    assert results.rewritten(once, "new \\1\ntable") == once
-    for wrong in ("a\nb\n", text + text):
+    once = results.rewritten(text, known)
+    assert once == f"a\n{results.BEGIN}\n{short}\n{results.END}\nb\n"
+    assert results.rewritten(once, known) == once
+    other = f"a\n{results.BEGIN_FULL}\n\n{results.END}\nb\n"
+    assert results.rewritten(other, known) == f"a\n{results.BEGIN_FULL}\n{full}\n{results.END}\nb\n"
+    both = results.rewritten(text + other, iter(known))
+    assert short in both and full in both and "old" not in both
+    for wrong in ("a\nb\n", text + text, other + other, text + text + other):
         with pytest.raises(UsageError, match="must have one line '<!-- results"):
-            results.rewritten(wrong, "new")
+            results.rewritten(wrong, known)
 
 
 def test_the_command_writes_the_file_and_nothing_when_it_cannot(tmp_path: Path, toolkit_command: Command) -> None:
     page = tmp_path / "README.md"
-    page.write_text(f"a\n{results.BEGIN}\nold\n{results.END}\nb\n")
+    page.write_text(f"a\n{results.BEGIN}\nformer\n{results.END}\nb\n")
     done = toolkit_command("results", "--write", "README.md")
     assert done.returncode == 0 and "rewritten" in done.stdout, done.stderr
-    assert page.read_text("utf-8").startswith("a\n") and "old" not in page.read_text("utf-8")
+    assert page.read_text("utf-8").startswith("a\n") and "former" not in page.read_text("utf-8")
     page.write_text("no markers")
     done = toolkit_command("results", "--write", "README.md")
     assert done.returncode == 2 and page.read_text() == "no markers"
@@ -139,7 +167,7 @@ def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
     (run / "facts.json").write_text('{"shape": [1, 4, 4]}')
     figures = (
         Metric("judge accuracy", 0.99, 0.98, 1.0),
-        Metric("agreement", 0.95, 0.93, 0.97, unit="share", judge="x-1"),
+        Metric("agreement", 0.95, 0.93, 0.97, floor=0.991, unit="share", judge="x-1"),
         Metric("agreement/3", 0.9, 0.8, 1.0),
         left_out("FD", "too few"),
     )
@@ -150,4 +178,4 @@ def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
     assert list(found.figures) == ["agreement"]
     agreement = found.figures["agreement"]
     assert (agreement.value, agreement.within, agreement.interval) == (0.95, 0.04, (0.93, 0.97))
-    assert (agreement.judge, agreement.unit) == ("x-1", "share")
+    assert (agreement.judge, agreement.unit, agreement.beside) == ("x-1", "share", "99.1 % of real data")

@@ -53,8 +53,7 @@ def test_a_stop_while_the_last_pictures_are_drawn_is_heeded_and_the_same_command
     with monkeypatch.context() as patch:
         taken = stop_in_sampler(patch, trajectory)
         with pytest.raises(Interrupted, match="training is finished, after step 12") as stopped:
-            for event in plan.run():
-                events.append(event)
+            events.extend(plan.run())
     assert taken == [3] * (trajectory - 1) + [1]  # of three steps; none after the signal
     assert stopped.value.exit_code == 143 and f"({missing})" in str(stopped.value)
     assert "same command again draws them" in str(stopped.value)
@@ -196,9 +195,7 @@ def test_a_run_by_the_clock_is_resumed_on_its_course_with_the_time_that_is_left(
     assert again.resumed and again.state.course == plan.state.course and again.state.spent == 25
     assert again.config.lr_at(25, again.state.course).hex() == plan.config.lr_at(25, plan.state.course).hex()
     began = clock.now
-    for event in again.run():
-        if isinstance(event, prepare.Progress):
-            rates.append(event.lr)
+    rates.extend(event.lr for event in again.run() if isinstance(event, prepare.Progress))
     assert 57 <= used + clock.now - began <= 60
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 0.01 * max(rates)
 
@@ -238,9 +235,7 @@ def test_a_finished_run_goes_on_when_more_minutes_are_asked(tmp_path: Path, cloc
     again = by_the_clock(out, clock, 3.0)
     assert first is not None and again.state.spent > 50 and again.course.steps > first + 60
     began, rates, left = clock.now, [], 180 - again.state.spent
-    for event in again.run():
-        if isinstance(event, prepare.Progress):
-            rates.append(event.lr)
+    rates.extend(event.lr for event in again.run() if isinstance(event, prepare.Progress))
     assert 0.95 * left <= clock.now - began <= left
     assert rates == sorted(rates, reverse=True) and rates[-1] < 0.01 * rates[0]
     done = recipes.load(out / "recipe.toml").train

@@ -12,7 +12,7 @@ from toolkit.errors import DataError
 
 def results(
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Rewrite the part between the two markers.")
+        Path | None, typer.Option(metavar="FILE.md", help="Rewrite the tables between their markers.")
     ] = None,
     section: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Print an evaluated run as the [expected] section of a recipe.")
@@ -24,9 +24,8 @@ def results(
     if section is not None:
         print(measured.section(section.expanduser()), end="")
         return
-    table = measured.markdown(measured.shipped())
     if write is None:
-        print(table or "no recipe says yet what was measured")
+        print(measured.markdown(measured.shipped()) or "no recipe says yet what was measured")
         return
     from toolkit.training.storage.files import write_text_atomic
 
@@ -35,7 +34,7 @@ def results(
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from None
-    new = measured.rewritten(text, table, str(path))
+    new = measured.rewritten(text, measured.shipped(), str(path))
     if new != text:
         write_text_atomic(path, new)
     print(f"{path}: {'rewritten' if new != text else 'up to date'}")

@@ -1,4 +1,4 @@
-"""The reverse SDE with any amount of noise, one step at a time: what `sde.py` takes its steps with.
+r"""The reverse SDE with any amount of noise, one step at a time: what `sde.py` takes its steps with.
 
 For every tau(lambda) >= 0, y = x / sigma with lambda = log(alpha / sigma) has the law of the data when it follows
 
@@ -7,7 +7,7 @@ For every tau(lambda) >= 0, y = x / sigma with lambda = log(alpha / sigma) has t
 (Xue et al. 2023, SA-Solver, eq. 6 and 12; Cui et al. 2023, ER-SDE-Solver, eq. 11): tau = 0 is the probability flow,
 tau = 1 the reverse SDE. It is linear but for x_hat, so with x_hat as a polynomial the step to s is exact:
 
-    x_s = sigma_s / sigma_t k x_t + alpha_s \\int x_hat(lambda) dw(lambda) + sigma_s sqrt(1 - k^2) z,
+    x_s = sigma_s / sigma_t k x_t + alpha_s \int x_hat(lambda) dw(lambda) + sigma_s sqrt(1 - k^2) z,
 
 where k = exp(-int tau^2) is what is kept of y, and w(lambda) rises to 1 at lambda_s from what x_t keeps in x / alpha.
 An extrapolated x_hat has the noise of earlier steps in it, so mean and variance converge with order 2 at best.

@@ -1,4 +1,4 @@
-"""Does a sample show what was asked for?"""
+"""Agreement: the share of samples that show what was asked for."""
 
 from __future__ import annotations
 

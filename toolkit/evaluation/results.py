@@ -1,9 +1,9 @@
-"""What was measured of the shipped recipes, as a table for the README, and a finished run as an [expected] section."""
+"""The measured figures of the shipped recipes as Markdown tables, and an evaluated run as an [expected] section."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,54 +14,71 @@ import toolkit
 from toolkit import recipe as recipes
 from toolkit.errors import DataError, UsageError
 from toolkit.recipe import Recipe
-from toolkit.recipe.expected import ExpectedMetric
+from toolkit.recipe.expected import Expected, ExpectedMetric
 
 if TYPE_CHECKING:
     from toolkit.evaluation.table import Metric
 
+Measured = Iterable[tuple[str, Recipe]]
+"""Recipes by their full name, e.g. "image/digits"; those without measured figures have no row."""
+
 BEGIN = "<!-- results: written by `toolkit results --write README.md` from the recipes -->"
+BEGIN_FULL = "<!-- results in full: written by `toolkit results --write docs/results.md` from the recipes -->"
 END = "<!-- end of results -->"
 SLACK = 2.0
-"""A proposed band is so many times the 95 % interval: another training run differs too."""
+"""Half width of a proposed band, in 95 % intervals: another training run differs too."""
 _PER_LABEL = "agreement/"
 _ABOUT_THE_JUDGE = "judge accuracy"
 
 
-def markdown(known: Iterable[tuple[str, Recipe]]) -> str:
-    """One row for each recipe that says what was measured, by its full name; "" when none does."""
+def markdown(measured: Measured) -> str:
+    """One row a recipe: minutes, its first figure with the interval, what stands beside it; "" without any row."""
     rows = []
-    for name, recipe in known:
-        said = recipe.expected
-        if not said.figures:
-            continue
-        # "bits/character 3.1", not "bits/character 3.1 bits/character"
-        bare = {w: band.model_copy(update={"unit": ""}) if band.unit == w else band for w, band in said.figures.items()}
-        figures = "<br>".join(f"{what} {_measured(band)}" for what, band in bare.items())
-        steps = f"{said.steps or recipe.train.steps or 0:,} steps"
-        length = f"{said.minutes:g} ({steps})" if said.minutes else steps
-        cells = (name, length, figures, f"{said.machine}; {said.date}, version {said.toolkit}")
-        rows.append(" | ".join(cell.replace("|", "\\|") for cell in cells) + f" | `toolkit reproduce {name}`")
-    if not rows:
-        return ""
-    head = "recipe | minutes | measured, and what a reproduction must come to | where and when | again"
-    return "\n".join(f"| {row} |" for row in (head, "---|---|---|---|---", *rows))
+    for name, expected, recipe in _with_figures(measured):
+        metric, band = next(iter(expected.figures.items()))
+        if expected.minutes:
+            minutes = f"{expected.minutes:g}"
+        else:
+            minutes = f"{recipe.train.minutes:g} planned" if recipe.train.minutes else ""
+        rows.append((name, minutes, _value(metric, band), band.beside, f"`toolkit reproduce {name}`"))
+    return _table(("recipe", "minutes", "came to (95 % interval)", "beside it", "command"), rows)
 
 
-def rewritten(text: str, table: str, where: str = "README.md") -> str:
-    """`text` with `table` between the two marker lines. Raises UsageError when they are not there."""
-    pattern = re.compile(rf"(?<={re.escape(BEGIN)}\n).*?(?=\n{re.escape(END)})", re.DOTALL)
-    if len(pattern.findall(text)) != 1:
+def markdown_in_full(measured: Measured) -> str:
+    """One row a recipe: all figures, the band of a reproduction, and where and when; "" without any row."""
+    rows = []
+    for name, expected, recipe in _with_figures(measured):
+        figures = "<br>".join(f"{_value(*item)}, {_allowed(*item)}" for item in expected.figures.items())
+        steps = f"{expected.steps or recipe.train.steps or 0:,} steps"
+        length = f"{expected.minutes:g} ({steps})" if expected.minutes else steps
+        where = f"{expected.machine}; {expected.date}, version {expected.toolkit}"
+        rows.append((name, length, figures, where))
+    return _table(("recipe", "minutes", "came to, and a reproduction must come to", "where and when"), rows)
+
+
+def rewritten(text: str, measured: Measured, where: str = "README.md") -> str:
+    """Return `text` with each table between its two marker lines written anew.
+
+    Raises UsageError where there are no markers, or a pair of them twice.
+    """
+    by_name = list(measured)
+    tables = {BEGIN: markdown(by_name), BEGIN_FULL: markdown_in_full(by_name)}
+    places = {begin: re.compile(rf"(?<={re.escape(begin)}\n).*?(?=\n{re.escape(END)})", re.DOTALL) for begin in tables}
+    counts = [len(place.findall(text)) for place in places.values()]
+    if not any(counts) or max(counts) > 1:
         raise UsageError(f"{where} must have one line '{BEGIN}' and after it one line '{END}'")
-    return pattern.sub(lambda _: table, text)
+    for begin, place in places.items():
+        text = place.sub(tables[begin].replace("\\", r"\\"), text)
+    return text
 
 
 def shipped() -> list[tuple[str, Recipe]]:
-    """All recipes by full name."""
+    """Return all shipped recipes by full name."""
     return [(name, recipes.load(name)) for name in recipes.list_recipes()]
 
 
 def section(run: Path) -> str:
-    """What `toolkit evaluate RUN` wrote, as an [expected] section to trim and append to the recipe.
+    """Return what `toolkit evaluate RUN` wrote as an [expected] section, to trim and append to the recipe.
 
     Raises UsageError, DataError.
     """
@@ -84,23 +101,49 @@ def section(run: Path) -> str:
     return tomli_w.dumps({"expected": {**facts, "figures": figures}})
 
 
-def _measured(band: ExpectedMetric) -> str:
-    """ "99.2 % (98.4 % to 99.6 %), +- 2 %"."""
+def _with_figures(measured: Measured) -> Iterator[tuple[str, Expected, Recipe]]:
+    return ((name, recipe.expected, recipe) for name, recipe in measured if recipe.expected.figures)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    cells = (head, ["---"] * len(head), *rows)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
+
+
+def _value(metric: str, band: ExpectedMetric) -> str:
+    """A value with its interval: "agreement 99.2 % (98.4 % to 99.6 %)"."""
+    band = _without_repetition(metric, band)
     interval = "" if band.interval is None else " ({} to {})".format(*map(band.shown, band.interval))
-    allowed = band.text if band.within is None else f"+- {band.shown(band.within)}"
-    return f"{band.shown(band.value)}{interval}, {allowed}"
+    return f"{metric} {band.shown(band.value)}{interval}"
+
+
+def _allowed(metric: str, band: ExpectedMetric) -> str:
+    """What a reproduction must come to: "+- 2 %", "at least 85 %"."""
+    band = _without_repetition(metric, band)
+    return band.text if band.within is None else f"+- {band.shown(band.within)}"
+
+
+def _without_repetition(metric: str, band: ExpectedMetric) -> ExpectedMetric:
+    """The band without a unit that repeats the name: "bits/character 3.1", not "bits/character 3.1 bits/character"."""
+    return band.model_copy(update={"unit": ""}) if band.unit == metric else band
 
 
 def _band(figure: Metric) -> dict[str, Any]:
-    """Nothing for a figure that says little about the model, or has no interval to make a band of."""
+    """A metric as a table for TOML; empty for one without an interval, or that says little about the model."""
     if figure.value is None or figure.low is None or figure.high is None:
         return {}
     if figure.name.startswith(_PER_LABEL) or figure.name == _ABOUT_THE_JUDGE:
         return {}
     low, high = figure.low, figure.high
-    found: dict[str, Any] = {"value": _short(figure.value), "within": _short(SLACK * max(high - low, 1e-9) / 2)}
-    found["interval"] = [_short(low), _short(high)]
-    return found | {key: value for key in ("judge", "unit") if (value := getattr(figure, key))}
+    band: dict[str, Any] = {"value": _short(figure.value), "within": _short(SLACK * max(high - low, 1e-9) / 2)}
+    band["interval"] = [_short(low), _short(high)]
+    band |= {key: value for key in ("judge", "unit") if (value := getattr(figure, key))}
+    if figure.floor is not None:
+        floor = ExpectedMetric(value=figure.floor, at_least=figure.floor, unit=figure.unit)
+        band["beside"] = f"{floor.shown(figure.floor)} of real data"
+    return band
 
 
 def _short(value: float) -> float:

@@ -32,6 +32,8 @@ class ExpectedMetric(StrictOptions):
     """Data set and hash, e.g. "digits-3f2a1c"; a value under another judge is not compared."""
     unit: str = ""
     """As in metrics.json: "share" is 0 to 1 and shown as a percentage."""
+    beside: str = ""
+    """What to read `value` beside, and whose it is: "99.1 % of real digits", "2.67 by 5-grams". It is not compared."""
 
     @model_validator(mode="after")
     def _is_a_band(self) -> ExpectedMetric:
@@ -53,7 +55,7 @@ class ExpectedMetric(StrictOptions):
 
     @property
     def text(self) -> str:
-        """ "0.99 +- 0.02", "at least 0.95", "0.2 to 0.4"; shares in percent."""
+        """The band as a person reads it: "0.99 +- 0.02", "at least 0.95", "0.2 to 0.4"; shares in percent."""
         if self.within is not None:
             return f"{self.shown(self.value)} +- {self.shown(self.within)}"
         low, high = (None if end is None else self.shown(end) for end in (self.at_least, self.at_most))

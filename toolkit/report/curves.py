@@ -92,8 +92,10 @@ def draw(curve: Curve) -> Markup | None:
     for value in log_ticks(low, high) if log else ticks(low, high):
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y(value):.1f}", y2=f"{y(value):.1f}", class_="rule"))
         parts.append(tag("text", label(value), x=LEFT - 6, y=f"{y(value) + 4:.1f}", text_anchor="end"))
-    for step in ticks(first, last, 4):
-        parts.append(tag("text", f"{step:,.0f}", x=f"{x(step):.1f}", y=HEIGHT - BOTTOM + 18, text_anchor="middle"))
+    parts.extend(
+        tag("text", f"{step:,.0f}", x=f"{x(step):.1f}", y=HEIGHT - BOTTOM + 18, text_anchor="middle")
+        for step in ticks(first, last, 4)
+    )
     lines = [("raw" if curve.smooth and len(values) > 4 else "main", points)]
     if lines[0][0] == "raw":
         lines.append(("main", list(zip((step for step, _ in points), smoothed(values), strict=True))))

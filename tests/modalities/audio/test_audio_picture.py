@@ -13,7 +13,7 @@ from modalities.audio.view import picture as preview
 
 
 def tone(hertz: float, amplitude: float = 1.0, length: int = 8_192, rate: int = 16_000) -> torch.Tensor:
-    """(C=1, L)"""
+    """A sine, (1, L)."""
     return amplitude * torch.sin(2 * math.pi * hertz * torch.arange(length) / rate)[None]
 
 

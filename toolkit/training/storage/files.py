@@ -98,7 +98,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """`write_bytes_atomic` of UTF-8. What is not Unicode (undecodable file names) is written as a \\u escape."""
+    r"""`write_bytes_atomic` of UTF-8. What is not Unicode (undecodable file names) is written as a \u escape."""
     write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
