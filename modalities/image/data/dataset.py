@@ -21,7 +21,7 @@ from toolkit.modality import Dataset, Examples
 DEFAULT_SIZE = 32
 LARGEST_KEPT = 64
 LARGEST = 1024
-"""As options.Data allows."""
+"""Largest `size` that options.Data allows."""
 FORMATS = "PNG, JPEG, WEBP, BMP, TIFF and GIF"
 _PROBED = 256
 
@@ -99,7 +99,7 @@ def own_side(folder: Path) -> int | None:
 
 
 def common_side(entries: Sequence[Entry]) -> int | None:
-    """Return the side of pictures that are (256 of them, spread evenly) equal squares as `size` allows, or None."""
+    """Return the pictures' side when all (of 256 spread evenly) are equal squares that `size` allows, else None."""
     sizes = set()
     with decode.quiet():
         for i in np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int)):

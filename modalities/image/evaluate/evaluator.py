@@ -67,7 +67,7 @@ class ImageEvaluator(Evaluator):
         return likelihood(data, denoiser, times, count, notify)
 
     def reading(self, samples: Path, reference: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """At the pictures' own size, where all are equal squares, so that no detail is lost before it is judged."""
+        """Return options with the pictures' own size where all are equal squares, so that no detail is lost."""
         if "size" in options:
             return options
         side = own_side(samples)
