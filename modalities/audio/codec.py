@@ -1,4 +1,4 @@
-"""Between raw sound and model space, and between files and raw sound."""
+"""Conversion between raw sound and model space, and from files to raw sound."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ LOUDEST = 1 - 2**-15
 
 
 def rate_of(facts: Facts) -> int:
-    """Return samples a second."""
+    """Return the sample rate in Hz."""
     rate = facts.extra["rate"]
     assert isinstance(rate, int)
     return rate
 
 
 def ends(raw: Tensor) -> Tensor:
-    """Return how many samples of raw (B, C, L) come before the exact zeros at each end, at least 1: (B,) int64."""
+    """Return the length of each clip of raw (B, C, L) without the exact zeros at its end, at least 1: (B,) int64."""
     sounding = (raw != 0).any(1)
     last = torch.arange(1, raw.shape[-1] + 1, device=raw.device) * sounding
     return last.amax(1).clamp_min(1)
 
 
 class Codec(NamedTuple):
-    """The two ways of `Audio.encode` and `decode`."""
+    """Pre-emphasis and scale between raw sound and model space."""
 
     emphasis: float
     std: float
@@ -47,7 +47,7 @@ class Codec(NamedTuple):
         return emphasise(raw.float(), self.emphasis) / self.std
 
     def decode(self, x: Tensor) -> Tensor:
-        """Return the inverse of `encode`; exact zeros at an end stay, and a clip beyond full scale is turned down."""
+        """Return the inverse of `encode`; exact zeros at an end stay, and a clip beyond full scale is scaled down."""
         x = x.float()
         inside = torch.arange(x.shape[-1], device=x.device) < ends(x)[:, None, None]
         raw = undo(x * self.std, self.emphasis) * inside
@@ -55,7 +55,7 @@ class Codec(NamedTuple):
 
 
 def read(path: Path, rate: int, channels: int) -> Tensor:
-    """Return a sound file as (C, L) float32, whole. Raises DataError."""
+    """Return a whole sound file as (C, L) float32 at `rate` Hz. Raises DataError."""
     path = path.expanduser()
     if not path.is_file():
         raise DataError(f"no such file: {path}")

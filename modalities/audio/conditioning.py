@@ -19,18 +19,18 @@ from toolkit.errors import UsageError
 from toolkit.recipe.options import Options
 
 GRAIN = 256
-"""Every array is a multiple of it: the strides of all networks and the hops of all spectrograms divide it."""
+"""Array lengths are multiples of it: the strides of all networks and the hops of all spectrograms divide it."""
 PARTS = 8
-"""Clips are padded to one of so many lengths, in training and in sampling alike."""
+"""Number of lengths that clips are padded to, in training and in sampling alike."""
 QUANTILES = 17
-"""Of the durations of each label: what is drawn from when nobody says how long a sound is to be."""
+"""Number of quantiles of each label's durations, from which durations are drawn where `seconds` is not set."""
 
 
 class AudioConditioning(Conditioning):
-    """mask and seconds of each clip; of a vocoder, its mel spectrogram in place of a label."""
+    """Conditions mask, seconds and label; a vocoder has mel, a spectrogram, in place of label."""
 
     def __init__(self, data: Data, model: Model, facts: Facts, splits: Splits | None) -> None:
-        """`splits`: the open data, if it is: a vocoder resynthesises its clips while it trains."""
+        """`splits`: the open data or None; a vocoder resynthesises its clips while it trains."""
         super().__init__(facts.shape)
         self.data, self.facts, self.splits = data, facts, splits
         self.rate = rate_of(facts)
@@ -38,7 +38,7 @@ class AudioConditioning(Conditioning):
         self.mel = mel.default(self.rate, model.mels) if model.condition == "mel" else None
 
     def batch(self, examples: Examples, draws: Draws) -> Examples:
-        """Augment, cut to the longest of the batch, and add mask, seconds, perhaps mel."""
+        """Augment, cut to the longest clip of the batch, and add mask, seconds and, for a vocoder, mel."""
         raw, length = augment(examples.raw, examples.cond["length"], self.data, self.rate, draws)
         frames = rounded(int(length.max()), self.shape[-1])
         raw = raw[..., :frames].contiguous()
@@ -50,7 +50,7 @@ class AudioConditioning(Conditioning):
         return Examples(raw, cond)
 
     def plan(self, options: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
-        """Clips of the asked or a drawn duration, or of the sound file whose mel spectrogram is given."""
+        """Return requests for clips of `seconds` or of random durations, or for resyntheses of the sound file `mel`."""
         assert isinstance(options, SampleOptions)
         if self.mel is None:
             for name in ("iterations", "mel"):
@@ -66,12 +66,12 @@ class AudioConditioning(Conditioning):
         return [of_sound(sound, self.mel, self.shape, len(positions), options.join)]
 
     def count(self, options: Options) -> int | None:
-        """One resynthesis of one file."""
+        """Return 1 where a sound file is resynthesised, else None."""
         assert isinstance(options, SampleOptions)
         return None if options.mel is None else 1
 
     def finish(self, x: Tensor, cond: Mapping[str, Tensor], options: Options) -> Tensor:
-        """Fade the end; of a vocoder's sounds, restore the spectrograms that they were made from."""
+        """Fade the end; for a vocoder, match the spectrograms of `cond` by Griffin-Lim instead."""
         assert isinstance(options, SampleOptions)
         mask = cond["mask"].to(x.device)
         if self.mel is None:
@@ -81,7 +81,7 @@ class AudioConditioning(Conditioning):
         return self.codec.encode(griffin_lim.matched(self.codec.decode(x), target, self.mel, rounds) * mask)
 
     def _lengths(self, options: SampleOptions, labels: Tensor | None, seed: int, positions: Sequence[int]) -> Tensor:
-        """Samples of each clip, (B,) int64."""
+        """Return the length of each clip in samples, (B,) int64."""
         if options.seconds is not None:
             return torch.full((len(positions),), max(1, round(options.seconds * self.rate)))
         durations = self.facts.extra["durations"]
@@ -89,7 +89,7 @@ class AudioConditioning(Conditioning):
         return (draw(durations, labels, seed, positions) * self.rate).round().long()
 
     def _resynthesis(self, positions: Sequence[int]) -> list[Request]:
-        """Held-out clips, or training clips, from their spectrograms, where no file is named."""
+        """Return a request for held-out clips, or else training clips, from their spectrograms."""
         assert self.mel is not None
         if self.splits is None:
             raise UsageError("this run is a vocoder: say which sound to make again with --mel FILE")
@@ -101,7 +101,7 @@ class AudioConditioning(Conditioning):
 
 
 def rounded(length: int, trained: int) -> int:
-    """The length of an array that holds `length` samples: the next eighth of `trained`, or of grain beyond that."""
+    """Return an array length for `length` samples: the next eighth of `trained`, or multiple of GRAIN beyond it."""
     if length >= trained:
         return -(-length // GRAIN) * GRAIN
     step = -(-trained // (PARTS * GRAIN)) * GRAIN
@@ -109,13 +109,13 @@ def rounded(length: int, trained: int) -> int:
 
 
 def conditions(length: Tensor, frames: int, trained: int) -> dict[str, Tensor]:
-    """mask (B, 1, frames) and seconds (B,), the share of a training example that is filled, for length: (B,) int64."""
+    """Return mask (B, 1, frames) and seconds (B,), the share of `trained` that length (B,) int64 fills, at most 1."""
     mask = (torch.arange(frames) < length[:, None, None]).float()
     return {"mask": mask, "seconds": (length / trained).clamp(max=1).float()}
 
 
 def quantiles(seconds: Tensor, labels: Tensor | None, count: int) -> tuple[float, ...]:
-    """Durations of `count` labels, then of all, QUANTILES of each one after the other. seconds, labels: (N,)."""
+    """Return QUANTILES quantiles of the durations of each of `count` labels, then of all. seconds, labels: (N,)."""
     levels = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
     groups = [seconds[labels == i] for i in range(count)] if labels is not None else []
     rows = [(g if len(g) else seconds).double().quantile(levels) for g in [*groups, seconds]]
@@ -123,7 +123,7 @@ def quantiles(seconds: Tensor, labels: Tensor | None, count: int) -> tuple[float
 
 
 def draw(durations: Sequence[float], labels: Tensor | None, seed: int, positions: Sequence[int]) -> Tensor:
-    """Seconds (B,) for samples with these labels (B,), each a function of (seed, position): `quantiles`, inverted."""
+    """Return random seconds (B,) for labels (B,), by inverting `quantiles`; each is a function of (seed, position)."""
     table = torch.tensor(durations, dtype=torch.float64).reshape(-1, QUANTILES)
     rows = table[labels] if labels is not None else table[-1:].expand(len(positions), -1)
     place = uniform(seed, "seconds", positions) * (QUANTILES - 1)
@@ -133,7 +133,7 @@ def draw(durations: Sequence[float], labels: Tensor | None, seed: int, positions
 
 
 def by_length(length: Tensor, channels: int, trained: int, join: str) -> list[Request]:
-    """A request for each array length that occurs, shortest first. length: (B,) int64 samples. Raises UsageError."""
+    """Return a request for each array length, shortest first. length: (B,) int64 samples. Raises UsageError."""
     sizes = [_size(n, trained, join) for n in length.tolist()]
     requests = []
     for size in sorted(set(sizes)):
@@ -145,7 +145,7 @@ def by_length(length: Tensor, channels: int, trained: int, join: str) -> list[Re
 
 
 def of_sound(raw: Tensor, spec: mel.MelSpec, shape: tuple[int, ...], n: int, join: str) -> Request:
-    """`n` resynthesised versions of one sound (C, L), from its mel spectrogram. Raises UsageError."""
+    """Return a request for `n` resyntheses of one sound (C, L) from its mel spectrogram. Raises UsageError."""
     channels, trained = shape
     length = torch.full((n,), raw.shape[-1])
     size = _size(raw.shape[-1], trained, join)
@@ -159,7 +159,7 @@ def of_sound(raw: Tensor, spec: mel.MelSpec, shape: tuple[int, ...], n: int, joi
 
 def _size(length: int, trained: int, join: str) -> int:
     size = rounded(length, trained)
-    # a longer one in windows is at least one and a half, or its two windows would be nearly the same
+    # windows need 1.5 training lengths or more: two of them in less would be nearly the same
     return size if size <= trained or join == "whole" else max(size, -(-3 * trained // (2 * GRAIN)) * GRAIN)
 
 

@@ -9,7 +9,7 @@ from toolkit.imports import require
 
 
 def emphasise(raw: Tensor, a: float) -> Tensor:
-    """y[n] = x[n] - a x[n - 1] along the last axis, x[-1] = 0: the shape of `raw`, 0 <= a < 1."""
+    """Return y[n] = x[n] - a x[n - 1] along the last axis, x[-1] = 0, in the shape of `raw`; 0 <= a < 1."""
     if a == 0:
         return raw
     y = raw.clone()
@@ -18,7 +18,7 @@ def emphasise(raw: Tensor, a: float) -> Tensor:
 
 
 def undo(y: Tensor, a: float) -> Tensor:
-    """x[n] = y[n] + a x[n - 1]: the shape of `y`, float32."""
+    """Return x[n] = y[n] + a x[n - 1] in the shape of `y`, float32."""
     if a == 0:
         return y
     functional = require("torchaudio.functional")

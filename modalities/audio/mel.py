@@ -1,8 +1,8 @@
-"""The log-mel spectrogram that a vocoder is conditioned on: computed once, the same everywhere.
+"""Log-mel spectrogram that a vocoder is conditioned on, computed the same way everywhere.
 
 Filters are triangles on Slaney's mel scale (linear below 1 kHz, logarithmic above), each of unit area in Hz; that is
-what librosa does by default, so `compare.griffin_lim` inverts exactly what the network sees. On the HTK scale the
-lowest filters would be narrower than the bins of these short windows, and some would be empty.
+the default of librosa, so `vocoder.griffin_lim` inverts exactly the network's condition. On the HTK scale the lowest
+filters would be narrower than the bins of these short windows, and some would be empty.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from toolkit.imports import require
 FLOOR = 1e-5
 """Magnitudes below it count as silence: ln(FLOOR) = -11.5."""
 MEAN, STD = -7.0, 3.0
-"""Of log-mels of peak-normalised sound, rounded. Measured: drums at 16 kHz -7.1 and 3.0, spoken digits at 8 kHz -5.4
-and 2.0; with the silence that fills them up to one second, -9.2 and 3.1, -8.5 and 3.4; the same for 40 to 80 bands."""
+"""Log-mels of peak-normalised sound, rounded. Measured: drums at 16 kHz -7.1 and 3.0, spoken digits at 8 kHz -5.4 and
+2.0; with the silence that fills them up to one second, -9.2 and 3.1, -8.5 and 3.4; the same for 40 to 80 bands."""
 _WINDOW = 0.032
 _MAX_HOP = 256
-"""Clips are whole multiples of it."""
+"""Clip lengths are multiples of it."""
 
 
 @dataclass(frozen=True)
 class MelSpec:
-    """How a mel spectrogram is made."""
+    """Parameters of a mel spectrogram."""
 
     rate: int
-    """Samples a second."""
+    """Sample rate in Hz."""
     mels: int
     """Bands between 0 Hz and rate / 2."""
     n_fft: int
     """Samples in a window, a power of two; the window is Hann's."""
     hop: int
-    """Samples from a frame to the next, a power of two that divides 256."""
+    """Samples from one frame to the next, a power of two that divides 256."""
 
 
 def default(rate: int, mels: int) -> MelSpec:
-    """A window of about 32 ms and a hop of a quarter of it: 256 / 64 at 8 kHz, 512 / 128 at 16, 1024 / 256 at 44.1."""
+    """Return windows of about 32 ms, hops of a quarter: 256 / 64 at 8 kHz, 512 / 128 at 16, 1024 / 256 at 44.1."""
     n_fft = 2 ** round(math.log2(rate * _WINDOW))
     return MelSpec(rate, mels, n_fft, min(n_fft // 4, _MAX_HOP))
 
 
 def log_mel(raw: Tensor, spec: MelSpec) -> Tensor:
-    """Natural logarithm of the mel magnitudes of the mean channel, never below ln(FLOOR).
+    """Return the natural logarithm of the mel magnitudes of the mean channel, at least ln(FLOOR).
 
     raw: (B, C, L) float in [-1, 1], L a multiple of spec.hop. Returns (B, mels, L / hop) float32, without gradient.
     Frame i is centred on sample i * hop, with zeros beyond both ends. Raises ValueError.
@@ -63,23 +63,23 @@ def log_mel(raw: Tensor, spec: MelSpec) -> Tensor:
 
 
 def normalise(log_mel: Tensor) -> Tensor:
-    """Log-mels (any shape) to about mean 0 and variance 1, for a network."""
+    """Return log-mels (any shape) scaled to about mean 0 and variance 1, for a network."""
     return (log_mel - MEAN) / STD
 
 
 def restored(mel: Tensor) -> Tensor:
-    """The inverse of `normalise`."""
+    """Return the inverse of `normalise`, float32."""
     return STD * mel.float() + MEAN
 
 
 def filters(spec: MelSpec, device: torch.device) -> Tensor:
-    """What maps magnitudes to bands: (mels, n_fft / 2 + 1) float32."""
+    """Return the filters that map magnitudes to bands: (mels, n_fft / 2 + 1) float32."""
     bank: Tensor = _transform(spec, str(device)).mel_scale.fb
     return bank.T
 
 
 class Power(nn.Module):
-    """What a mel spectrogram says of a sound's power: (B, mels, frames), normalised -> log power (B, bands, frames).
+    """Power estimated from a mel spectrogram: (B, mels, frames), normalised -> log power (B, bands, frames).
 
     Bands are centred on (k + 1/2) / (2 bands) of the rate. Magnitudes of the bins come from the pseudo-inverse of the
     filters, but are never less than a third of the filters' mean there; white noise of deviation `std` has power 1.
@@ -99,18 +99,18 @@ class Power(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):
-            told = restored(mel).exp()
-            least = self.get_buffer("mean") @ told
-            magnitudes = torch.maximum(self.get_buffer("exact") @ told, least / 3)
+            mel = restored(mel).exp()
+            least = self.get_buffer("mean") @ mel
+            magnitudes = torch.maximum(self.get_buffer("exact") @ mel, least / 3)
             return (self.get_buffer("near") @ magnitudes.square()).clamp_min(1e-20).log()
 
 
 @lru_cache(maxsize=8)
 def _transform(spec: MelSpec, device: str) -> Any:
-    """The filters and window of `spec`, built once. Raises ToolkitError when torchaudio does not fit torch."""
+    """Return the transform of `spec`, built once. Raises ToolkitError when torchaudio does not fit torch."""
     transforms = require("torchaudio.transforms")
     with warnings.catch_warnings():
-        # many bands at a low rate: one that lies between two bins is empty, and constant, which does no harm
+        # at a low rate one of many bands may lie between two bins: it is empty and constant, which does no harm
         warnings.filterwarnings("ignore", message="At least one mel filterbank")
         return transforms.MelSpectrogram(
             sample_rate=spec.rate,

@@ -25,11 +25,11 @@ from toolkit.evaluation.evaluator import ClassifierOptions, Evaluator
 from toolkit.modality import Inspection, Modality, Options
 
 LOWEST_SNR_DB = -30.0
-"""What an unconditional schedule must reach at t = 1."""
+"""Highest signal-to-noise ratio of an unconditional model's schedule at t = 1."""
 
 
 class Audio(Modality):
-    """Raw waveforms of one rate, each as long as it is, with or without labels; or a vocoder for them."""
+    """Raw waveforms of one rate and of unequal length, with or without labels; or a vocoder for them."""
 
     name = "audio"
     default_recipe: ClassVar[str | Mapping[str, Any]] = "audio/drums"
@@ -43,16 +43,16 @@ class Audio(Modality):
 
     @property
     def rate(self) -> int:
-        """Samples a second."""
+        """Sample rate in Hz."""
         return rate_of(self.facts)
 
     @property
     def vocoder(self) -> bool:
-        """The network is told a mel spectrogram, and then no label."""
+        """True where the network is conditioned on a mel spectrogram, and on no label."""
         return self.model.condition == "mel"
 
     def load(self, cache: Path, notify: Callable[[str], None]) -> Splits:
-        """Decode the source, or take it decoded. Raises DataError, UsageError, StorageError."""
+        """Decode the source, or read it from the cache. Raises DataError, UsageError, StorageError."""
         corpus = dataset.read(self.data, cache, notify)
         train, test = dataset.Clips(corpus, test=False), dataset.Clips(corpus, test=True)
         facts = Facts(
@@ -71,14 +71,14 @@ class Audio(Modality):
         return Splits(self.data.source, train, test, facts)
 
     def network(self) -> nn.Module:
-        """Return the network that [model] asks for: (B, C, L) -> (B, C, L). Raises UsageError."""
+        """Return the network of the [model] section: (B, C, L) -> (B, C, L). Raises UsageError."""
         from modalities.audio.network.presets import build
 
         spec = mel.default(self.rate, self.model.mels) if self.vocoder else None
         return build(self.model, self.shape[0], len(self.labels), spec, self.facts.std)
 
     def denoiser(self, net: nn.Module, schedule: Schedule, prediction: str) -> Denoiser:
-        """Refuse to learn sound from nothing under a schedule that does not end in noise."""
+        """Return the denoiser. Raises UsageError when an unconditional model's schedule does not end in noise."""
         end = float(schedule.log_snr(torch.ones((), dtype=torch.float64))) * 4.342944819032518
         if not self.vocoder and end > LOWEST_SNR_DB:
             raise UsageError(
@@ -89,7 +89,7 @@ class Audio(Modality):
         return super().denoiser(net, schedule, prediction)
 
     def describe(self, net: nn.Module) -> list[tuple[str, str]]:
-        """How far the network sees, beside the length of a clip, and how clips are varied."""
+        """Return rows with the receptive field, with a warning when it is shorter than a clip, and the augmentation."""
         from modalities.audio.network.presets import reach
 
         field, everywhere = reach(net)
@@ -105,7 +105,7 @@ class Audio(Modality):
         return Codec.of(self.data, self.facts).encode(raw)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Return the inverse of `encode`; a clip beyond full scale is turned down to it."""
+        """Return the inverse of `encode`; a clip beyond full scale is scaled down to it."""
         return Codec.of(self.data, self.facts).decode(x)
 
     def read(self, path: Path) -> Tensor:

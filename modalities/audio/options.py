@@ -1,4 +1,4 @@
-"""The [data] and [model] sections of an audio recipe, and the options of a sample."""
+"""The [data] and [model] sections of an audio recipe, and the options of `toolkit sample`."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from toolkit.recipe.options import Options
 
 
 class Data(Options):
-    """Which sounds, at what rate and length, and how they are varied while training."""
+    """Source, rate, length, labels, level and augmentation of the sounds."""
 
     source: str = Field(default="drums", min_length=1)
     """drums or fsdd; else a folder of WAV, FLAC, OGG and MP3 files, as a path or below TOOLKIT_DATA. A folder that is
     called like a data set is written ./drums."""
     rate: int | None = Field(default=None, ge=2_000, le=192_000)
-    """Samples a second that everything is resampled to. Default: the commonest rate of the files, 16,000 at most."""
+    """Sample rate in Hz; all files are resampled to it. Default: the commonest rate of the files, 16,000 at most."""
     seconds: float | None = Field(default=None, gt=0, le=60)
-    """Of one example; longer files become several. Default: as long as 95 % of the files, and 1 s at most."""
+    """Duration of one example; longer files become several. Default: long enough for 95 % of the files, 1 s at most."""
     channels: Literal[1, 2] = 1
     """Mono or stereo; other layouts are mixed down, mono files play on both sides."""
     labels: str = Field(default="folders", min_length=1)
     """folders: first-level folders, when every file lies in one; none; or a pattern for file names such as
     {label}_{}_{}, in which {label} is kept, {} is not, and several {label} are joined by a hyphen."""
     loudness: Literal["peak", "rms", "lufs", "none"] = "peak"
-    """What is made equal: the largest sample, the mean power, the loudness of ITU-R BS.1770, or nothing."""
+    """Measure that is made equal: the largest sample, the mean power, the loudness of ITU-R BS.1770, or none."""
     level: float | None = Field(default=None, ge=-60, le=0)
-    """To which level, in dB below full scale (LUFS for lufs). Default: peak -0.45, rms -20, lufs -23. A file whose
-    peak would pass full scale is turned down to it."""
+    """Target of that measure in dB relative to full scale (LUFS for lufs). Default: peak -0.45, rms -20, lufs -23. A
+    file whose peak would pass full scale is scaled down to it."""
     trim: float = Field(default=60.0, ge=0, le=120)
-    """Silence at both ends is cut where it is so many dB below the file's peak; 0 keeps it."""
+    """Level of silence, which is cut at both ends, in dB below the file's peak; 0 keeps it."""
     emphasis: float = Field(default=0.0, ge=0, lt=1)
     """Pre-emphasis y[n] = x[n] - emphasis x[n-1] before the network, undone after it: evens out a spectrum that falls
-    with frequency, so that the treble is learnt as early as the bass."""
+    with frequency, so that the treble is learned as early as the bass."""
     limit: int | None = Field(default=None, ge=1)
-    """At most so many training clips, and at most so many test clips."""
+    """Largest number of training clips, and of test clips."""
     gain: float = Field(default=0.0, ge=0, le=24)
-    """Turn up or down at random, by up to so many dB."""
+    """Largest random gain, up or down, in dB."""
     polarity: bool = True
-    """Turn the waveform upside down with probability 1/2; it sounds the same."""
+    """Invert the waveform with probability 1/2; it sounds the same."""
     shift: float = Field(default=0.0, ge=0, le=1)
-    """Delay at random by up to so many seconds."""
+    """Largest random delay in seconds."""
     speed: float = Field(default=0.0, ge=0, lt=0.5)
-    """Play faster or slower at random by up to this share, 0.05 = 5 %, which moves the pitch too."""
+    """Largest random change of speed as a share, 0.05 = 5 %; it moves the pitch too."""
 
 
 class Model(Options):
-    """Which network, and what it is told."""
+    """Network, its size and its condition."""
 
     preset: Literal["tiny", "small", "base", "diffwave"] = "small"
-    """How large a network over time and frequency; or DiffWave, on the waveform itself."""
+    """Size of the network over time and frequency; diffwave: DiffWave, on the waveform itself."""
     width: int | None = Field(default=None, ge=8, le=512, multiple_of=8)
     """Channels of the first level, in place of the preset's."""
     condition: Literal["none", "mel"] = "none"
@@ -58,19 +58,19 @@ class Model(Options):
     mels: int = Field(default=64, ge=8, le=256)
     """Bands of that mel spectrogram."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """The share of features that are left out at random in training."""
+    """Share of features that are left out at random in training."""
 
 
 class SampleOptions(Options):
     """Options of a sample besides its label."""
 
     seconds: float | None = Field(default=None, gt=0, le=600)
-    """How long. Default: durations drawn from those of the training clips with the same label."""
+    """Duration. Default: drawn from those of the training clips with the same label."""
     mel: str | None = None
-    """A sound file whose mel spectrogram is turned into sound, by a model that was trained with --condition mel."""
+    """Sound file whose mel spectrogram is turned into sound, by a model that was trained with --condition mel."""
     iterations: int | None = Field(default=None, ge=0, le=10_000)
-    """Of Griffin-Lim, which moves what such a model made to where it has that spectrogram. Default: 32; 0: none."""
+    """Iterations of Griffin-Lim, which move the output of such a model to that spectrogram. Default: 32; 0: none."""
     join: Literal["windows", "whole"] = "windows"
-    """How a sound longer than the training clips is made: overlapping windows of their length, or in one piece."""
+    """Method for sounds longer than the training clips: overlapping windows of their length, or one piece."""
     format: Literal["wav", "flac", "float"] = "wav"
     """16-bit WAV, 16-bit FLAC, or 32-bit float WAV."""

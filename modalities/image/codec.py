@@ -1,4 +1,4 @@
-"""Between pixels 0..255 and model space."""
+"""Conversion between pixels 0..255 and model space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as the network meets them in training: augmented."""
+"""Conditioning of pictures: augmentation in training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from toolkit.diffusion.randomness import Draws
 
 
 class ImageConditioning(Conditioning):
-    """A label, or none."""
+    """Augmented pictures, with a label or none."""
 
     def __init__(self, shape: Sequence[int], data: Data) -> None:
         super().__init__(shape)
         self.data = data
 
     def batch(self, examples: Examples, draws: Draws) -> Examples:
-        """Crop, shift and flip as [data] says: raw (B, C, H, W) uint8."""
+        """Crop, shift and flip by the [data] section: raw (B, C, H, W) uint8."""
         return Examples(augment(examples.raw, self.data, draws), examples.cond)

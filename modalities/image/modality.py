@@ -35,7 +35,7 @@ class Image(Modality):
     model: options.Model
 
     def load(self, cache: Path, notify: Callable[[str], None]) -> Splits:
-        """Decode the source, or take it decoded. Raises DataError, StorageError."""
+        """Decode the source, or read it from the cache. Raises DataError, StorageError."""
         corpus = dataset.read(self.data, cache, notify)
         train, test = dataset.Pictures(corpus, test=False), dataset.Pictures(corpus, test=True)
         facts = Facts(
@@ -51,13 +51,13 @@ class Image(Modality):
         return Splits(self.data.source, train, test, facts)
 
     def network(self) -> nn.Module:
-        """Return the U-Net that [model] asks for: (B, C, H, W) -> (B, C, H, W)."""
+        """Return the U-Net of the [model] section: (B, C, H, W) -> (B, C, H, W). Raises UsageError."""
         from modalities.image.network.presets import build
 
         return build(self.model, self.shape, len(self.labels))
 
     def describe(self, net: nn.Module) -> list[tuple[str, str]]:
-        """How pictures are varied in training."""
+        """Return a row with the augmentation, when there is any."""
         note = augment.note(self.data)
         return [("augmentation", note)] if note else []
 

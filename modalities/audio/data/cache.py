@@ -1,9 +1,9 @@
-"""Decoded sounds on disk: all samples one after the other as int16, memory-mapped, and where each clip lies in them.
+"""Decoded sounds on disk: all samples in one memory-mapped int16 array, and the place of each clip in it.
 
     CACHE/audio/<key>/audio.npy  clips.npy  labels.npy  test.npy  about.json
 
 A file longer than an example becomes several clips that overlap by half, read by position, so that nothing is stored
-twice. int16 at full scale 32,768: 16-bit files that are neither resampled nor turned up or down come back exactly.
+twice. int16 at full scale 32,768: 16-bit files without resampling and gain come back exactly.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from toolkit.data.locate import Pace
 
 VERSION = 1
 GRAIN = 256
-"""Examples are a multiple of so many samples long."""
+"""Lengths of examples are multiples of it, in samples."""
 LONGEST_DEFAULT_SECONDS = 1.0
 USUAL_SHARE = 0.95
-"""This share of the files fits into an example of default length."""
+"""Share of the files that fit into an example of default length."""
 _NOUN = "decoded sounds"
 
 
@@ -41,11 +41,11 @@ class Corpus:
     audio: np.ndarray
     """(frames, C) int16, perhaps memory-mapped; full scale is 32,768."""
     clips: np.ndarray
-    """(N, 2) int64: first frame and number of frames of each."""
+    """(N, 2) int64: first frame and number of frames of each clip."""
     labels: np.ndarray
     """(N,) int64; all zero when `names` is ()."""
     test: np.ndarray
-    """(N,) bool: the clips for testing; the others train. Clips of one file are on one side."""
+    """(N,) bool: True for clips of the test split. Clips of one file are in one split."""
     names: tuple[str, ...]
     rejected: tuple[str, ...]
     notes: tuple[str, ...]
@@ -53,13 +53,13 @@ class Corpus:
     length: int
     """Samples of an example; no clip is longer."""
     files: int
-    """How many the clips come from."""
+    """Number of files that the clips come from."""
     std: float
     """Root of the mean power of the training clips, full scale 1, after pre-emphasis."""
 
 
 def load(folder: Path) -> Corpus | None:
-    """The corpus kept in `folder`; None when there is none or it is damaged."""
+    """Return the corpus in `folder`; None when there is none or it is damaged."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         audio = np.load(folder / "audio.npy", mmap_mode="r", allow_pickle=False)
@@ -87,11 +87,11 @@ def build(
     whole: bool = True,
     needed: int = 0,
 ) -> Corpus | None:
-    """Decode everything in `listing` into `folder`, and open it; None when nothing in it is usable.
+    """Decode all of `listing` into `folder`, and return the corpus; None when nothing in it is usable.
 
-    rate: samples a second. seconds: of an example; None = so that 95 % of the files fit, and 1 s at most.
-    whole: longer files become several clips; otherwise only their beginning is used. needed: bytes, about.
-    What cannot be read is added to listing.rejected. Raises StorageError when the cache cannot be written.
+    rate: in Hz. seconds: duration of an example; None: 95 % of the files fit, 1 s at most. whole: longer files become
+    several clips; otherwise only their beginning is used. needed: estimated size in bytes. Unreadable files are added
+    to listing.rejected. Raises StorageError when the cache cannot be written.
     """
 
     def fill(staging: Path) -> bool:
@@ -110,16 +110,16 @@ def _decode_all(
     accepted: list[tuple[Entry, int]] = []
     pace = Pace()
     work = store.in_order(lambda entry: prepare(entry, options, rate, staging), listing.entries)
-    with (staging / "audio.npy").open("wb") as file, contextlib.closing(work) as takes:
+    with (staging / "audio.npy").open("wb") as file, contextlib.closing(work) as sounds:
         store.header(file, (0, options.channels), "<i2")
-        for number, (entry, take) in enumerate(takes, start=1):
-            if isinstance(take, str):
-                listing.reject(entry.name, take)
+        for number, (entry, sound) in enumerate(sounds, start=1):
+            if isinstance(sound, str):
+                listing.reject(entry.name, sound)
             else:
-                for block in take.blocks():
-                    file.write(_to_int16(block * np.float32(take.gain)).data)
-                accepted.append((entry, take.stop - take.start))
-                take.path.unlink(missing_ok=True)
+                for block in sound.blocks():
+                    file.write(_to_int16(block * np.float32(sound.gain)).data)
+                accepted.append((entry, sound.stop - sound.start))
+                sound.path.unlink(missing_ok=True)
             if pace.due():
                 notify(f"read {number:,} of {len(listing.entries):,} sounds")
         file.seek(0)
@@ -133,7 +133,7 @@ def _to_int16(block: np.ndarray) -> np.ndarray:
 
 
 def example_length(frames: np.ndarray, seconds: float | None, rate: int) -> int:
-    """Samples of an example: `seconds`, or as long as 95 % of files of so many `frames` and 1 s at most; rounded up."""
+    """Return the samples of an example, rounded up: `seconds`, or 95 % of files of `frames` fit, 1 s at most."""
     if seconds is None:
         samples = min(float(np.quantile(frames, USUAL_SHARE, method="inverted_cdf")), LONGEST_DEFAULT_SECONDS * rate)
     else:
@@ -142,7 +142,7 @@ def example_length(frames: np.ndarray, seconds: float | None, rate: int) -> int:
 
 
 def windows(frames: int, length: int) -> list[tuple[int, int]]:
-    """First frame and frames of each clip of a file: a new one each half length until the end is reached.
+    """Return first frame and number of frames of each clip of a file: a new one each half length up to the end.
 
     So every frame is in a clip, and only the last may be shorter than `length`, though longer than half of it.
     """
@@ -151,7 +151,7 @@ def windows(frames: int, length: int) -> list[tuple[int, int]]:
 
 
 def power(audio: np.ndarray, clips: np.ndarray, emphasis: float) -> float:
-    """Mean of y^2, y[n] = x[n] - emphasis x[n-1], over all frames of `clips`, full scale 1, in float64."""
+    """Return the mean of y^2, y[n] = x[n] - emphasis x[n-1], over all frames of `clips`, full scale 1, in float64."""
     total = count = 0.0
     for start, frames in clips:
         x = audio[start : start + frames] / 32768
@@ -214,11 +214,11 @@ def _describe(
 def _limited(
     rows: list[tuple[int, int, int, int]], entries: list[Entry], in_test: np.ndarray, limit: int | None
 ) -> list[tuple[int, int, int, int]]:
-    """At most `limit` clips of each split, chosen by a hash of their file's name and their number."""
+    """Return at most `limit` clips of each split, chosen by a hash of their file's name and their number."""
     if limit is None:
         return rows
-    kept: set[int] = set()
+    first: set[int] = set()
     for split in (False, True):
-        mine = [k for k, row in enumerate(rows) if in_test[row[0]] == split]
-        kept.update(sorted(mine, key=lambda k: files.score(f"limit/{entries[rows[k][0]].name}/{rows[k][1]}"))[:limit])
-    return [row for k, row in enumerate(rows) if k in kept]
+        ks = [k for k, row in enumerate(rows) if in_test[row[0]] == split]
+        first.update(sorted(ks, key=lambda k: files.score(f"limit/{entries[rows[k][0]].name}/{rows[k][1]}"))[:limit])
+    return [row for k, row in enumerate(rows) if k in first]

@@ -1,4 +1,4 @@
-"""From a source's name to its sounds, decoded, and batches of them."""
+"""Decoded sounds of a source, and batches of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from toolkit.errors import DataError
 from toolkit.modality import Dataset, Examples
 
 LOWEST_RATE, HIGHEST_RATE = 2_000, 16_000
-"""Of the rates that are chosen when none is asked for."""
+"""Range of the default rate, in Hz."""
 _PROBED = 1_000
 _SCALE = np.float32(1 / 32768)
 
@@ -33,7 +33,7 @@ class Clips(Dataset):
     """One split of a corpus."""
 
     lengths: Tensor
-    """(N,) int64: samples of each that are real."""
+    """(N,) int64: samples of each clip, without padding."""
     labels: Tensor | None
     """(N,) int64, when the sounds have labels."""
 
@@ -49,9 +49,9 @@ class Clips(Dataset):
         return len(self._clips)
 
     def take(self, indices: Tensor) -> Examples:
-        """raw: (B, C, L) float32 in [-1, 1), zero beyond each clip's end.
+        """Return raw (B, C, L) float32 in [-1, 1), zero beyond each clip's end.
 
-        cond: length (B,) int64, samples that are real; label (B,) int64, when the sounds have labels.
+        cond: length (B,) int64, samples without padding; label (B,) int64, when the sounds have labels.
         """
         raw = np.zeros((len(indices), self._audio.shape[1], self._length), np.float32)
         for row, (start, frames) in zip(raw, self._clips[indices.numpy()].tolist()):
@@ -63,7 +63,7 @@ class Clips(Dataset):
 
 
 def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Corpus:
-    """The sounds of options.source, which are decoded once and kept in cache_folder/audio.
+    """Return the sounds of options.source, which are decoded once and stored in cache_folder/audio.
 
     Raises DataError when there is no such source or no readable training sound in it, UsageError when options.labels
     is not a pattern, StorageError when the cache cannot be written.
@@ -73,8 +73,8 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
     else:
         path = locate(options.source, datasets.NAMES)
         source = Source(path, labels.scan(path, options.labels))
-    asked = options.model_dump(exclude={"source", "gain", "polarity", "shift", "speed"})
-    key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), **asked)
+    settings = options.model_dump(exclude={"source", "gain", "polarity", "shift", "speed"})
+    key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), **settings)
     home = cache_folder / "audio" / key
     corpus = cache.load(home) or _decode(source, options, home, notify)
     for note in corpus.notes:
@@ -103,16 +103,16 @@ def _decode(source: Source, options: Data, home: Path, notify: Callable[[str], N
 
 
 def probe(entries: Sequence[Entry]) -> list[About]:
-    """What the headers say; of no more than 1,000 files, spread evenly."""
-    found = []
+    """Return the headers of at most 1,000 readable files, spread evenly."""
+    headers = []
     for i in np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int)):
         with contextlib.suppress(Exception):  # it is rejected, with the reason, when it is decoded
-            found.append(decode.about(entries[i].path))
-    return found
+            headers.append(decode.about(entries[i].path))
+    return headers
 
 
 def default_rate(headers: Iterable[About]) -> int:
-    """The commonest rate, the higher of two that are equally common, within 2,000 to 16,000."""
+    """Return the commonest rate in Hz, the higher of two that are equally common, within 2,000 to 16,000."""
     rates = Counter(header.rate for header in headers)
     rate = max(rates, key=lambda rate: (rates[rate], rate), default=HIGHEST_RATE)
     return min(max(rate, LOWEST_RATE), HIGHEST_RATE)

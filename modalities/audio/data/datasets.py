@@ -1,4 +1,4 @@
-"""Data sets that have a name: the bundled drums, and spoken digits (fsdd) below TOOLKIT_DATA."""
+"""Named data sets: the bundled drums, and spoken digits (fsdd) below TOOLKIT_DATA."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ MAX_FILE_BYTES = 2**20
 MAX_FILES = 10_000
 _NOTIFY_BYTES = 4 * 2**20
 _TIMEOUT_SECONDS = 30.0
-_MOST_SECONDS = 900.0
+_MAX_SECONDS = 900.0
 _FSDD_NAME = re.compile(r"[0-9]_[a-z]{1,40}_([0-9]{1,4})\.wav")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the sounds are, and what is particular about them."""
+    """A folder of sounds, and its own defaults."""
 
     path: Path
     listing: Listing
     rate: int | None = None
-    """Samples a second, unless asked otherwise."""
+    """Default rate in Hz."""
     seconds: float | None = None
-    """Of an example, unless asked otherwise."""
+    """Default duration of an example."""
     whole: bool = True
-    """Whether files longer than an example become several clips; otherwise only their beginning is used."""
+    """True where files longer than an example become several clips; otherwise only their beginning is used."""
 
 
 def find(name: str, labels: str, notify: Callable[[str], None]) -> Source:
-    """The data set called `name`, one of NAMES. Raises DataError when it is neither here nor to be had, UsageError."""
+    """Return the data set `name`, one of NAMES. Raises UsageError, and DataError when it cannot be downloaded."""
     if name == "drums":
         path = paths.shipped("assets") / "drums"
         return Source(path, folder.scan(path, labels))
@@ -86,36 +86,36 @@ def _download(path: Path, notify: Callable[[str], None]) -> None:
 
 
 def _fetch(url: str, notify: Callable[[str], None]) -> bytes:
-    """The file at `url`, which must be small and come in time. Raises OSError, ValueError."""
+    """Return the file at `url`, which must be small and arrive in time. Raises OSError, ValueError."""
     content = io.BytesIO()
-    end = time.monotonic() + _MOST_SECONDS
-    told = 0
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
-        while part := answer.read(1 << 16):
+    end = time.monotonic() + _MAX_SECONDS
+    last = 0  # bytes at the last line for the user
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+        while part := response.read(1 << 16):
             content.write(part)
             if content.tell() > MAX_ARCHIVE_BYTES:
                 raise ValueError(f"more than {MAX_ARCHIVE_BYTES // 2**20} MB were sent")
             if time.monotonic() > end:
-                raise socket.timeout(f"not done after {_MOST_SECONDS / 60:.0f} minutes")  # noqa: UP041
-            if content.tell() >= told + _NOTIFY_BYTES:
-                told = content.tell()
-                notify(f"  {told / 2**20:.0f} MB")
+                raise socket.timeout(f"not done after {_MAX_SECONDS / 60:.0f} minutes")  # noqa: UP041
+            if content.tell() >= last + _NOTIFY_BYTES:
+                last = content.tell()
+                notify(f"  {last / 2**20:.0f} MB")
     return content.getvalue()
 
 
 def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each .../recordings/DIGIT_SPEAKER_NUMBER.wav in a zip; of its paths nothing else is used."""
-    found = 0
+    """Yield name and content of each .../recordings/DIGIT_SPEAKER_NUMBER.wav in a zip, whose paths are not used."""
+    count = 0
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         for member in file.infolist():
             pure = PurePosixPath(member.filename)
             if member.is_dir() or pure.parent.name != "recordings" or not _FSDD_NAME.fullmatch(pure.name):
                 continue
             with file.open(member) as stream:
-                content = stream.read(MAX_FILE_BYTES + 1)  # what the archive says about sizes is not trusted
-            found += 1
-            if len(content) > MAX_FILE_BYTES or found > MAX_FILES:
+                content = stream.read(MAX_FILE_BYTES + 1)  # sizes in the archive's headers are not trusted
+            count += 1
+            if len(content) > MAX_FILE_BYTES or count > MAX_FILES:
                 raise ValueError(f"{pure.name} is larger than any recording, or there are too many of them")
             yield pure.name, content
-    if not found:
+    if not count:
         raise ValueError("no recordings in the archive")

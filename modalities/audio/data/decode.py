@@ -1,7 +1,7 @@
-"""One sound file to samples: any rate and layout in, a stream of float32 blocks out, or the reason why not.
+"""Decoding of one sound file of any rate and layout to a stream of float32 blocks, or to the reason why not.
 
-Choices: only PCM and float WAV, FLAC, Vorbis and Opus in OGG, and MP3 are decoded, told by their content, not their
-name. What the header says about the length is a hint: what can be decoded counts. Three channels or more become
+Choices: only PCM and float WAV, FLAC, Vorbis and Opus in OGG, and MP3 are decoded, recognised by their content, not
+their name. The length in the header is a hint: the samples that can be decoded count. Three channels or more become
 mono as their mean, and stereo as the mean of the even-numbered (left) and of the odd-numbered (right) ones.
 Memory does not grow with the file.
 """
@@ -29,14 +29,14 @@ MAX_CHANNELS = 64
 RATES = (1_000, 768_000)
 MAX_SECONDS = 12 * 3600
 LARGEST = 1e10
-"""Of a sample; full scale is 1, but 32-bit integers that were saved as fractions are still sound."""
+"""Largest magnitude of a sample; full scale is 1, but 32-bit integers that were saved as fractions are accepted."""
 _BLOCK = 1 << 18
 _BY_NUMBER = sys.platform != "win32"
-"""Whether a library can be handed an open file by its number; else it calls Python back for every read."""
+"""True where libsndfile can take an open file by its number; else it calls Python back for every read."""
 _DENSEST = 64
-"""Frames in a byte of a compressed file: Opus at 6 kbit/s."""
+"""Largest number of frames in a byte of a compressed file: Opus at 6 kbit/s."""
 _SEARCHED = 1 << 20
-"""Bytes of a WAV file in which its format must be stated."""
+"""Number of bytes at the start of a WAV file that must state its format."""
 _WAVE_GUID = bytes.fromhex("000000001000800000aa00389b71")
 _FAMILY = {"WAV": "WAV", "WAVEX": "WAV", "RF64": "WAV", "FLAC": "FLAC", "OGG": "OGG", "MP3": "MP3", "MPEG": "MP3"}
 _OTHERS = {
@@ -53,45 +53,45 @@ _OTHERS = {
 
 
 class Unreadable(ToolkitError):
-    """Why one sound cannot be used."""
+    """Reason why one sound cannot be used."""
 
 
 class About(NamedTuple):
-    """What the header of a file says."""
+    """Header of a file."""
 
     rate: int
     channels: int
     frames: int
-    """A hint: of what it says, at most as many as a file of this size usually holds."""
+    """Length, a hint, limited to the number of frames that a file of this size usually holds."""
     format: str
     """WAV, FLAC, OGG or MP3, and how the samples are coded: "WAV PCM_16"."""
 
 
 def about(path: Path) -> About:
-    """What the header says. Raises Unreadable, OSError."""
+    """Return the header. Raises Unreadable, OSError."""
     with _opened(path) as sound:
         return _about(sound, path.stat().st_size)
 
 
 def blocks(path: Path) -> Iterator[np.ndarray]:
-    """The sound as it is, in blocks (frames, n) float32 with all its n channels. Raises as `stream` does."""
+    """Yield the sound in blocks (frames, n) float32 at its own rate, with all its n channels. Raises as `stream`."""
     with _opened(path) as sound:
-        own = _about(sound, path.stat().st_size)
-        yield from _decoded(sound, own, max(1, _BLOCK // own.channels))
+        header = _about(sound, path.stat().st_size)
+        yield from _decoded(sound, header, max(1, _BLOCK // header.channels))
 
 
 def stream(path: Path, rate: int | None, channels: int) -> Iterator[np.ndarray]:
-    """The sound in blocks (frames, channels) float32 at `rate` samples a second (None = its own); channels: 1 or 2.
+    """Yield the sound in blocks (frames, channels) float32 at `rate` Hz (None: its own); channels: 1 or 2.
 
     Raises Unreadable or OSError, perhaps only after the last block: use none of them before.
     """
-    own = about(path)
-    rate = rate or own.rate
-    if rate == own.rate:
+    header = about(path)
+    rate = rate or header.rate
+    if rate == header.rate:
         yield from (mix(block, channels) for block in blocks(path))
         return
-    resampler = soxr.ResampleStream(own.rate, rate, channels, dtype="float32", quality="HQ")
-    most = max(1, _BLOCK * own.rate // (rate * channels))  # upsampled blocks must not grow large
+    resampler = soxr.ResampleStream(header.rate, rate, channels, dtype="float32", quality="HQ")
+    most = max(1, _BLOCK * header.rate // (rate * channels))  # upsampled blocks must not grow large
     for block in blocks(path):
         for start in range(0, len(block), most):
             yield resampler.resample_chunk(mix(block[start : start + most], channels))
@@ -99,7 +99,7 @@ def stream(path: Path, rate: int | None, channels: int) -> Iterator[np.ndarray]:
 
 
 def read(path: Path, rate: int, channels: int, max_seconds: float | None = None) -> np.ndarray:
-    """The sound as (frames, channels) float32, of which no more than `max_seconds` is decoded. Raises DataError."""
+    """Return the sound as (frames, channels) float32, its first `max_seconds` or all. Raises DataError."""
     most = None if max_seconds is None else round(max_seconds * rate)
     parts, frames = [np.zeros((0, channels), np.float32)], 0
     try:
@@ -116,7 +116,7 @@ def read(path: Path, rate: int, channels: int, max_seconds: float | None = None)
 
 
 def mix(block: np.ndarray, channels: int) -> np.ndarray:
-    """(frames, n) to (frames, channels), as the module says; mono plays on both sides."""
+    """Return block (frames, n) as (frames, channels), by the rule above; mono plays on both sides."""
     if block.shape[1] == channels:
         return block
     if block.shape[1] == 1:
@@ -125,17 +125,17 @@ def mix(block: np.ndarray, channels: int) -> np.ndarray:
 
 
 def envelope(block: np.ndarray) -> np.ndarray:
-    """The largest absolute value of each frame: (frames, n) to (frames,)."""
+    """Return the largest absolute value of each frame: (frames, n) to (frames,)."""
     return functools.reduce(np.maximum, np.abs(block).T)
 
 
 def _mean(block: np.ndarray) -> np.ndarray:
-    """Of each frame, (frames,); column by column is several times as fast as numpy's own along a short axis."""
+    """Return the mean of each frame, (frames,), by columns: several times as fast as numpy's along a short axis."""
     return functools.reduce(np.add, block.T) / np.float32(block.shape[1])
 
 
 def reason(error: Exception) -> str:
-    """One short line, without addresses or line breaks, on why a sound could not be read."""
+    """Return one short line, without addresses or line breaks, on why a sound could not be read."""
     if isinstance(error, PermissionError):
         return "permission denied"
     if isinstance(error, soundfile.LibsndfileError):
@@ -144,7 +144,7 @@ def reason(error: Exception) -> str:
 
 
 def sniff(file: BinaryIO) -> str:
-    """WAV, FLAC, OGG or MP3, from the first bytes. Raises Unreadable for everything else, with the reason."""
+    """Return WAV, FLAC, OGG or MP3, by the first bytes. Raises Unreadable for everything else, with the reason."""
     start = 0
     head = file.read(512)
     if head[:3] == b"ID3" and len(head) > 10:  # a tag before the sound: its size has 7 bits in each byte
@@ -166,7 +166,7 @@ def sniff(file: BinaryIO) -> str:
 
 
 def _is_mpeg_frame(head: bytes) -> bool:
-    """Whether an MPEG audio layer III frame begins here."""
+    """Return True where an MPEG audio layer III frame begins."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False
     version, layer, bitrate, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
@@ -211,8 +211,8 @@ def _what_it_is(head: bytes) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The file as libsndfile opens it, when it is of a format that may reach it."""
-    with path.open("rb", buffering=0) as file:  # unbuffered: libsndfile reads on from where the file stands
+    """Open the file by libsndfile when it is of a format that may reach it. Raises Unreadable, OSError."""
+    with path.open("rb", buffering=0) as file:  # unbuffered: libsndfile reads on from the file's own position
         kind = sniff(file)
         file.seek(0)
         with soundfile.SoundFile(file.fileno() if _BY_NUMBER else file, closefd=False) as sound:
@@ -229,14 +229,14 @@ def _about(sound: Any, size: int) -> About:
     return About(sound.samplerate, sound.channels, frames, f"{kind} {sound.subtype}")
 
 
-def _decoded(sound: Any, own: About, frames: int) -> Iterator[np.ndarray]:
-    """Blocks (frames, n) float32 of what can be decoded."""
-    done = bad = 0
+def _decoded(sound: Any, header: About, frames: int) -> Iterator[np.ndarray]:
+    """Yield blocks (frames, n) float32 up to the end. Raises Unreadable."""
+    total = bad = 0
     while True:
         try:
             block = sound.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
-            raise Unreadable(f"damaged: decoding stops after {done:,} samples") from None
+            raise Unreadable(f"damaged: decoding stops after {total:,} samples") from None
         if not len(block):
             break
         peak = np.abs(block).max()
@@ -245,11 +245,11 @@ def _decoded(sound: Any, own: About, frames: int) -> Iterator[np.ndarray]:
             if not bad:
                 raise Unreadable(f"samples of up to {peak:.0e}, where full scale is 1")
             block = np.zeros_like(block)
-        done += len(block)
-        if done > MAX_SECONDS * own.rate:
+        total += len(block)
+        if total > MAX_SECONDS * header.rate:
             raise Unreadable(f"longer than {MAX_SECONDS // 3600} hours; cut it into parts")
         yield block
     if bad:
         raise Unreadable(f"{bad:,} samples are not numbers (NaN or infinite)")
-    if not done:
+    if not total:
         raise Unreadable("no samples")

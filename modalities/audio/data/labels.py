@@ -1,4 +1,4 @@
-"""A folder of sounds: which files there are, and where their labels come from: folders, file names, or nowhere."""
+"""Files of a folder of sounds, and their labels: by folders, by file names, or none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scan(root: Path, labels: str) -> Listing:
 
 
 def relabel(listing: Listing, pattern: Pattern) -> None:
-    """Take the labels from file names; files whose name does not fit are rejected."""
+    """Set the labels by file names; files whose name does not fit are rejected."""
     entries, listing.entries = listing.entries, []
     for entry in entries:
         label = pattern.label(Path(entry.name).stem)
@@ -44,26 +44,26 @@ class Pattern:
     """
 
     def __init__(self, text: str) -> None:
-        """Raises UsageError when `text` is not a pattern with a {label}."""
+        """Raise UsageError when `text` is not a pattern with a {label}."""
         self.text = text
         self._first, self._fields = self._parse(text)
 
     def label(self, stem: str) -> str | None:
-        """The label in a file's name without its ending; None when the name does not fit."""
+        """Return the label in a file's name without its ending; None when the name does not fit."""
         if not stem.startswith(self._first):
             return None
-        rest, kept = stem[len(self._first) :], []
+        rest, parts = stem[len(self._first) :], []
         for is_label, then in self._fields:
-            value, found, rest = rest.partition(then) if then else (rest, "end", "")
-            if not value or not found:
+            value, separator, rest = rest.partition(then) if then else (rest, "end", "")
+            if not value or not separator:
                 return None
             if is_label:
-                kept.append(value)
-        return None if rest else "-".join(kept)
+                parts.append(value)
+        return None if rest else "-".join(parts)
 
     @staticmethod
     def _parse(text: str) -> tuple[str, Sequence[tuple[bool, str]]]:
-        """The text before the first field, and for each field whether it is a label and the text after it."""
+        """Return the text before the first field, and for each field (True for a label, the text after it)."""
         first, *rest = text.split("{")
         fields = []
         for part in rest:

@@ -1,4 +1,4 @@
-"""Where a sound begins and ends, how loud it is, and by what it must be multiplied; each in one pass over its blocks.
+"""Bounds, loudness and gain of a sound, each in one pass over its blocks.
 
 A sound is a function that yields its blocks, (frames, channels) float32, as often as it is called.
 """
@@ -16,30 +16,30 @@ from modalities.audio.options import Data
 Blocks = Callable[[], Iterator[np.ndarray]]
 
 BEFORE_SECONDS, AFTER_SECONDS = 0.005, 0.020
-"""Kept on both sides of what is above the silence threshold, so that no onset or decay is cut hard."""
+"""Margins around the part above the silence threshold, so that no onset or decay is cut hard."""
 LEVELS = {"peak": -0.45, "rms": -20.0, "lufs": -23.0, "none": 0.0}
-"""Default of data.level, in dB below full scale (LUFS)."""
+"""Default of data.level in dB relative to full scale (LUFS for lufs)."""
 _BLOCK_SECONDS, _OVERLAP = 0.4, 4
 _GATE_LUFS, _RELATIVE_GATE = -70.0, -10.0
 
 
 def bounds(blocks: Blocks, peak: float, trim: float, rate: int) -> tuple[int, int]:
-    """First and last + 1 sample that are kept; trim: dB below `peak` that count as silence, 0 keeps all."""
+    """Return the first and last + 1 sample to keep; trim: dB below `peak` that count as silence, 0 keeps all."""
     threshold = peak * 10 ** (-trim / 20) if trim else 0.0
-    first, last, done = None, 0, 0
+    first, last, total = None, 0, 0
     for block in blocks():
         loud = np.flatnonzero(envelope(block) >= threshold)
         if len(loud):
-            first = done + int(loud[0]) if first is None else first
-            last = done + int(loud[-1])
-        done += len(block)
+            first = total + int(loud[0]) if first is None else first
+            last = total + int(loud[-1])
+        total += len(block)
     if first is None or not trim:
-        return 0, done
-    return max(0, first - round(BEFORE_SECONDS * rate)), min(done, last + 1 + round(AFTER_SECONDS * rate))
+        return 0, total
+    return max(0, first - round(BEFORE_SECONDS * rate)), min(total, last + 1 + round(AFTER_SECONDS * rate))
 
 
 def gain(blocks: Blocks, peak: float, options: Data, rate: int) -> float:
-    """The factor that brings a sound to the level that `options` ask for, or its peak to full scale where that is less.
+    """Return the factor that brings a sound to the level of `options`, or its peak to full scale where that is less.
 
     peak: largest absolute sample, above 0.
     """
@@ -58,7 +58,7 @@ def gain(blocks: Blocks, peak: float, options: Data, rate: int) -> float:
 
 
 def rms(blocks: Blocks) -> float:
-    """Root of the mean power over all samples and channels, full scale 1."""
+    """Return the root of the mean power over all samples and channels, full scale 1."""
     power = count = 0.0
     for block in blocks():
         power += float(np.square(block, dtype=np.float64).sum())
@@ -67,10 +67,10 @@ def rms(blocks: Blocks) -> float:
 
 
 def lufs(blocks: Blocks, rate: int) -> float:
-    """Integrated loudness (ITU-R BS.1770-4); -inf when nothing is above -70 LUFS.
+    """Return the integrated loudness in LUFS (ITU-R BS.1770-4); -inf when nothing is above -70 LUFS.
 
     Power of the K-weighted signal, summed over channels, in blocks of 400 ms that overlap by 75 %; the mean of those
-    above -70 LUFS and within 10 LU of the mean of those. What is shorter than a block is padded to one with silence.
+    above -70 LUFS and within 10 LU of the mean of those. A sound shorter than a block is padded with silence.
     """
     hop = round(_BLOCK_SECONDS / _OVERLAP * rate)
     power = np.convolve(_hop_energies(blocks, rate, hop), np.ones(_OVERLAP), "valid") / (_OVERLAP * hop)
@@ -82,35 +82,35 @@ def lufs(blocks: Blocks, rate: int) -> float:
 
 
 def _hop_energies(blocks: Blocks, rate: int, hop: int) -> np.ndarray:
-    """Energy of the K-weighted signal in each whole hop of so many samples."""
+    """Return the energy of the K-weighted signal in each whole hop of `hop` samples, (n,) float64."""
     from scipy import signal  # type: ignore[import-untyped]  # slow to import, and only needed here
 
     stages = k_weighting(rate)
     state: np.ndarray | None = None
-    energies, left = [np.zeros(0)], np.zeros(0)
+    energies, rest = [np.zeros(0)], np.zeros(0)
     for block in _padded(blocks, _OVERLAP * hop):
         if state is None:
             state = np.zeros((len(stages), 2, block.shape[1]))
         weighted, state = signal.sosfilt(stages, block.astype(np.float64), axis=0, zi=state)
-        power = np.concatenate([left, np.square(weighted).sum(axis=1)])
+        power = np.concatenate([rest, np.square(weighted).sum(axis=1)])
         whole = len(power) // hop
         energies.append(power[: whole * hop].reshape(whole, hop).sum(axis=1))
-        left = power[whole * hop :]
+        rest = power[whole * hop :]
     return np.concatenate(energies)
 
 
 def _padded(blocks: Blocks, least: int) -> Iterator[np.ndarray]:
-    """The blocks, and silence after them up to `least` frames."""
-    done, channels = 0, 1
+    """Yield the blocks, and silence after them up to `least` frames."""
+    total, channels = 0, 1
     for block in blocks():
-        done, channels = done + len(block), block.shape[1]
+        total, channels = total + len(block), block.shape[1]
         yield block
-    if done < least:
-        yield np.zeros((least - done, channels), np.float32)
+    if total < least:
+        yield np.zeros((least - total, channels), np.float32)
 
 
 def k_weighting(rate: int) -> np.ndarray:
-    """The two filters of BS.1770 at any rate as second-order sections (2, 6): b0 b1 b2 1 a1 a2.
+    """Return the two filters of BS.1770 at any rate as second-order sections (2, 6): b0 b1 b2 1 a1 a2.
 
     The standard prints coefficients for 48 kHz; these analogue parameters give exactly those (De Man, Evaluation of
     implementations of the EBU R128 loudness measurement, AES 2018). At rates that end below the first one's shelf,

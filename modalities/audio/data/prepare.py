@@ -1,4 +1,4 @@
-"""One file on its way into the cache: decoded, resampled, and measured; long ones go through a scratch file."""
+"""Decoding, resampling and measuring of one file for the cache; a long one goes through a scratch file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from toolkit.data.listing import Entry
 from toolkit.errors import StorageError
 
 HELD = 1 << 20
-"""Samples of one file that are held in memory."""
+"""Largest number of samples of one file in memory."""
 SILENT_CLIP_DB = -60.0
-"""What peaks below it at its final level is silence."""
+"""Peak below which a sound at its final level is silence, in dB."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class DecodedFile:
     gain: float = 1.0
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Frames start to stop, (frames, channels) float32."""
+        """Yield frames start to stop, (frames, channels) float32."""
         if self.array is not None:
             yield self.array[self.start : self.stop]
             return
@@ -50,17 +50,17 @@ class DecodedFile:
 
 
 def prepare(entry: Entry, options: Data, rate: int, staging: Path) -> DecodedFile | str:
-    """Decode and measure one file, or say why it cannot be used."""
+    """Return one decoded file with its bounds and gain, or the reason why it cannot be used. Raises StorageError."""
     scratch = staging / f"{uuid.uuid4().hex}.f32"
     try:
-        take = _decode(entry.path, options.channels, rate, scratch)
-        if take.peak < 10 ** (file_stats.SILENT_FILE_DB / 20):
+        sound = _decode(entry.path, options.channels, rate, scratch)
+        if sound.peak < 10 ** (file_stats.SILENT_FILE_DB / 20):
             raise decode.Unreadable("silence")
-        take.start, take.stop = loudness.bounds(take.blocks, take.peak, options.trim, rate)
-        take.gain = loudness.gain(take.blocks, take.peak, options, rate)
-        if (level := 20 * math.log10(take.peak * take.gain)) < SILENT_CLIP_DB:
+        sound.start, sound.stop = loudness.bounds(sound.blocks, sound.peak, options.trim, rate)
+        sound.gain = loudness.gain(sound.blocks, sound.peak, options, rate)
+        if (level := 20 * math.log10(sound.peak * sound.gain)) < SILENT_CLIP_DB:
             raise decode.Unreadable(f"silence (its peak is {level:.0f} dB)")
-        return take
+        return sound
     except StorageError:
         raise
     except Exception as error:  # damaged files make decoders raise nearly everything
@@ -69,7 +69,7 @@ def prepare(entry: Entry, options: Data, rate: int, staging: Path) -> DecodedFil
 
 
 def _decode(path: Path, channels: int, rate: int, scratch: Path) -> DecodedFile:
-    held: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     frames, peak = 0, 0.0
     with contextlib.ExitStack() as stack:
         file: BinaryIO | None = None
@@ -78,25 +78,25 @@ def _decode(path: Path, channels: int, rate: int, scratch: Path) -> DecodedFile:
                 continue
             frames += len(block)
             peak = max(peak, float(np.abs(block).max()))
-            held.append(block)
+            parts.append(block)
             if file is None and frames * channels > HELD:
                 file = stack.enter_context(scratch.open("wb"))
             if file is not None:
-                _write(file, held)
+                _write(file, parts)
     if not frames:
         raise decode.Unreadable(f"too short: not one sample is left at {rate:,} Hz")
-    array = np.concatenate(held) if file is None else None
+    array = np.concatenate(parts) if file is None else None
     return DecodedFile(array, scratch, frames, channels, peak, stop=frames)
 
 
-def _write(file: BinaryIO, held: list[np.ndarray]) -> None:
-    """Move blocks to a file; a full disk is no fault of the sound."""
+def _write(file: BinaryIO, parts: list[np.ndarray]) -> None:
+    """Move blocks to a file. Raises StorageError: a full disk is no fault of the sound."""
     try:
-        for block in held:
+        for block in parts:
             file.write(np.ascontiguousarray(block).data)
         file.flush()
     except OSError as error:
         with contextlib.suppress(OSError):
             file.close()  # which tries to write once more
         raise StorageError(f"cannot keep decoded sounds in {file.name}: {error.strerror}; set TOOLKIT_CACHE") from error
-    held.clear()
+    parts.clear()

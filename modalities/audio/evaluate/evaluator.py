@@ -1,4 +1,4 @@
-"""How good made sounds are: toolkit.evaluation's figures under the judge of sounds."""
+"""Metrics of sounds: those of toolkit.evaluation under the judge of sounds, and bits per sample."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from toolkit.evaluation.table import EvaluationResult, Metric
 from toolkit.recipe.options import Options
 
 SHIFT = 0.06
-"""Seconds between a copy and its original."""
+"""Largest shift between a copy and its original, in seconds."""
 EXEMPLARS = 200
-"""Clips that a judge of data without labels learns to know again."""
+"""Number of clips that a judge of data without labels learns to recognise."""
 _AT_ONCE = 500
 
 
 class AudioEvaluator(Evaluator):
-    """Distances, diversity, agreement with the labels and copies, under the judge of sounds; bits a sample."""
+    """Distances, diversity, agreement with the labels and copies, under the judge of sounds; bits per sample."""
 
     counts_bits = True
 
@@ -39,7 +39,7 @@ class AudioEvaluator(Evaluator):
         self.data, self.model = data, model
 
     def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
-        """Metrics of sounds (B, C, L) beside real ones."""
+        """Return the metrics of sounds (B, C, L) beside real ones."""
         assert isinstance(options, ClassifierOptions)
         self.check(len(samples.raw), data)
         samples = Examples(fitted(samples.raw, data.facts.shape[-1]), samples.cond)
@@ -56,11 +56,11 @@ class AudioEvaluator(Evaluator):
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
     ) -> list[Metric]:
-        """Bits a sample of held-out sounds: the variational bound and its terms."""
+        """Return bits per sample of held-out sounds: the variational bound, its terms, and by the flow."""
         return likelihood(self.data, self.model, data, denoiser, times, count, notify)
 
     def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
-        """Sounds may differ in length, and not in rate."""
+        """Raise DataError when the rates differ; lengths may."""
         mine, theirs = rate_of(samples.facts), rate_of(real.facts)
         if mine != theirs:
             raise DataError(
@@ -69,31 +69,31 @@ class AudioEvaluator(Evaluator):
 
 
 def critic_of(data: Splits, notify: Notify = print) -> SoundJudge:
-    """Return the judge of the labels; without labels, one that knows single clips again."""
+    """Return the judge of the labels; without labels, one that recognises single clips."""
     if data.facts.labels and len(data.test):
         return obtain(SoundJudge, data, notify)
     return obtain(SoundJudge, pretext.exemplars(data, varied, EXEMPLARS), notify)
 
 
 class Originals:
-    """Training clips, at most MAX_REAL of them, that made ones may be copies of; called, it finds the nearest."""
+    """Search for the nearest training clip, of at most MAX_REAL, that a sample may be a copy of."""
 
     def __init__(self, train: Dataset, rate: int) -> None:
         self.rate = rate
         self.numbers = spaced(len(train), MAX_REAL)
-        self.outlines = torch.cat([copy_features(train.take(rows).raw, rate) for rows in self.numbers.split(_AT_ONCE)])
+        self.features = torch.cat([copy_features(train.take(rows).raw, rate) for rows in self.numbers.split(_AT_ONCE)])
         self.shift = round(SHIFT * rate / default(rate, 32).hop)
 
     def __call__(self, raw: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Distance in dB between mel spectrograms, at the best shift in time, and the number of the training clip."""
-        mine = None if own is None else torch.searchsorted(self.numbers, own)
-        lines = torch.cat([copy_features(part, self.rate) for part in raw.split(_AT_ONCE)])
-        far, which = nearest.nearest_aligned_of_many(lines, self.outlines, self.shift, mine)
-        return far, self.numbers[which]
+        """Return distances (B,) of mel spectrograms in dB, at the best shift in time, and training clips (B,)."""
+        own = None if own is None else torch.searchsorted(self.numbers, own)
+        features = torch.cat([copy_features(part, self.rate) for part in raw.split(_AT_ONCE)])
+        distance, index = nearest.nearest_aligned_of_many(features, self.features, self.shift, own)
+        return distance, self.numbers[index]
 
 
 def varied(raw: Tensor, draw: torch.Generator) -> Tensor:
-    """Clips (B, C, L) softer by up to 12 dB, with white noise 30 dB below each, where they sound at all."""
+    """Return clips (B, C, L) softer by up to 12 dB, with white noise 30 dB below each one, up to its end."""
     n = len(raw)
     gain = 10 ** (-12 / 20 * torch.rand((n, 1, 1), generator=draw))
     level = raw.square().mean((1, 2), keepdim=True).sqrt() * 10 ** (-30 / 20)
@@ -102,7 +102,7 @@ def varied(raw: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def noise_like(real: Tensor, n: int) -> Tensor:
-    """White noise with the power and the length of real clips (m, C, L): (n, C, L)."""
+    """Return white noise (n, C, L) with the power and the lengths of real clips (m, C, L)."""
     raw = real[torch.arange(n) % len(real)]
     length = ends(raw)[:, None, None]
     power = raw.square().sum((1, 2), keepdim=True) / (length * raw.shape[1])

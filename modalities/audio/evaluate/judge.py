@@ -1,4 +1,4 @@
-"""The judge of sounds: a small network on log-mel spectrograms, and what copies of training clips are told by."""
+"""The judge of sounds: a small network on log-mel spectrograms, and features for finding copies of training clips."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule
 FEATURES = 64
 MELS = 64
 FLOOR = 1e-4
-"""Of magnitudes: what white noise of -70 dB below full scale has. What is softer is silence to the judge."""
+"""Smallest magnitude, that of white noise 70 dB below full scale. Softer sound is silence to the judge."""
 SILENCE = -1.0
-"""What silence is to the network."""
+"""Network input where there is silence."""
 _NEPERS = 3.0
-"""Of one unit of the network's input: full scale is near 2."""
+"""Nepers in one unit of the network's input; full scale is near 2."""
 WIDTHS = (32, 48, 96, 128)
 RANGE_DB = 50.0
-"""Between the loudest and the softest cell of a spectrogram in which copies are looked for."""
+"""Decibels from the loudest to the softest cell of a spectrogram in which copies are searched."""
 
 
 class SoundJudge(Judge):
-    """For raw clips (B, C, L) float32, zero beyond each clip's end; what L lacks to the data's is silence."""
+    """Judge of raw clips (B, C, L) float32, zero beyond each clip's end; L is cut or padded to the data's."""
 
     kind = "audio"
     version = 2
@@ -38,11 +38,11 @@ class SoundJudge(Judge):
 
     @property
     def rate(self) -> int:
-        """Samples a second."""
+        """Sample rate in Hz."""
         return rate_of(self.facts)
 
     def network(self) -> Classifier:
-        """Four strided levels, 4 x 4 averages over frequency and time, 64 features: 0.4 M parameters."""
+        """Return four strided levels, 4 x 4 averages over frequency and time, 64 features: 0.4 M parameters."""
         layers: list[nn.Module] = []
         before = 1
         for level, width in enumerate(WIDTHS):
@@ -57,7 +57,7 @@ class SoundJudge(Judge):
         return Classifier(body, nn.Linear(FEATURES, len(self.names)))
 
     def prepare(self, raw: Tensor) -> Tensor:
-        """The log-mel spectrogram, pairs of frames averaged, silence at -1: (B, 1, 64, frames) float32."""
+        """Return log-mel spectrograms, pairs of frames averaged, silence at -1: (B, 1, 64, frames) float32."""
         mel = log_mel(fitted(raw, self.facts.shape[-1]), default(self.rate, MELS)).clamp(min=math.log(FLOOR))
         mel = functional.avg_pool1d(mel, 2, ceil_mode=True)
         return ((mel - math.log(FLOOR)) / _NEPERS + SILENCE).unsqueeze(1)
@@ -65,8 +65,8 @@ class SoundJudge(Judge):
     def augment(self, x: Tensor, draw: torch.Generator) -> Tensor:
         """Move in time and pitch, change gain and timbre, add noise, and silence a band and a moment.
 
-        Bands and moments as in SpecAugment (Park et al. 2019). What was silent stays so. All is gentle: with twice as
-        much, 64 % instead of 74 % of the drums were recognised by judges that had not been trained on them.
+        Bands and moments as in SpecAugment (Park et al. 2019). Silence stays silent. All is gentle: with twice as much,
+        64 % instead of 74 % of the drums were recognised by judges that had not been trained on them.
         """
         n, _, mels, frames = x.shape
         late = torch.randint(-1, 3, (n,), generator=draw)
@@ -81,11 +81,11 @@ class SoundJudge(Judge):
 
 
 def copy_features(raw: Tensor, rate: int) -> Tensor:
-    """What copies are told by: levels of 32 mel bands, in dB above the quietest level that counts, RANGE_DB below the
-    clip's highest. So gain does not matter, nor noise that is far below the sound.
+    """Return levels of 32 mel bands in dB above the quietest level that counts, RANGE_DB below the clip's highest.
 
-    raw: (B, C, L), L a multiple of 256. Returns (B, 32, frames) float32, 0 in silence, for `copies.aligned`. Frames
-    begin a window before the clip and end one after it, so that a clip moved in time has the same.
+    So gain does not matter, nor noise far below the sound. raw: (B, C, L), L a multiple of 256. Returns
+    (B, 32, frames) float32, 0 in silence, for `nearest.aligned`. Frames begin a window before the clip and end one
+    after it, so that a clip shifted in time has the same.
     """
     spec = default(rate, 32)
     loud = raw.abs().amax((1, 2), keepdim=True)
@@ -95,18 +95,18 @@ def copy_features(raw: Tensor, rate: int) -> Tensor:
 
 
 def fitted(raw: Tensor, length: int) -> Tensor:
-    """raw (B, C, L) cut or filled with silence to (B, C, length)."""
+    """Return raw (B, C, L) cut or padded with silence to (B, C, length)."""
     return functional.pad(raw[..., :length], (0, max(0, length - raw.shape[-1])))
 
 
 def moved(x: Tensor, high: Tensor, late: Tensor) -> Tensor:
-    """x (B, 1, F, T), each moved by high (B,) bands and late (B,) frames, silence where nothing comes from."""
+    """Return x (B, 1, F, T), each moved by high (B,) bands and late (B,) frames; silence fills the gap."""
     bands = torch.arange(x.shape[2])[None, :] - high[:, None]
     frames = torch.arange(x.shape[3])[None, :] - late[:, None]
-    known = ((bands >= 0) & (bands < x.shape[2]))[:, :, None] & ((frames >= 0) & (frames < x.shape[3]))[:, None, :]
+    inside = ((bands >= 0) & (bands < x.shape[2]))[:, :, None] & ((frames >= 0) & (frames < x.shape[3]))[:, None, :]
     bands, frames = bands.clamp(0, x.shape[2] - 1), frames.clamp(0, x.shape[3] - 1)
-    taken = x[torch.arange(len(x))[:, None, None], 0, bands[:, :, None], frames[:, None, :]]
-    return torch.where(known, taken, SILENCE).unsqueeze(1)
+    values = x[torch.arange(len(x))[:, None, None], 0, bands[:, :, None], frames[:, None, :]]
+    return torch.where(inside, values, SILENCE).unsqueeze(1)
 
 
 def _convolution(before: int, width: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -115,7 +115,7 @@ def _convolution(before: int, width: int, kernel: int, stride: int) -> list[nn.M
 
 
 def _stretches(n: int, size: int, most: int, draw: torch.Generator) -> Tensor:
-    """One stretch of up to `most` places for each of n: (n, size) bool."""
+    """Return a mask with one stretch of up to `most` places in each row: (n, size) bool."""
     length = torch.randint(most + 1, (n, 1), generator=draw)
     start = (torch.rand((n, 1), generator=draw) * (size - length + 1)).long()
     place = torch.arange(size)

@@ -1,4 +1,4 @@
-"""Bits that a sample of a held-out sound costs, as 16-bit files hold it."""
+"""Bits per 16-bit sample of held-out sounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from toolkit.evaluation.table import Metric
 FLOW = 4
 """Clips that are also measured along the flow: it takes 48 passes forward and back for each, and 24 more for two."""
 STEP = 2.0**-15
-"""Of 16-bit samples in [-1, 1)."""
+"""Distance of neighbouring 16-bit samples in [-1, 1)."""
 
 
 def likelihood(
@@ -32,17 +32,17 @@ def likelihood(
     count: int,
     notify: Callable[[str], None],
 ) -> list[Metric]:
-    """Bits of each 16-bit sample up to every clip's end, given its label and length. Raises DataError.
+    """Return bits per 16-bit sample up to every clip's end, given its label and length. Raises DataError.
 
-    Clips are rounded to 16 bits after what the data section does to them (resampling, loudness). With pre-emphasis, a
-    sample's grid is moved by the share of the true sample before it, which a decoder knows.
+    Clips are rounded to 16 bits after the data section's resampling and gain. With pre-emphasis, a sample's grid is
+    shifted by the share of the true sample before it, which a decoder knows.
     """
     test, facts = data.test, data.facts
     if not len(test):
-        raise DataError("no sounds were held out, so no likelihood can be told")
+        raise DataError("no sounds were held out, so there is no likelihood to measure")
     trained = facts.shape[-1]
-    chosen = torch.linspace(0, len(test) - 1, min(count, len(test))).round().long()
-    examples = test.take(chosen)
+    numbers = torch.linspace(0, len(test) - 1, min(count, len(test))).round().long()
+    examples = test.take(numbers)
     length = examples.cond["length"]
     frames = conditioning.rounded(int(length.max()), trained)
     raw = (examples.raw[..., :frames].double() / STEP).round().clamp(-(2**15), 2**15 - 1) * STEP
@@ -54,7 +54,7 @@ def likelihood(
     before = torch.nn.functional.pad(raw[..., :-1], (1, 0))
     low = (-1.0 - options.emphasis * before) / facts.std if options.emphasis else -1.0 / facts.std
     bins = Bins(1 << 16, low, STEP / facts.std)
-    notify(f"bits of {len(chosen)} held-out sounds")
+    notify(f"bits of {len(numbers)} held-out sounds")
     return bits.figures(
         denoiser, times, Codec.of(options, facts).encode(raw), bins, cond, "bits/sample", batch=16, flow=FLOW
     )

@@ -1,4 +1,4 @@
-"""How near a resynthesised sound is to the one it was made from: figures of a pair, and the classical vocoder.
+"""Metrics of a resynthesised sound beside its original, and the classical vocoder (Griffin-Lim).
 
 reference, estimate: arrays (L,) or (C, L), float in [-1, 1], of equal shape and rate; at least one sample. All spectra
 are of Hann windows, centred, with zeros beyond the ends, and of each channel by itself. Every function raises
@@ -21,8 +21,8 @@ from toolkit.errors import UsageError
 Array = npt.NDArray[np.float64]
 
 FLOOR = 1e-5
-"""Magnitudes are taken to be at least this, a sine of full scale being 1: -100 dB. Below it nothing is heard, and
-without a floor the distance between two silences would outweigh everything."""
+"""Smallest magnitude, a sine of full scale being 1: -100 dB. Softer sound is inaudible, and without a floor the
+distance between two silences would outweigh everything."""
 _CEPSTRA = 13
 _BANDS = 40
 _RESOLUTIONS, _THEIR_RATE = (512, 1024, 2048), 22_050
@@ -44,7 +44,7 @@ class MultiResolution(NamedTuple):
 def paired(
     reference: npt.ArrayLike, estimate: npt.ArrayLike, rate: int, estimate_rate: int | None = None
 ) -> dict[str, float]:
-    """Every figure of this module for one pair, by name. `estimate_rate`: to be checked against `rate`."""
+    """Return every metric of this module for one pair, by name. `estimate_rate` is checked against `rate`."""
     if estimate_rate is not None and estimate_rate != rate:
         raise UsageError(f"cannot compare sounds of {rate} and {estimate_rate} samples a second; resample one of them")
     spectra = multi_resolution_stft(reference, estimate, rate)
@@ -58,7 +58,7 @@ def paired(
 
 
 def log_spectral_distance(reference: npt.ArrayLike, estimate: npt.ArrayLike, rate: int) -> float:
-    """Root mean square over frequency of the difference of log spectra, in dB, mean over frames; 0 is best.
+    """Return the root mean square over frequency of the difference of log spectra, in dB, mean over frames; 0 is best.
 
     d_2 of Gray & Markel, Distance measures for speech processing, 1976, on windows of about 32 ms.
     """
@@ -69,7 +69,7 @@ def log_spectral_distance(reference: npt.ArrayLike, estimate: npt.ArrayLike, rat
 
 
 def mel_cepstral_distortion(reference: npt.ArrayLike, estimate: npt.ArrayLike, rate: int) -> float:
-    """Difference of the shapes of mel spectra, loudness left out, in dB, mean over frames as they stand; 0 is best.
+    """Return the difference of the shapes of mel spectra, without loudness, in dB, mean over frames; 0 is best.
 
     10 / ln 10 * sqrt(2 sum_{d=1}^{13} (c_d - c'_d)^2), Kubichek, Mel-cepstral distance measure for objective speech
     quality assessment, 1993. Cepstra come in many scales; see `cepstra`. Frames are not aligned by time warping.
@@ -79,7 +79,7 @@ def mel_cepstral_distortion(reference: npt.ArrayLike, estimate: npt.ArrayLike, r
 
 
 def cepstra(log_mels: npt.ArrayLike) -> Array:
-    """c_1..c_13 (..., 13, frames) of natural-log mel magnitudes (..., bands, frames).
+    """Return c_1..c_13 (..., 13, frames) of natural-log mel magnitudes (..., bands, frames).
 
     Scaled such that ln|X_k| = c_0 + sum_d c_d cos(pi d (k + 1/2) / bands) up to higher d, as those of SPTK: then the
     distortion is the root mean square difference in dB of the two smoothed mel spectra.
@@ -92,13 +92,13 @@ def cepstra(log_mels: npt.ArrayLike) -> Array:
 
 
 def cepstral_distortion(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
-    """The formula of `mel_cepstral_distortion` for cepstra (..., 13, frames)."""
+    """Return `mel_cepstral_distortion` of cepstra (..., 13, frames)."""
     difference = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
     return float(10 / math.log(10) * np.sqrt(2 * (difference**2).sum(-2)).mean())
 
 
 def multi_resolution_stft(reference: npt.ArrayLike, estimate: npt.ArrayLike, rate: int) -> MultiResolution:
-    """Spectral convergence and log-magnitude distance at three resolutions; 0 is best.
+    """Return spectral convergence and log-magnitude distance at three resolutions; 0 is best.
 
     Yamamoto, Song & Kim, Parallel WaveGAN, 2020, eqs. 4 to 6. Windows of 512, 1024 and 2048 samples at 22 kHz, and
     of the power of two nearest to the same duration at other rates; a hop is a quarter of a window.
@@ -114,7 +114,7 @@ def multi_resolution_stft(reference: npt.ArrayLike, estimate: npt.ArrayLike, rat
 
 
 def si_sdr(reference: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, over all channels together; infinite for the same waveform.
+    """Return the scale-invariant signal-to-distortion ratio in dB over all channels; infinite for equal waveforms.
 
     10 log10(||a s||^2 / ||a s - s'||^2), a = <s', s> / ||s||^2: Le Roux et al., SDR - half-baked or well done?, 2019,
     eq. 3. A vocoder that gets the phase wrong scores badly here while it sounds right.
@@ -131,7 +131,7 @@ def si_sdr(reference: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 
 
 def griffin_lim(log_mel: Tensor, spec: MelSpec, iterations: int = 32, seed: int = 0) -> Tensor:
-    """Waveforms (B, L) with about the mel spectrograms `log_mel` (B, mels, L / hop), as `mel.log_mel` makes them.
+    """Return waveforms (B, L) with about the mel spectrograms `log_mel` (B, mels, L / hop) of `mel.log_mel`.
 
     Griffin & Lim, Signal estimation from modified short-time Fourier transform, 1984, with the momentum of Perraudin,
     Balazs & Sondergaard 2013. These are the two steps of librosa's mel_to_audio, which takes no seed.
@@ -140,7 +140,7 @@ def griffin_lim(log_mel: Tensor, spec: MelSpec, iterations: int = 32, seed: int 
 
     magnitudes = log_mel.detach().cpu().double().exp().numpy()
     length = magnitudes.shape[-1] * spec.hop
-    # the last frame, beyond the end, is not part of a spectrogram of ours, but the inverse needs it
+    # `mel.log_mel` leaves out the last frame, half beyond the end, but the inverse needs it
     magnitudes = np.concatenate([magnitudes, magnitudes[..., -1:]], -1)
     linear = librosa.feature.inverse.mel_to_stft(magnitudes, sr=spec.rate, n_fft=spec.n_fft, power=1.0)
     sounds = [
@@ -164,12 +164,12 @@ def _pair(reference: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Array, Arr
 
 
 def _magnitudes(sound: Array, n_fft: int) -> Array:
-    """(..., bins, frames), at least FLOOR, a sine of full scale having 1."""
+    """Return magnitudes (..., bins, frames), at least FLOOR, 1 for a sine of full scale."""
     return np.maximum(np.abs(_stft(sound, n_fft)) / (n_fft / 4), FLOOR)
 
 
 def _log_mels(sound: Array, rate: int) -> Array:
-    """(..., bands, frames) natural-log magnitudes of bands with peak 1."""
+    """Return natural-log magnitudes (..., bands, frames) of bands with peak 1."""
     from librosa.feature import melspectrogram
 
     n_fft = default(rate, _BANDS).n_fft

@@ -1,4 +1,4 @@
-"""What there is to know about one sound file as it is, before anything is done to it; read once, in blocks."""
+"""Measurements of one sound file before any processing, read once, in blocks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from modalities.audio.data import decode
 from toolkit.data.listing import Entry
 
 SILENT_FILE_DB = -80.0
-"""A peak below it is silence."""
+"""Peak below which a file is silent, in dB."""
 TRIM_DB = 60.0
-"""So much below a file's peak is silence at its ends."""
+"""Decibels below a file's peak that are silence at its ends."""
 CLIPPED_RUN = 3
-"""So many samples at full scale one after the other are clipping."""
+"""Number of consecutive samples at full scale that are clipping."""
 _FULL_SCALE = 1 - 2**-11
 _SIDES_DIFFER = 2**-10
 _HOP_SECONDS = 0.01
@@ -26,25 +26,25 @@ _HOP_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class Measured:
-    """One readable file."""
+    """Measurements of one readable file."""
 
     name: str
     about: decode.About
     frames: int
-    """That could be decoded."""
+    """Number of frames that could be decoded."""
     peak: float
     power: float
     """Mean square over all samples and channels, full scale 1."""
     dc: float
-    """The channel mean that is furthest from zero."""
+    """Channel mean that is furthest from zero."""
     before: float
     after: float
     """Seconds at both ends that are more than 60 dB below the peak, in steps of 10 ms."""
     clipped: bool
     differs: bool
-    """Whether its channels do."""
+    """True where its channels are unequal."""
     digest: bytes
-    """Of the decoded samples and the rate."""
+    """Hash of the decoded samples and the rate."""
 
     @property
     def seconds(self) -> float:
@@ -56,12 +56,12 @@ class Measured:
 
 
 def measure(entry: Entry) -> Measured | str:
-    """Measure one file, or say why it cannot be read."""
+    """Return the measurements of one file, or the reason why it cannot be read."""
     try:
         about = decode.about(entry.path)
         hop = max(1, round(_HOP_SECONDS * about.rate))
         digest = hashlib.blake2b(f"{about.rate} {about.channels}".encode(), digest_size=16)
-        peaks, left = [np.zeros(0, np.float32)], np.zeros(0, np.float32)
+        peaks, rest = [np.zeros(0, np.float32)], np.zeros(0, np.float32)
         total, square, frames, clipped, differs = np.zeros(about.channels), 0.0, 0, False, False
         for block in decode.blocks(entry.path):
             digest.update(np.ascontiguousarray(block).data)
@@ -71,16 +71,16 @@ def measure(entry: Entry) -> Measured | str:
             loudest = decode.envelope(block)
             clipped = clipped or (bool(loudest.max() >= _FULL_SCALE) and _has_run(np.abs(block) >= _FULL_SCALE))
             differs = differs or bool((np.abs(block - block[:, :1]) > _SIDES_DIFFER).any())
-            left = np.concatenate([left, loudest])
-            whole = len(left) // hop * hop
-            peaks.append(left[:whole].reshape(-1, hop).max(axis=1))
-            left = left[whole:]
-        if len(left):
-            peaks.append(left.max(keepdims=True))
-        course = np.concatenate(peaks)
-        peak = float(course.max())
-        sounding = np.flatnonzero(course >= max(peak, 1e-9) * 10 ** (-TRIM_DB / 20))
-        first, last = (int(sounding[0]), int(sounding[-1])) if len(sounding) else (len(course), len(course) - 1)
+            rest = np.concatenate([rest, loudest])
+            whole = len(rest) // hop * hop
+            peaks.append(rest[:whole].reshape(-1, hop).max(axis=1))
+            rest = rest[whole:]
+        if len(rest):
+            peaks.append(rest.max(keepdims=True))
+        hops = np.concatenate(peaks)
+        peak = float(hops.max())
+        loud = np.flatnonzero(hops >= max(peak, 1e-9) * 10 ** (-TRIM_DB / 20))
+        first, last = (int(loud[0]), int(loud[-1])) if len(loud) else (len(hops), len(hops) - 1)
         mean = total / frames
         return Measured(
             entry.name,
@@ -100,7 +100,7 @@ def measure(entry: Entry) -> Measured | str:
 
 
 def _has_run(full: np.ndarray) -> bool:
-    """Whether any channel of (frames, n) bool is true CLIPPED_RUN times in a row."""
+    """Return True where any channel of `full` (frames, n) bool is true CLIPPED_RUN times in a row."""
     if len(full) < CLIPPED_RUN or not full.any():
         return False
     run = full[CLIPPED_RUN - 1 :].copy()
@@ -109,14 +109,14 @@ def _has_run(full: np.ndarray) -> bool:
     return bool(run.any())
 
 
-def copies(measured: Sequence[Measured]) -> list[list[str]]:
-    """Names of files that decode to the same samples, in groups of two or more."""
+def copies(sounds: Sequence[Measured]) -> list[list[str]]:
+    """Return the names of files that decode to the same samples, in groups of two or more."""
     groups = defaultdict(list)
-    for one in measured:
-        groups[one.digest].append(one.name)
+    for sound in sounds:
+        groups[sound.digest].append(sound.name)
     return [names for names in groups.values() if len(names) > 1]
 
 
 def decibels(power: float) -> float:
-    """Of a mean square, full scale 1; -120 at least."""
+    """Return a mean square, full scale 1, in decibels, at least -120."""
     return 10 * math.log10(max(power, 1e-12))

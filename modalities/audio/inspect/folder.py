@@ -1,4 +1,4 @@
-"""What is in a folder of sounds, measured file by file in streams, and what to train from it."""
+"""Survey of a folder of sounds, file by file in streams, and a proposal for training."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from toolkit.errors import DataError
 from toolkit.modality import Inspection
 
 FEW_CLIPS = 100
-"""With fewer, the smallest network is proposed."""
+"""Number of clips below which the smallest network is proposed."""
 ALIKE_DB = 3.0
-"""Loudness that spreads by less is left as it is."""
+"""Range of loudness below which it is left as it is, in dB."""
 LARGE_DC = 0.01
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _SHOWN = 3
@@ -36,11 +36,11 @@ _LABELS_SHOWN = 12
 
 @dataclass(frozen=True)
 class Survey:
-    """A folder of sounds, and what to train from it."""
+    """A folder of sounds, and options proposed for training."""
 
     path: Path
     listing: Listing
-    """Its entries are the readable files."""
+    """Readable files as entries, the others as rejected."""
     measured: tuple[Measured, ...]
     rate: int
     seconds: float
@@ -48,20 +48,20 @@ class Survey:
     preset: str
     loudness: str
     labels: str
-    """As the option data.labels takes it."""
+    """Value of the option data.labels."""
     patterns: tuple[tuple[str, int], ...]
-    """Patterns for file names that would give labels, and how many."""
+    """Patterns for file names that would give labels, and the number of labels."""
 
     def changes(self) -> dict[str, Any]:
-        """The proposals at dotted keys of a recipe."""
-        found = {"data.rate": self.rate, "data.seconds": self.seconds, "model.preset": self.preset}
+        """Return the proposals at dotted keys of a recipe."""
+        always = {"data.rate": self.rate, "data.seconds": self.seconds, "model.preset": self.preset}
         others = {"channels": self.channels, "labels": self.labels, "loudness": self.loudness}
         defaults = {name: Data.model_fields[name].default for name in others}
-        return found | {f"data.{name}": value for name, value in others.items() if value != defaults[name]}
+        return always | {f"data.{name}": value for name, value in others.items() if value != defaults[name]}
 
     @property
     def command(self) -> str:
-        """What to type to train from the folder."""
+        """Command that trains from the folder."""
         data = str(self.path)
         if not self.path.is_absolute() and not data.startswith("."):
             data = f"./{data}"  # "drums" alone would be the data set of that name
@@ -71,47 +71,48 @@ class Survey:
         return shlex.join(parts)
 
     def rows(self) -> list[tuple[str, str]]:
-        """(what, how much), for a table."""
-        return [*_what_there_is(self), *_what_is_wrong(self), *_what_to_do(self)]
+        """Return (name, value) rows for a table."""
+        return [*_contents(self), *_problems(self), *_proposals(self)]
 
 
 def survey(path: Path, notify: Callable[[str], None]) -> Survey:
     """Measure every sound under `path`. Raises DataError when there is no readable one."""
     if not path.is_dir():
         raise DataError(f"no such folder: {path}")
-    found = labels.scan(path, "folders")
-    entries = found.entries
-    if not entries and not found.rejected:
-        raise DataError(f"no sound in {path}: {files.what_else(found, decode.FORMATS)}")
-    measured, pace = [], Pace()
+    listing = labels.scan(path, "folders")
+    entries = listing.entries
+    if not entries and not listing.rejected:
+        raise DataError(f"no sound in {path}: {files.what_else(listing, decode.FORMATS)}")
+    sounds, pace = [], Pace()
     with contextlib.closing(store.in_order(measure, entries)) as results:
         for number, (entry, result) in enumerate(results, start=1):
             if isinstance(result, str):
-                found.reject(entry.name, result)
+                listing.reject(entry.name, result)
             else:
-                measured.append(result)
+                sounds.append(result)
             if pace.due():
                 notify(f"measured {number:,} of {len(entries):,} sounds")
-    if not measured:
-        raise DataError(f"no readable sound in {path}: {len(found.rejected)} tried, e.g. {sorted(found.rejected)[0]}")
-    readable = {one.name for one in measured}
-    found.entries = [entry for entry in entries if entry.name in readable]
-    return _propose(path, found, measured)
+    if not sounds:
+        count, first = len(listing.rejected), sorted(listing.rejected)[0]
+        raise DataError(f"no readable sound in {path}: {count} tried, e.g. {first}")
+    readable = {sound.name for sound in sounds}
+    listing.entries = [entry for entry in entries if entry.name in readable]
+    return _propose(path, listing, sounds)
 
 
 def inspect(path: Path, notify: Callable[[str], None]) -> Inspection:
     """Return `survey` as rows for a table, and its proposals. Raises DataError."""
-    measured = survey(path, notify)
-    return Inspection(measured.rows(), measured.changes())
+    result = survey(path, notify)
+    return Inspection(result.rows(), result.changes())
 
 
 def patterns(stems: Sequence[str]) -> list[tuple[str, int]]:
-    """Patterns for file names that give labels, and how many labels.
+    """Return patterns for file names that give labels, and the number of labels of each.
 
     All names must have equally many parts between "_" or "-"; a part is a label when it takes two values or more,
     each of them in five files on average. A number at the end counts takes.
     """
-    found = []
+    matches = []
     for separator in ("_", "-"):
         table = [stem.split(separator) for stem in stems]
         width = len(table[0]) if table else 0
@@ -122,26 +123,26 @@ def patterns(stems: Sequence[str]) -> list[tuple[str, int]]:
             counts_takes = column == width - 1 and all(value.isdecimal() for value in values)
             if 2 <= len(values) <= len(table) / 5 and not counts_takes:
                 fields = [labels.LABEL if i == column else labels.IGNORED for i in range(width)]
-                found.append((separator.join(fields), len(values)))
-    return found
+                matches.append((separator.join(fields), len(values)))
+    return matches
 
 
-def _propose(path: Path, found: Listing, measured: Sequence[Measured]) -> Survey:
-    usable = [one for one in measured if not one.silent] or measured
-    lengths = [one.seconds - one.before - one.after for one in usable]
+def _propose(path: Path, listing: Listing, sounds: Sequence[Measured]) -> Survey:
+    usable = [sound for sound in sounds if not sound.silent] or sounds
+    lengths = [sound.seconds - sound.before - sound.after for sound in usable]
     usual = float(np.quantile(lengths, USUAL_SHARE, method="inverted_cdf"))
     seconds = min(LONGEST_DEFAULT_SECONDS, max(0.01, math.ceil(usual * 100 - 1e-6) / 100))
     clips = sum(max(1, math.ceil(2 * length / seconds) - 1) for length in lengths)
-    levels = [decibels(one.power) for one in usable]
-    by_name = patterns([Path(entry.name).stem for entry in found.entries])
-    has_labels = bool(files.label_names(found.entries))
+    levels = [decibels(sound.power) for sound in usable]
+    by_name = patterns([Path(entry.name).stem for entry in listing.entries])
+    has_labels = bool(files.label_names(listing.entries))
     return Survey(
         path,
-        found,
-        tuple(measured),
-        dataset.default_rate(one.about for one in usable),
+        listing,
+        tuple(sounds),
+        dataset.default_rate(sound.about for sound in usable),
         seconds,
-        channels=2 if sum(one.differs for one in usable) > len(usable) / 2 else 1,
+        channels=2 if sum(sound.differs for sound in usable) > len(usable) / 2 else 1,
         preset="tiny" if clips < FEW_CLIPS else "small",
         loudness="none" if max(levels) - min(levels) < ALIKE_DB else "peak",
         labels="folders" if has_labels or not by_name else by_name[0][0],
@@ -149,20 +150,20 @@ def _propose(path: Path, found: Listing, measured: Sequence[Measured]) -> Survey
     )
 
 
-def _what_there_is(of: Survey) -> list[tuple[str, str]]:
-    measured = of.measured
-    seconds = np.array([one.seconds for one in measured])
-    levels = np.array([decibels(one.power) for one in measured if not one.silent] or [-120.0])
-    before, after = (np.array([getattr(one, side) for one in measured]) for side in ("before", "after"))
-    several = [one for one in measured if one.about.channels > 1]
-    channels = _counts(_LAYOUTS.get(one.about.channels, f"{one.about.channels} channels") for one in measured)
+def _contents(of: Survey) -> list[tuple[str, str]]:
+    sounds = of.measured
+    seconds = np.array([sound.seconds for sound in sounds])
+    levels = np.array([decibels(sound.power) for sound in sounds if not sound.silent] or [-120.0])
+    before, after = (np.array([getattr(sound, side) for sound in sounds]) for side in ("before", "after"))
+    several = [sound for sound in sounds if sound.about.channels > 1]
+    channels = _counts(_LAYOUTS.get(sound.about.channels, f"{sound.about.channels} channels") for sound in sounds)
     if several:
-        channels += f"; {sum(one.differs for one in several):,} of {len(several):,} differ between them"
+        channels += f"; {sum(sound.differs for sound in several):,} of {len(several):,} differ between them"
     low, median, usual, high = np.quantile(seconds, [0, 0.5, USUAL_SHARE, 1], method="inverted_cdf")
     return [
-        ("sounds", f"{len(measured):,} ({_time(float(seconds.sum()))})"),
-        ("formats", _counts(one.about.format for one in measured)),
-        ("rates", _counts(f"{one.about.rate:,} Hz" for one in measured)),
+        ("sounds", f"{len(sounds):,} ({_time(float(seconds.sum()))})"),
+        ("formats", _counts(sound.about.format for sound in sounds)),
+        ("rates", _counts(f"{sound.about.rate:,} Hz" for sound in sounds)),
         ("channels", channels),
         ("durations", f"{low:.2f} to {high:.2f} s, half below {median:.2f}, {USUAL_SHARE:.0%} below {usual:.2f}"),
         ("loudness", f"{levels.min():.0f} to {levels.max():.0f} dB (mean power), median {np.median(levels):.0f}"),
@@ -175,22 +176,21 @@ def _what_there_is(of: Survey) -> list[tuple[str, str]]:
     ]
 
 
-def _what_is_wrong(of: Survey) -> list[tuple[str, str]]:
-    groups = copies(of.measured)
-    first = [" = ".join(names) for names in groups]
-    found = [
-        ("silent", [one.name for one in of.measured if one.silent]),
-        ("clipped", [one.name for one in of.measured if one.clipped]),
-        ("off centre (DC)", [f"{one.name} ({one.dc:+.2f})" for one in of.measured if abs(one.dc) >= LARGE_DC]),
-        ("copies", first),
+def _problems(of: Survey) -> list[tuple[str, str]]:
+    sounds = of.measured
+    problems = [
+        ("silent", [sound.name for sound in sounds if sound.silent]),
+        ("clipped", [sound.name for sound in sounds if sound.clipped]),
+        ("off centre (DC)", [f"{sound.name} ({sound.dc:+.2f})" for sound in sounds if abs(sound.dc) >= LARGE_DC]),
+        ("copies", [" = ".join(names) for names in copies(sounds)]),
         ("unreadable", sorted(of.listing.rejected)),
     ]
-    rows = [(what, f"{len(names):,}: {_few(names)}") for what, names in found if names]
+    rows = [(problem, f"{len(names):,}: {_few(names)}") for problem, names in problems if names]
     return rows + [("note", note) for note in of.listing.notes]
 
 
-def _what_to_do(of: Survey) -> list[tuple[str, str]]:
-    longer = sum(one.seconds > of.seconds for one in of.measured if not one.silent)
+def _proposals(of: Survey) -> list[tuple[str, str]]:
+    longer = sum(sound.seconds > of.seconds for sound in of.measured if not sound.silent)
     by_name = [f"{pattern} ({count:,} labels)" for pattern, count in of.patterns]
     if of.labels != "folders":
         labels = " or ".join(by_name)
@@ -213,8 +213,8 @@ def _labels(of: Survey) -> str:
     if not names:
         return "none by folders"
     counts = Counter(entry.label for entry in of.listing.entries)
-    shown = ", ".join(f"{files.printable(name)} {counts[name]:,}" for name in names[:_LABELS_SHOWN])
-    return shown + (f", ... {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else "")
+    text = ", ".join(f"{files.printable(name)} {counts[name]:,}" for name in names[:_LABELS_SHOWN])
+    return text + (f", ... {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else "")
 
 
 def _counts(values: Iterable[str]) -> str:
@@ -225,8 +225,8 @@ def _counts(values: Iterable[str]) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    shown = "; ".join(files.printable(name) for name in names[:_SHOWN])
-    return shown + (" ..." if len(names) > _SHOWN else "")
+    text = "; ".join(files.printable(name) for name in names[:_SHOWN])
+    return text + (" ..." if len(names) > _SHOWN else "")
 
 
 def _time(seconds: float) -> str:

@@ -13,13 +13,13 @@ class Cells(nn.Module):
     """Windowed Fourier transform at odd frequencies: x (B, C, L) <-> (B, 2 C, L / hop, hop), real and imaginary parts.
 
     Frames of 2 hop samples under a sine window, one every hop, at the frequencies (k + 1/2) / (2 hop) of the rate, k <
-    hop. It is the modulated complex lapped transform (Malvar 1999): each frame's transform keeps lengths, and the
+    hop. It is the modulated complex lapped transform (Malvar 1999): each frame's transform preserves norms, and the
     squares of two windows that overlap add up to 1, so `inverse` is the transpose and inverse(forward(x)) = x; the
     power of a cell, the sum of both squares, is for white noise that of a sample of x. The first and the last hop / 2
-    samples lie in one frame only, and are made up for by `edge`.
+    samples lie in one frame only, for which `edge` compensates.
 
-    A shift by 4 frames or by 2 bands changes nothing but the cell, so that convolutions over patches of as many mean
-    the same everywhere.
+    A shift by 4 frames or by 2 bands only moves the cells, so that convolutions over patches of as many mean the same
+    everywhere.
     """
 
     def __init__(self, hop: int) -> None:
@@ -41,7 +41,7 @@ class Cells(nn.Module):
         return cells.unflatten(-1, (2, hop)).transpose(2, 3).flatten(1, 2)
 
     def inverse(self, cells: Tensor) -> Tensor:
-        """float32 (B, C, L)."""
+        """Return sounds (B, C, L) float32 of cells (B, 2 C, L / hop, hop)."""
         hop, half = self.hop, self.hop // 2
         with torch.autocast(cells.device.type, enabled=False):
             pairs = cells.float().unflatten(1, (-1, 2)).transpose(2, 3).flatten(3, 4)

@@ -12,12 +12,12 @@ from modalities.audio.options import Model
 
 NUMBERS = ("seconds",)
 HOP = 128
-"""Samples from a frame of cells to the next, and bands in frequency."""
+"""Samples from one frame of cells to the next, and bands in frequency."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Multiples of `width` for each level, strides between them in time and frequency, residual blocks of each."""
+    """Widths of the levels in multiples of `width`, strides between them in time and frequency, residual blocks."""
 
     width: int
     levels: tuple[int, ...]
@@ -33,9 +33,9 @@ PRESETS = {
 
 
 def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, std: float = 1.0) -> nn.Module:
-    """The network of a [model] section: (B, C, L) -> (B, C, L), L a multiple of 256.
+    """Return the network of a [model] section: (B, C, L) -> (B, C, L), L a multiple of 256.
 
-    `mel`: what a vocoder is given; `std`: what sounds are divided by in model space.
+    `mel`: condition of a vocoder, None for others; `std`: deviation of sounds before encoding.
     """
     bands, hop = (mel.mels, mel.hop) if mel else (0, 1)
     if model.preset == "diffwave":
@@ -58,7 +58,7 @@ def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, 
 
 
 def reach(net: nn.Module) -> tuple[int, bool]:
-    """Samples that one output sample depends on through convolutions, and whether attention adds all the others."""
+    """Return the receptive field of the convolutions in samples, and True where attention adds all other samples."""
     if not isinstance(net, WaveUNet | DiffWave):
         raise TypeError(f"no receptive field is known for {type(net).__name__}")
     return net.receptive_field, net.global_attention

@@ -15,16 +15,16 @@ from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.unet import Trunk
 
 POWERS = 4.0
-"""Of one unit of the head's output, in nepers of power: silence is some 10 nepers below the mean."""
+"""Nepers of power in one unit of the head's output; silence is some 10 nepers below the mean."""
 MAX_DEVIATIONS = 20.0
-"""Nepers between the mean power and the least or most that can be expected."""
+"""Largest distance of an expected power from the mean, in nepers."""
 
 
 class Position(nn.Module):
-    """Where in time and frequency each place is, as features for each level: patches in time -> (1, width, T, F) each.
+    """Features of each place's position in time and frequency: L samples -> (1, width, T, F) for each level.
 
     cos and sin of the sample number at periods of 256 to 2^17 samples, projected, and a vector for each row of
-    frequencies. A convolution knows where it is only near an edge, and attention not at all; but a drum is loud at its
+    frequencies. Convolutions have a position only near an edge, and attention has none; but a drum is loud at its
     beginning, and the bass is not like the treble.
     """
 
@@ -44,13 +44,13 @@ class Position(nn.Module):
         for step, time, frequency in zip(self.steps, self.time, self.frequency, strict=True):
             place = torch.arange(0, length, step, dtype=torch.float64, device="cpu")[:, None]
             phase = 2 * math.pi * place / torch.tensor(self.periods, dtype=torch.float64)
-            known = time(torch.cat([phase.cos(), phase.sin()], 1).to(like))
-            features.append(known.T[None, :, :, None] + frequency.to(known))
+            moments = time(torch.cat([phase.cos(), phase.sin()], 1).to(like))
+            features.append(moments.T[None, :, :, None] + frequency.to(moments))
         return features
 
 
 class Mel(nn.Module):
-    """What a mel spectrogram tells: (B, mels, frames) -> features of the finest level (B, width, frames / ratio, rows).
+    """Encoder of a mel spectrogram: (B, mels, frames) -> finest level's features (B, width, frames / ratio, rows).
 
     Two convolutions at the spectrogram's own rate; then all frames of one patch make that patch's features.
     `power`: (B, mels, frames) -> the log power of each band (B, bands, frames).
@@ -70,16 +70,16 @@ class Mel(nn.Module):
         return self.out(h).unflatten(1, (-1, self.rows)).transpose(2, 3)
 
     def expected(self, mel: Tensor, frames: int) -> Tensor:
-        """The log power that cells should have in their middle, with a learnt correction: (B, 1, frames, bands)."""
-        known = self.power(mel)
+        """Return the log power expected in the middle of cells, with a learned correction: (B, 1, frames, bands)."""
+        power = self.power(mel)
         # frame i of the spectrogram is centred on i hops, a cell between two of its own
-        known = torch.logaddexp(known, functional.pad(known[..., 1:], (0, 1), mode="replicate")) - math.log(2)
-        known = functional.interpolate(known, frames, mode="linear")
-        return (known.transpose(1, 2) + POWERS * self.offset).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS).unsqueeze(1)
+        power = torch.logaddexp(power, functional.pad(power[..., 1:], (0, 1), mode="replicate")) - math.log(2)
+        power = functional.interpolate(power, frames, mode="linear")
+        return (power.transpose(1, 2) + POWERS * self.offset).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS).unsqueeze(1)
 
 
 def wiener(log_power: Tensor, c_noise: Tensor) -> Tensor:
-    """What a network that predicts `edm` has to multiply its input by, to filter cells of known power (Wiener 1949).
+    """Return the gain on the input of a network that predicts `edm`, to filter cells of known power (Wiener 1949).
 
     For x of variance v = exp(log_power), E[x | x_t] = alpha v x_t / (alpha^2 v + sigma^2). In EDM's coefficients with
     sigma_data = 1 that is c_skip x_t + c_out g (c_in x_t) with g = r (v - 1) / (1 + r^2 v), r = alpha / sigma.
@@ -94,15 +94,15 @@ class WaveUNet(Conditioned):
     """(x (B, C, L), c_noise (B,), cond) -> (B, C, L): a UNet over cells of time and frequency, for `edm` prediction.
 
     x is divided into cells (`Cells`: `hop` samples by as many bands), of which `patch` (time, frequency) make a place
-    of the finest level. The network sees each cell as it is, and its phase and power relative to the noise, since
-    what matters in a sound spans 60 dB. It says how much power it expects in the real and in the imaginary part of each
-    cell, which fixes what a Wiener filter would do to them, and adds what such a filter cannot know.
+    of the finest level. The network's input is each cell, with its phase and power relative to the noise, since the
+    relevant levels of a sound span 60 dB. It predicts the power of the real and of the imaginary part of each cell,
+    which determines a Wiener filter for them, and adds a term that no such filter gives.
 
     strides     in time and in frequency alike; hop / patch[1] is a multiple of their product
     mels        with mels > 0, cond["mel"] is (B, mels, L / mel_hop), and mel_hop divides hop * patch[0];
-                `mel_power` says what power that means (`Mel`), which is where expectations then start
+                `mel_power` converts it to power (`Mel`), to which predictions are then relative
     cond: label (B,) int64 when labels > 0; each of `numbers`, (B,) in [0, 1]. The rest: see `Trunk`.
-    L is a multiple of hop. Places that are missing for patches and strides are made of silence, and dropped.
+    L is a multiple of hop. Places are padded with silence to whole patches and strides, and the padding is dropped.
     """
 
     def __init__(
@@ -150,26 +150,26 @@ class WaveUNet(Conditioned):
         cells = self.cells(x)
         frames = cells.shape[2]
         cells = functional.pad(cells, (0, 0, 0, -frames % self.whole))
-        seen, expected = self._seen(cells, c_noise), torch.zeros((), device=x.device)
+        inputs, expected = self._inputs(cells, c_noise), torch.zeros((), device=x.device)
         if self.mel is not None:
             expected = self.mel.expected(cond["mel"], frames)
             expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MAX_DEVIATIONS)
             noise = _noise(c_noise)
-            seen = torch.cat([seen, _level(expected.exp() * (1 - noise) / noise)], 1)
-        h = self.stem(self._gather(seen))
+            inputs = torch.cat([inputs, _level(expected.exp() * (1 - noise) / noise)], 1)
+        h = self.stem(self._gather(inputs))
         local = self.position(cells.shape[2] * self.cells.hop, h)
         if self.mel is not None:
-            told = self.mel(cond["mel"].to(h))
-            local[0] = local[0] + functional.pad(told, (0, 0, 0, h.shape[2] - told.shape[2]))
+            mel = self.mel(cond["mel"].to(h))
+            local[0] = local[0] + functional.pad(mel, (0, 0, 0, h.shape[2] - mel.shape[2]))
         h = self.trunk(h, self.embed(c_noise, cond), local, cond.get("dropout"))
         h = functional.silu(self.norm(h))
-        # in float32 whatever autocast says: of what is loud, the small difference counts
+        # float32 under autocast too: in loud cells the result is a small difference
         power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
-        keep = wiener((POWERS * power + expected).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS), c_noise.float())
-        return self.cells.inverse((keep * cells + new)[:, :, :frames]).to(x)
+        gain = wiener((POWERS * power + expected).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS), c_noise.float())
+        return self.cells.inverse((gain * cells + new)[:, :, :frames]).to(x)
 
-    def _seen(self, cells: Tensor, c_noise: Tensor) -> Tensor:
-        """What the network sees of cells (B, 2 C, T, F): themselves, their phase and their power over the noise's."""
+    def _inputs(self, cells: Tensor, c_noise: Tensor) -> Tensor:
+        """Return cells (B, 2 C, T, F) with their phase and their power over the noise's: (B, 5 C, T, F)."""
         noise = _noise(c_noise)
         pairs = cells.unflatten(1, (-1, 2))
         power = pairs.square().sum(2)
@@ -177,29 +177,29 @@ class WaveUNet(Conditioned):
         return torch.cat([cells, phase.flatten(1, 2), _level(power / noise)], 1)
 
     def _gather(self, h: Tensor) -> Tensor:
-        """The cells of each patch as channels: (B, C, T, F) -> (B, p q C, T / p, F / q) for patches of p x q."""
+        """Return the cells of patches p x q as channels: (B, C, T, F) -> (B, p q C, T / p, F / q)."""
         time, frequency = self.patch
         h = h.unflatten(3, (-1, frequency)).unflatten(2, (-1, time))  # B, C, T / p, p, F / q, q
         return h.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
 
     def _scatter(self, h: Tensor) -> Tensor:
-        """The inverse of `_gather`."""
+        """Return the inverse of `_gather`."""
         h = h.unflatten(1, (*self.patch, -1))  # B, p, q, C, T / p, F / q
         return h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
 def _noise(c_noise: Tensor) -> Tensor:
-    """The noise's share of the variance of c_in x_t, where sigma_data = 1: (B,) -> (B, 1, 1, 1)."""
+    """Return the noise's share of the variance of c_in x_t, where sigma_data = 1: (B,) -> (B, 1, 1, 1)."""
     return torch.sigmoid(8 * c_noise.float())[:, None, None, None]
 
 
 def _level(ratio: Tensor) -> Tensor:
-    """A power over the noise's, any shape, as a feature: in nepers of magnitude, down to -1.15."""
+    """Return a power over the noise's, any shape, as a feature: in nepers of magnitude, down to -1.15."""
     return torch.log(ratio + 0.1) / 2
 
 
 def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:
-    """Samples of x that one output sample depends on through convolutions: 1 + sum of (kernel - 1) * step.
+    """Return the samples of x that one output sample depends on through convolutions: 1 + sum of (kernel - 1) * step.
 
     Strides and patches round it, by less than a place of the coarsest level at each end.
     """
@@ -216,10 +216,10 @@ class DiffWave(Conditioned):
 
     Layer i: y = h + linear(emb); a dilated convolution (kernel 3, dilation 2^(i mod cycle)) to 2 width channels, plus
     a projection of the mel spectrogram; sigmoid of one half times tanh of the other; a projection to residual and
-    skip. h = (h + residual) / sqrt 2, and the output is made of the sum of all skips. No position is ever skipped:
+    skip. h = (h + residual) / sqrt 2, and the output is made of the sum of all skips. There are no strides:
     8 layers width^2 multiply-adds a sample.
 
-    What differs from the paper: the noise level enters as c_noise through Fourier features, so any schedule fits.
+    Unlike in the paper, the noise level enters as c_noise through Fourier features, so any schedule fits.
     """
 
     def __init__(

@@ -37,10 +37,10 @@ def write(raw: Tensor, rate: int, folder: Path, stems: Sequence[str], format: st
 
 
 def to_bytes(clip: Tensor, rate: int, format: str = "wav") -> bytes:
-    """The file of one clip (C, L) float, C = 1 or 2; the same bytes for the same clip. Raises UsageError.
+    """Return the file of one clip (C, L) float, C = 1 or 2; the same bytes for the same clip. Raises UsageError.
 
-    16 bits: round(32768 x) within -32768..32767, so that what came from a 16-bit file goes back to the same numbers;
-    no dither, and what is too loud is clipped, never wrapped around. float: as it is, also beyond [-1, 1]. NaN is 0.
+    16 bits: round(32768 x) within -32768..32767, so that samples of a 16-bit file come back exactly; no dither, and
+    louder samples are clipped, never wrapped around. float: unchanged, also beyond [-1, 1]. NaN becomes 0.
     """
     if format not in FORMATS:
         raise UsageError(f"unknown sound format '{format}'; known: {', '.join(FORMATS)}")
@@ -59,6 +59,6 @@ def to_bytes(clip: Tensor, rate: int, format: str = "wav") -> bytes:
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Float samples of any shape to 16 bits: rounded to nearest, clipped."""
+    """Return float samples of any shape as 16 bits: rounded to nearest, clipped."""
     whole = np.rint(np.clip(samples, -1, 1) * _FULL_SCALE)
     return np.minimum(whole, _FULL_SCALE - 1).astype(np.int16)

@@ -97,12 +97,12 @@ for (const button of buttons) {
 
 @dataclass(frozen=True)
 class _Clip:
-    """One sound with all that the page says about it."""
+    """One sound on the page, with its kind, number, label and picture."""
 
     kind: str
     """generated or real"""
     number: int
-    """In its batch, from 0; generated sounds have it in their file names."""
+    """Number in its batch, from 0; file names of generated sounds contain it."""
     label: str
     sound: Tensor
     """(C, L), without the zeros at its end."""
@@ -118,9 +118,9 @@ def page(
     names: Sequence[str] = (),
     title: str = "Generated sounds",
 ) -> str:
-    """Sounds raw (B, C, L) float in [-1, 1] as a page, in sections by label with real ones of that label beside them.
+    """Return a page of sounds raw (B, C, L) float in [-1, 1], in sections by label beside real ones of that label.
 
-    labels: one for each sound, or none. names: what the numbers in `real.cond["label"]` mean, and the order of the
+    labels: one for each sound, or none. names: names of the numbers in `real.cond["label"]`, and the order of the
     sections; a number beyond them is no label.
     """
     if raw.ndim != 3 or 0 in raw.shape:
@@ -166,14 +166,14 @@ full scale (black) to full scale. <span hidden>Click a picture to hear it.</span
 def _clips(kind: str, raw: Tensor, labels: Sequence[str], rate: int, longest: int) -> list[_Clip]:
     if not len(raw):
         return []
-    shown = raw.new_zeros(*raw.shape[:2], longest)
-    shown[..., : raw.shape[-1]] = raw[..., :longest]
-    drawn, lengths = _pictures(shown, rate), ends(raw).tolist()
-    return [_Clip(kind, i, labels[i], raw[i, :, :n], drawn[i]) for i, n in enumerate(lengths)]
+    padded = raw.new_zeros(*raw.shape[:2], longest)
+    padded[..., : raw.shape[-1]] = raw[..., :longest]
+    pictures, lengths = _pictures(padded, rate), ends(raw).tolist()
+    return [_Clip(kind, i, labels[i], raw[i, :, :n], pictures[i]) for i, n in enumerate(lengths)]
 
 
 def _pictures(raw: Tensor, rate: int) -> list[bytes]:
-    """A PNG for each of raw (B, C, L): drawn as one array of palette indices, 50 times faster than a figure each."""
+    """Return a PNG for each of raw (B, C, L), from arrays of palette indices: 50 times faster than a figure each."""
     from matplotlib import colormaps
 
     palette = colormaps["magma"](np.linspace(0, 1, _LEVELS), bytes=True)[:, :3]
@@ -214,12 +214,12 @@ def _card(clip: _Clip, rate: int) -> str:
     sounds = {"wav": to_bytes(clip.sound, rate), "flac": to_bytes(clip.sound, rate, "flac")}
     best = min(sounds, key=lambda name: len(sounds[name]))
     seconds = f"{clip.sound.shape[-1] / rate:.2f} s"
-    what = html.escape(" ".join(word for word in (clip.kind, clip.label, str(clip.number)) if word))
+    title = html.escape(" ".join(word for word in (clip.kind, clip.label, str(clip.number)) if word))
     return (
         f'<figure><img src="{_uri("image/png", clip.picture)}" width="{_WIDTH}" height="{_WAVE + _MEL}" '
-        f'alt="Waveform and mel spectrogram of {what}, {seconds}">'
-        f'<audio controls preload="none" aria-label="{what}" src="{_uri(f"audio/{best}", sounds[best])}"></audio>'
-        f"<figcaption>{what} · {seconds}</figcaption></figure>"
+        f'alt="Waveform and mel spectrogram of {title}, {seconds}">'
+        f'<audio controls preload="none" aria-label="{title}" src="{_uri(f"audio/{best}", sounds[best])}"></audio>'
+        f"<figcaption>{title} · {seconds}</figcaption></figure>"
     )
 
 
@@ -228,5 +228,5 @@ def _uri(kind: str, content: bytes) -> str:
 
 
 def _hash(text: str) -> str:
-    """Of an inline style or script, as a policy names it (W3C Content Security Policy 3)."""
+    """Return the hash of an inline style or script for a policy (W3C Content Security Policy 3)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Many sounds in one picture: for each its waveform above its mel spectrogram; and a strip from noise to sound.
+"""Pictures of many sounds: waveforms above mel spectrograms in a grid, and a strip from noise to sound.
 
 librosa and matplotlib are imported when something is drawn. Figures are made without pyplot, which has global state.
 """
@@ -22,7 +22,7 @@ from modalities.audio.codec import ends
 Array = npt.NDArray[np.float32]
 
 QUIETEST = -80.0
-"""Decibels of what is drawn black; 0 is a sine of full scale."""
+"""Level that is drawn black, in dB; 0 is a sine of full scale."""
 COLUMNS = 8
 _BANDS = 64
 _WIDTH = 1160
@@ -30,7 +30,7 @@ _WIDTH = 1160
 _CELL = (136, 320)
 """Narrowest and widest cell, in pixels."""
 _WAVE, _MEL = 30, 78
-"""Their heights in pixels."""
+"""Heights of waveform and spectrogram, in pixels."""
 _LEFT, _TOP, _TITLE, _BOTTOM, _GAP = 62, 8, 16, 22, 6
 _DPI, _SIZE = 100, 8
 _TICKS = (0, 500, 1000, 2000, 4000, 8000, 16000, 32000)
@@ -39,7 +39,7 @@ _INK, _FAINT, _SOUND = "#222222", "#888888", "#3b528b"
 
 
 def preview(raw: Tensor, rate: int, labels: Sequence[str] = (), order: Sequence[str] = ()) -> PIL.Image.Image:
-    """The sounds raw (B, C, L), float in [-1, 1], as a grid of at most 8 columns, RGB.
+    """Return the sounds raw (B, C, L), float in [-1, 1], as a grid of at most 8 columns, RGB.
 
     labels: one for each sound, or none. Sounds with equal labels share rows, captioned at the left; when most labels
     occur once, each sound has its own caption and the order is kept. order: of the labels, from top to bottom; by
@@ -56,24 +56,24 @@ def preview(raw: Tensor, rate: int, labels: Sequence[str] = (), order: Sequence[
 
 
 def strip(moments: Tensor, rate: int) -> PIL.Image.Image:
-    """How sounds came to be: moments (T, B, C, L), from noise to sound; a row of mel spectrograms for each sound.
+    """Return a row of mel spectrograms for each sound of moments (T, B, C, L), from noise to sound.
 
     At most 6 sounds and 8 moments are shown, evenly spaced, the first and the last moment always.
     """
     if moments.ndim != 4 or 0 in moments.shape:
         raise ValueError(f"a strip needs sounds (T, B, C, L), not {tuple(moments.shape)}")
     steps, sounds = len(moments), min(6, moments.shape[1])
-    shown = np.linspace(0, steps - 1, min(COLUMNS, steps)).round().astype(int).tolist()
-    raw = moments[shown, :sounds].flatten(0, 1)
-    titles = ["noise", *[""] * (len(shown) - 2), "sound"] if len(shown) > 1 else ["sound"]
-    cells = [[(k * sounds + i, titles[k] if i == 0 else "") for k in range(len(shown))] for i in range(sounds)]
+    columns = np.linspace(0, steps - 1, min(COLUMNS, steps)).round().astype(int).tolist()
+    raw = moments[columns, :sounds].flatten(0, 1)
+    titles = ["noise", *[""] * (len(columns) - 2), "sound"] if len(columns) > 1 else ["sound"]
+    cells = [[(k * sounds + i, titles[k] if i == 0 else "") for k in range(len(columns))] for i in range(sounds)]
     return _draw(raw, rate, cells, [], with_wave=False)
 
 
 def arrange(
     count: int, labels: Sequence[str], order: Sequence[str] = (), columns: int = COLUMNS
 ) -> tuple[list[list[int]], list[str]]:
-    """Rows of sound numbers, and a caption for each row; without captions when there are no groups to speak of."""
+    """Return rows of sound numbers, and a caption for each row; no captions when most labels occur once."""
     names = [name for name in dict.fromkeys([*order, *labels]) if name in set(labels)]
     if not names or 2 * len(names) > count:
         square = math.ceil(math.sqrt(2 * count))  # cells are about twice as wide as high
@@ -89,11 +89,11 @@ def arrange(
 
 
 def decibels(raw: Tensor, rate: int, columns: int) -> tuple[Array, float]:
-    """Mel power in decibels, and the samples from a frame to the next.
+    """Return mel power in decibels, and the samples from one frame to the next.
 
     raw: (B, C, L). Returns (B, bands, frames), QUIETEST..0, low bands first; frames reach to the end of the sound or
-    a little beyond, and there are at most 2 columns of them, about as many as `columns` where that is possible. The
-    bands have peak 1 and not area 1, so a sine of full scale is at 0 dB wherever it lies.
+    a little beyond, and there are at most 2 * columns of them, about `columns` where that is possible. The bands have
+    peak 1 and not area 1, so a sine of full scale is at 0 dB wherever it lies.
     """
     import librosa
 
@@ -114,9 +114,9 @@ def decibels(raw: Tensor, rate: int, columns: int) -> tuple[Array, float]:
 
 
 def envelope(raw: Tensor, columns: int) -> tuple[Array, Array]:
-    """Smallest and largest sample over all channels in each of at most `columns` equal parts: two (B, columns).
+    """Return the smallest and largest sample over all channels in at most `columns` equal parts: two (B, columns).
 
-    raw: (B, C, L), clipped to [-1, 1]. Neighbouring parts share a sample, so that what is drawn has no holes.
+    raw: (B, C, L), clipped to [-1, 1]. Neighbouring parts share a sample, so that the drawn wave has no holes.
     """
     samples = np.nan_to_num(raw.detach().cpu().float().numpy()).clip(-1, 1)
     low, high = samples.min(1), samples.max(1)
@@ -132,7 +132,7 @@ def envelope(raw: Tensor, columns: int) -> tuple[Array, Array]:
 def _draw(
     raw: Tensor, rate: int, cells: list[list[tuple[int, str]]], captions: list[str], with_wave: bool
 ) -> PIL.Image.Image:
-    """Rows of (number of the sound, title above it)."""
+    """Return the picture of `cells`, rows of (number of the sound, title above it), with `captions` at the left."""
     from librosa.display import specshow
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -183,13 +183,13 @@ def _draw(
 
 
 def _axis(axes: Any, rate: int, seconds: float, left: bool, bottom: bool) -> None:
-    """Hertz at the left edge of the picture, seconds at its bottom, nothing between cells."""
+    """Label hertz at the left edge of the picture and seconds at its bottom, but nothing between cells."""
     from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 
     axes.set(xlabel="", ylabel="", xlim=(0, seconds), facecolor="black")
-    shown = [tick for tick in _TICKS if tick < 0.49 * rate]
-    names = [f"{tick} Hz" if tick < 1000 else f"{tick // 1000} kHz" for tick in shown]
-    axes.yaxis.set_major_locator(FixedLocator(shown))
+    hertz = [tick for tick in _TICKS if tick < 0.49 * rate]
+    names = [f"{tick} Hz" if tick < 1000 else f"{tick // 1000} kHz" for tick in hertz]
+    axes.yaxis.set_major_locator(FixedLocator(hertz))
     axes.yaxis.set_major_formatter(FixedFormatter(names))
     axes.yaxis.set_minor_locator(FixedLocator([]))
     ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, seconds)
@@ -204,7 +204,7 @@ def _axis(axes: Any, rate: int, seconds: float, left: bool, bottom: bool) -> Non
 
 
 def _margin(captions: list[str]) -> int:
-    """Pixels at the left that the ticks and the captions need."""
+    """Return the pixels at the left that the ticks and the captions need."""
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
 

@@ -1,4 +1,4 @@
-"""What people see and hear of sounds."""
+"""Strips, pages and the speed of sounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.view import View
 
 
 class AudioView(View):
-    """Spectrograms on their way, a page with players, and the real-time factor."""
+    """Spectrograms from noise to sound, a page with players, and the real-time factor."""
 
     counts = (24, 48)
 
@@ -22,14 +22,14 @@ class AudioView(View):
         self.sample_rate, self.labels = rate_of(facts), facts.labels
 
     def strip(self, moments: Tensor) -> PIL.Image.Image:
-        """A row of mel spectrograms for each clip, from noise to sound: (T, B, C, L)."""
+        """Return a row of mel spectrograms for each clip of moments (T, B, C, L), from noise to sound."""
         return picture.strip(moments, self.sample_rate)
 
     def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
-        """A page that plays every clip, with real ones of the same label beside them."""
+        """Return a page that plays every clip, with real ones of the same label beside them."""
         return page.page(raw, labels, self.sample_rate, real, self.labels)
 
     def rate(self, raw: Tensor, seconds: float) -> str:
-        """The real-time factor: seconds of sound for each second of computing."""
+        """Return the real-time factor: seconds of sound for each second of computing."""
         duration = float(ends(raw).sum()) / self.sample_rate
         return f"{duration:.1f} s of sound in {seconds:.1f} s: {duration / max(seconds, 1e-9):.1f} times real time"

@@ -13,25 +13,25 @@ _DRAWS = 6  # scale, left, top, right shift, down shift, flip
 
 
 def augment(raw: Tensor, options: Data, draws: Draws) -> Tensor:
-    """Crop and enlarge, then move, then mirror; what leaves the picture is filled with its edge.
+    """Crop and enlarge, then shift, then flip at random; gaps are filled by repeating the edge.
 
     raw: (B, C, H, W) uint8; so is the result. The same six numbers are drawn for an example whatever is
     switched on and whatever is beside it, so options can be compared like with like.
     """
     if not (options.crop or options.shift or options.flip):
         return raw
-    drawn = draws.uniform("augment", _DRAWS).to(raw.device)
+    u = draws.uniform("augment", _DRAWS).to(raw.device)
     if options.crop:
-        raw = _crop(raw, options.crop * drawn[:, 0], drawn[:, 1:3])
+        raw = _crop(raw, options.crop * u[:, 0], u[:, 1:3])
     if options.shift or options.flip:
         reach = 2 * options.shift + 1
-        move = (drawn[:, 3:5] * reach).long().clamp(max=reach - 1) - options.shift
-        raw = _move(raw, move, (drawn[:, 5] < 0.5) & options.flip)
+        move = (u[:, 3:5] * reach).long().clamp(max=reach - 1) - options.shift
+        raw = _move(raw, move, (u[:, 5] < 0.5) & options.flip)
     return raw
 
 
 def note(options: Data) -> str:
-    """One line on what `augment` does; empty when it does nothing."""
+    """Return one line that describes `augment`; empty when it does nothing."""
     parts = [
         f"crops of up to {options.crop:.0%} of the side" if options.crop else "",
         f"shifts of up to {options.shift} px" if options.shift else "",

@@ -2,7 +2,7 @@
 
     CACHE/image/<key>/pixels.npy  labels.npy  test.npy  about.json
 
-toolkit.data.store says how the folder comes to be whole or not there.
+toolkit.data.store makes the folder whole or not at all.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Corpus:
     labels: np.ndarray
     """(N,) int64; all zero when `names` is ()."""
     test: np.ndarray
-    """(N,) bool: the pictures for testing; the others train."""
+    """(N,) bool: True for pictures of the test split."""
     names: tuple[str, ...]
     rejected: tuple[str, ...]
     mean: float
     std: float
-    """Of pixels / 127.5 - 1 over the training pictures; std is 1 when all pixels are equal."""
+    """Mean and deviation of pixels / 127.5 - 1 over the training pictures; std is 1 when all pixels are equal."""
 
 
 def load(folder: Path) -> Corpus | None:
-    """The corpus kept in `folder`; None when there is none or it is damaged."""
+    """Return the corpus in `folder`; None when there is none or it is damaged."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
@@ -63,9 +63,9 @@ def load(folder: Path) -> Corpus | None:
 def build(
     listing: Listing, size: int, channels: int | None, folder: Path, notify: Callable[[str], None]
 ) -> Corpus | None:
-    """Decode everything in `listing` into `folder`, and open it; None when no picture is readable.
+    """Decode all of `listing` into `folder`, and return the corpus; None when no picture is readable.
 
-    channels: 1, 3, or None to look. What cannot be read is added to listing.rejected.
+    channels: 1, 3, or None: 3 as soon as one picture has colour. Unreadable files are added to listing.rejected.
     Raises StorageError when the cache cannot be written.
     """
 
@@ -80,7 +80,7 @@ def build(
 
 
 def moments(pixels: np.ndarray, test: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of pixels / 127.5 - 1 over the rows that are not `test`, exact to float64."""
+    """Return mean and standard deviation of pixels / 127.5 - 1 over the rows that are not `test`, exact to float64."""
     counts = np.zeros(256, dtype=np.int64)
     for start in range(0, len(pixels), 1024):
         rows = pixels[start : start + 1024][~test[start : start + 1024]]
@@ -128,7 +128,7 @@ def _decode(entry: Entry, size: int, channels: int) -> np.ndarray | str:
 
 
 def open_entry(entry: Entry) -> BinaryIO:
-    """The bytes of one picture; a member of a shard is read into memory."""
+    """Open the bytes of one picture; a member of a shard is read into memory."""
     stream = entry.path.open("rb")
     if entry.offset is None:
         return stream

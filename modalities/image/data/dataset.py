@@ -1,4 +1,4 @@
-"""From a source's name to its pictures, decoded, and batches of them."""
+"""Decoded pictures of a source, and batches of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolkit.modality import Dataset, Examples
 DEFAULT_SIZE = 32
 LARGEST_KEPT = 64
 LARGEST = 1024
-"""As options.Data allows."""
+"""Largest `size` that options.Data allows."""
 FORMATS = "PNG, JPEG, WEBP, BMP, TIFF and GIF"
 _PROBED = 256
 
@@ -38,7 +38,7 @@ class Pictures(Dataset):
         return len(self._rows)
 
     def take(self, indices: Tensor) -> Examples:
-        """raw: (B, C, H, W) uint8; cond: label (B,) int64, when the pictures have labels."""
+        """Return raw (B, C, H, W) uint8; cond: label (B,) int64, when the pictures have labels."""
         rows = self._rows[indices.numpy()]
         raw = torch.from_numpy(self._pixels[rows])
         cond = {} if self._labels is None else {"label": torch.from_numpy(self._labels[rows])}
@@ -46,7 +46,7 @@ class Pictures(Dataset):
 
 
 def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Corpus:
-    """The pictures of options.source; folders and shards are decoded once and kept in cache_folder/image.
+    """Return the pictures of options.source; folders and shards are decoded once and stored in cache_folder/image.
 
     Raises DataError when there is no such source or no readable training picture in it, StorageError when the
     cache cannot be written.
@@ -61,8 +61,8 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
     # of shards, the files' own sizes and times are enough
     listing = None if tars else scan(source, decode.EXTENSIONS, "pictures")
     signature = shards.signature(tars) if listing is None else listing.signature
-    asked = {"size": options.size, "channels": options.channels, "limit": options.limit}
-    home = cache_folder / "image" / store.key(cache.VERSION, signature, source=str(source), **asked)
+    settings = {"size": options.size, "channels": options.channels, "limit": options.limit}
+    home = cache_folder / "image" / store.key(cache.VERSION, signature, source=str(source), **settings)
     corpus = cache.load(home)
     if corpus is None:
         corpus = _decode(listing or shards.scan(tars), source, options, home, notify)
@@ -99,7 +99,7 @@ def own_side(folder: Path) -> int | None:
 
 
 def common_side(entries: Sequence[Entry]) -> int | None:
-    """Return the side of pictures that are (256 of them, spread evenly) equal squares as `size` allows, or None."""
+    """Return the pictures' side when all (of 256 spread evenly) are equal squares that `size` allows, else None."""
     sizes = set()
     with decode.quiet():
         for i in np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int)):

@@ -1,4 +1,4 @@
-"""Data sets that have a name: the bundled digits, and torchvision's small sets below TOOLKIT_DATA."""
+"""Named data sets: the bundled digits, and torchvision's small sets below TOOLKIT_DATA."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = ("digits", *_FOLDERS)
 
 
 def load(options: Data, notify: Callable[[str], None]) -> Corpus:
-    """The data set called options.source, in memory. Raises DataError when it is neither here nor to be had."""
+    """Return the data set options.source, in memory. Raises DataError when it is neither on disk nor downloadable."""
     if options.source == "digits":
         parts, names = _digits(), _DIGITS
     else:
@@ -41,7 +41,7 @@ def load(options: Data, notify: Callable[[str], None]) -> Corpus:
 
 
 def _digits() -> list[Part]:
-    """Training and test part: pixels (N, 1, 28, 28) uint8 and labels (N,)."""
+    """Return training and test part: pixels (N, 1, 28, 28) uint8 and labels (N,). Raises DataError."""
     path = paths.shipped("assets") / "digits.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -52,13 +52,13 @@ def _digits() -> list[Part]:
 
 
 def _torchvision(name: str, notify: Callable[[str], None]) -> tuple[list[Part], tuple[str, ...]]:
-    """As `_digits`, and the names of the labels."""
+    """Return parts as `_digits` does, and the names of the labels. Raises DataError."""
     from torchvision import datasets  # slow to import, and only needed here
 
     root, make = paths.data_root(), getattr(datasets, _CLASSES[name])
     try:
         sets = [make(root, train=train, download=False) for train in (True, False)]
-    except RuntimeError:  # how torchvision says that files are missing or damaged
+    except RuntimeError:  # torchvision's error for files that are missing or damaged
         notify(f"downloading {name} to {root}")
         try:
             with _socket_timeout():
@@ -76,13 +76,13 @@ def _torchvision(name: str, notify: Callable[[str], None]) -> tuple[list[Part], 
 
 
 def _channels_first(data: Any) -> np.ndarray:
-    """(N, H, W) or (N, H, W, C) to (N, C, H, W)."""
+    """Return pixels (N, H, W) or (N, H, W, C) as (N, C, H, W)."""
     array = np.asarray(data)
     return array[:, None] if array.ndim == 3 else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
 
 
 def _fit(pixels: np.ndarray, options: Data) -> np.ndarray:
-    """To the channels and the size that were asked for; as it is unless asked."""
+    """Return pixels (N, C, H, W) uint8 with the channels and the size of `options`, where these are set."""
     if options.channels == 1 and pixels.shape[1] == 3:
         pixels = np.concatenate([decode.to_grey(pixels[i : i + 4096]) for i in range(0, len(pixels), 4096)])
     elif options.channels == 3 and pixels.shape[1] == 1:
@@ -100,7 +100,7 @@ def _fit(pixels: np.ndarray, options: Data) -> np.ndarray:
 
 @contextlib.contextmanager
 def _socket_timeout() -> Iterator[None]:
-    """Behind a firewall that answers nothing, a download without a timeout would wait for ever."""
+    """Set a timeout for sockets: behind a firewall that drops packets, a download would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)
     try:

@@ -1,7 +1,7 @@
-"""One encoded picture to pixels: any size and mode in, a square uint8 array out, or the reason why not.
+"""Decoding of one picture of any size and mode to a square uint8 array, or to the reason why not.
 
-Choices: transparent pictures are laid on white; of an animation the first frame counts; EXIF orientation is
-applied; 16-bit grey keeps its upper 8 bits; colour profiles are ignored.
+Choices: transparent pictures are laid on white; an animation gives its first frame; EXIF orientation is applied;
+16-bit grey keeps its upper 8 bits; colour profiles are ignored.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from toolkit.data.listing import printable
 from toolkit.errors import ToolkitError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""Only these parsers of Pillow are ever reached, whatever a file is called."""
+"""Parsers of Pillow that a file may reach, whatever its name."""
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 64_000_000
-"""Larger pictures are refused from their header, before anything is allocated."""
+"""Largest number of pixels; larger pictures are refused by their header, before anything is allocated."""
 _LARGE_PIXELS = 8_000_000
 _one_large = threading.Lock()
 
@@ -39,11 +39,11 @@ _UPRIGHT = {
 
 
 class Unreadable(ToolkitError):
-    """Why one picture cannot be used."""
+    """Reason why one picture cannot be used."""
 
 
 def dimensions(stream: BinaryIO) -> tuple[int, int]:
-    """Width and height as the header states them. Raises what Pillow raises."""
+    """Return width and height by the header. Raises any exception of Pillow."""
     with Image.open(stream, formats=FORMATS) as opened:
         return opened.size
 
@@ -51,7 +51,7 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 def pixels(stream: BinaryIO, size: int, channels: int) -> np.ndarray:
     """Decode the picture in `stream` to (channels, size, size) uint8, RGB or grey.
 
-    Raises Unreadable, or whatever Pillow raises for a broken file: pass any exception to `reason`.
+    Raises Unreadable, or any exception of Pillow for a broken file: pass it to `reason`.
     """
     with Image.open(stream, formats=FORMATS) as opened:
         width, height = opened.size
@@ -74,26 +74,26 @@ def pixels(stream: BinaryIO, size: int, channels: int) -> np.ndarray:
 
 
 def has_colour(rgb: np.ndarray, tolerance: int = 8) -> bool:
-    """Whether any pixel of (3, H, W) uint8 is not grey; lossy formats miss grey by a few levels."""
+    """Return True where any pixel of (3, H, W) uint8 is not grey; lossy formats miss grey by a few levels."""
     return bool((rgb.max(axis=0) - rgb.min(axis=0)).max() > tolerance)
 
 
 def to_grey(rgb: np.ndarray) -> np.ndarray:
-    """Luma (ITU-R BT.601, in Pillow's integers) of (N, 3, H, W) uint8: (N, 1, H, W) uint8; grey stays exactly grey."""
+    """Return the luma (ITU-R BT.601, in Pillow's integers) of (N, 3, H, W) uint8 as (N, 1, H, W); grey stays exact."""
     red, green, blue = (rgb[:, i].astype(np.uint32) for i in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[:, None]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow warns about odd metadata and large pictures; what matters is an exception. Enter it in one thread only."""
+    """Silence Pillow's warnings about odd metadata and size; errors are raised. Enter it in one thread only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def reason(error: Exception) -> str:
-    """One short line, without addresses or line breaks, on why a picture could not be read."""
+    """Return one short line, without addresses or line breaks, on why a picture could not be read."""
     if isinstance(error, UnidentifiedImageError):
         return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture"
     if isinstance(error, Image.DecompressionBombError):
@@ -104,7 +104,7 @@ def reason(error: Exception) -> str:
 
 
 def _orientation(opened: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) when there is none. Read after load(): TIFFs are turned by Pillow itself."""
+    """Return the EXIF orientation, by default 1 (upright). Read it after load(): Pillow itself turns TIFFs."""
     try:
         return int(opened.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # broken metadata does not make a picture unusable
@@ -112,7 +112,7 @@ def _orientation(opened: Image.Image) -> int:
 
 
 def _resizable(opened: Image.Image) -> Image.Image:
-    """The picture in L, RGB or RGBA, which resize without tricks."""
+    """Return the picture in L, RGB or RGBA, modes that `resize` supports."""
     if opened.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
     if opened.mode in ("I", "F"):
@@ -126,7 +126,7 @@ def _resizable(opened: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """32-bit pixels to uint8: integers are taken as 16-bit, fractions as 0 to 1; other ranges have no fixed meaning."""
+    """Return 32-bit pixels as uint8: integers are read as 16-bit, fractions as 0 to 1. Raises Unreadable for others."""
     low, high = values.min(), values.max()
     if np.issubdtype(values.dtype, np.integer) and low >= 0 and high <= 65535:
         return (values >> 8).astype(np.uint8)
@@ -136,7 +136,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
-    """The centred square of `image`, resized to (size, size) with antialiasing; alpha is weighted correctly."""
+    """Return the centred square of `image`, resized to (size, size) with antialiasing; alpha is weighted correctly."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2

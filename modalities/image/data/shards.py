@@ -1,7 +1,7 @@
 """Tar shards in the WebDataset layout: KEY.jpg beside KEY.cls, read in place; nothing is ever extracted.
 
 train-*.tar and test-*.tar give the split when there are both. KEY.cls holds the class number in decimal;
-classes.json beside the shards, a list of names, says what the numbers mean. Other members of a key are ignored.
+classes.json beside the shards is a list of the classes' names. Other members of a key are ignored.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class _Part:
 
 
 def find(source: Path) -> list[Path]:
-    """The shards that `source` means: itself when it is a .tar file, else the .tar files in it, sorted."""
+    """Return the shards of `source`: itself when it is a .tar file, else the .tar files in it, sorted."""
     if source.is_file():
         return [source] if source.suffix.lower() == ".tar" else []
     return sorted(path for path in source.iterdir() if path.suffix.lower() == ".tar" and path.is_file())
 
 
 def signature(shards: list[Path]) -> list[str]:
-    """One line for each file the pictures depend on: name, size and time of change."""
+    """Return one line for each file the pictures depend on: name, size and time of change."""
     files = [path for path in (*shards, shards[0].parent / "classes.json") if path.is_file()]
     return [f"{path.name}\t{path.stat().st_size}\t{path.stat().st_mtime_ns}" for path in files]
 
@@ -47,8 +47,8 @@ def scan(shards: list[Path]) -> Listing:
     listing = Listing()
     named = {split: [path for path in shards if path.name.startswith(f"{split}-")] for split in SPLITS}
     if all(named.values()):
-        if left := len(shards) - sum(map(len, named.values())):
-            listing.notes.append(f"{left} shards called neither train-*.tar nor test-*.tar are left out")
+        if others := len(shards) - sum(map(len, named.values())):
+            listing.notes.append(f"{others} shards called neither train-*.tar nor test-*.tar are left out")
         for split, paths in named.items():
             for path in paths:
                 _scan_shard(path, split, listing)
@@ -92,7 +92,7 @@ def _scan_shard(path: Path, split: str | None, listing: Listing) -> None:
 
 
 class _Bounded(io.FileIO):
-    """A file for tarfile: a forged long-name header must not make it read gigabytes at once."""
+    """A file for tarfile that reads at most 1 MB at once: a forged long-name header may ask for gigabytes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
@@ -101,12 +101,12 @@ class _Bounded(io.FileIO):
 
 
 def _members(path: Path, listing: Listing) -> list[tuple[str, _Part]]:
-    """Name and place of each member that may be used; the others are rejected with the reason.
+    """Return name and place of each member that may be used; the others are rejected with the reason.
 
-    A damaged archive is noted, and what comes before the damage is returned.
+    A damaged archive is rejected too, and the members before the damage are returned.
     """
-    found: list[tuple[str, _Part]] = []
-    seen: set[str] = set()
+    members: list[tuple[str, _Part]] = []
+    names: set[str] = set()
     total = path.stat().st_size
     try:
         with _Bounded(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
@@ -116,23 +116,23 @@ def _members(path: Path, listing: Listing) -> list[tuple[str, _Part]]:
                 if member.offset <= last:  # a forged size must not make us go round in circles
                     raise tarfile.ReadError("headers that point backwards")
                 last = member.offset
-                if why := _refusal(member, seen, total):
+                if why := _refusal(member, names, total):
                     listing.reject(f"{path.name}/{member.name}", why)
                 elif not member.isdir():
-                    found.append((member.name, _Part(member.offset_data, member.size)))
-                seen.add(member.name)
-                if len(seen) > MAX_MEMBERS:
+                    members.append((member.name, _Part(member.offset_data, member.size)))
+                names.add(member.name)
+                if len(names) > MAX_MEMBERS:
                     raise tarfile.ReadError(f"more than {MAX_MEMBERS:,} members")
             stream.seek(archive.offset)  # tarfile takes a broken header for the end; the real end is zeros
             if any(stream.read(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError(f"no header at byte {archive.offset}")
     except (tarfile.TarError, OSError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         listing.reject(path.name, f"damaged archive ({printable(str(error))[:160]}); what comes before was read")
-    return found
+    return members
 
 
-def _refusal(member: tarfile.TarInfo, seen: set[str], total: int) -> str:
-    """Why a member must not be used; empty when it may."""
+def _refusal(member: tarfile.TarInfo, names: set[str], total: int) -> str:
+    """Return the reason why a member must not be used; empty when it may. names: of the members before it."""
     pure = PurePosixPath(member.name)
     if member.issym() or member.islnk():
         return "a link inside an archive"
@@ -142,7 +142,7 @@ def _refusal(member: tarfile.TarInfo, seen: set[str], total: int) -> str:
         return "not a regular file inside the archive"
     if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\\" in member.name or ":" in pure.parts[0]:
         return "a path that leads out of the archive"
-    if member.name in seen:
+    if member.name in names:
         return "the name appears twice"
     if member.size > MAX_MEMBER_BYTES:
         return f"{member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"

@@ -1,4 +1,4 @@
-"""How good pictures are: the metrics of toolkit.evaluation under the judge of pictures, and bits per dimension."""
+"""Metrics of pictures: those of toolkit.evaluation under the judge of pictures, and bits per dimension."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from toolkit.recipe.options import Options
 
 TURNS = ("0", "90", "180", "270")
 OUTLINE = 16
-"""Pixels of a side at which copies are looked for: a little noise or sharpening does not hide one."""
+"""Side in pixels at which copies are searched: a little noise or sharpening does not hide one."""
 _AT_ONCE = 1_000
 
 
@@ -41,18 +41,18 @@ class ImageEvaluator(Evaluator):
     counts_bits = True
 
     def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
-        """Metrics of pictures (B, C, H, W) uint8 beside real ones."""
+        """Return the metrics of pictures (B, C, H, W) uint8 beside real ones."""
         assert isinstance(options, EvaluationOptions)
         self.check(len(samples.raw), data)
         rows = torch.arange(len(data.train)).split(_AT_ONCE)
-        outlines = torch.cat([copy_features(data.train.take(part).raw) for part in rows])
+        originals = torch.cat([copy_features(data.train.take(part).raw) for part in rows])
 
         def noise(n: int) -> Tensor:
             x = torch.randn((n, *data.facts.shape), generator=seeded_generator(0, "ceiling"))
             return codec.decode(x, data.facts)
 
         def closest(raw: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-            return nearest.nearest_of_many(copy_features(raw), outlines, own)
+            return nearest.nearest_of_many(copy_features(raw), originals, own)
 
         critic = critic_of(data, notify, options.features)
         return compare(critic, data.train, data.test, samples, noise, closest, options.cas, notify)
@@ -63,11 +63,11 @@ class ImageEvaluator(Evaluator):
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
     ) -> list[Metric]:
-        """Bits per dimension of held-out pictures: the variational bound, its terms, and by the flow."""
+        """Return bits per dimension of held-out pictures: the variational bound, its terms, and by the flow."""
         return likelihood(data, denoiser, times, count, notify)
 
     def reading(self, samples: Path, reference: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """At the pictures' own size, where all are equal squares, so that no detail is lost before it is judged."""
+        """Return options with the pictures' own size where all are equal squares, so that no detail is lost."""
         if "size" in options:
             return options
         side = own_side(samples)
@@ -75,7 +75,7 @@ class ImageEvaluator(Evaluator):
         return {**options, "size": side} if alike else options
 
     def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
-        """Pictures must be of one size and number of channels."""
+        """Raise DataError when sizes or numbers of channels differ."""
         try:
             super().check_alike(samples, real, where)
         except DataError as error:
@@ -85,7 +85,7 @@ class ImageEvaluator(Evaluator):
 
 
 def critic_of(data: Splits, notify: Notify = print, features: str = "") -> Critic:
-    """Return the user's network, or the judge of the labels; without labels, a judge of how pictures are turned.
+    """Return the user's network, or the judge of the labels; without labels, a judge of rotations.
 
     features: FILE.safetensors:MODEL, or "".
     """
@@ -97,11 +97,11 @@ def critic_of(data: Splits, notify: Notify = print, features: str = "") -> Criti
 
 
 def turned(raw: Tensor, quarters: int) -> Tensor:
-    """Square pictures (B, C, H, H) turned by so many quarters."""
+    """Return square pictures (B, C, H, H) rotated by `quarters` of a turn."""
     return raw.rot90(quarters, (2, 3))
 
 
 def copy_features(raw: Tensor) -> Tensor:
-    """What copies are told by: pictures (B, C, H, W) uint8 averaged to at most 16 x 16, in 0..1: (B, d) float32."""
+    """Return features for finding copies: (B, C, H, W) uint8 averaged to at most 16 x 16, in 0..1: (B, d) float32."""
     size = min(OUTLINE, raw.shape[-1])
     return functional.adaptive_avg_pool2d(raw.float() / 255, size).flatten(1)

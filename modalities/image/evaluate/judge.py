@@ -13,13 +13,13 @@ FEATURES = 64
 
 
 class PictureJudge(Judge):
-    """For raw pictures (B, C, H, W) uint8 of the size it was trained on."""
+    """Judge of raw pictures (B, C, H, W) uint8 of the size it was trained on."""
 
     kind = "image"
     course: ClassVar[TrainingSchedule] = TrainingSchedule(steps=1500, batch=128, lr=2e-3, weight_decay=0.01)
 
     def network(self) -> Classifier:
-        """Two pairs of convolutions with pooling, 64 features, one linear layer on them."""
+        """Return two pairs of convolutions with pooling, 64 features, and a linear layer on them."""
         body = nn.Sequential(
             nn.Conv2d(self.facts.shape[0], 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
             nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
@@ -29,7 +29,7 @@ class PictureJudge(Judge):
         return Classifier(body, nn.Linear(FEATURES, len(self.names)))
 
     def prepare(self, raw: Tensor) -> Tensor:
-        """Pixels 0..255 to -1..1."""
+        """Return pixels 0..255 as float32 in -1..1."""
         return raw.float() / 127.5 - 1
 
     def augment(self, x: Tensor, draw: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Bits that a number of a held-out picture costs."""
+"""Bits per dimension of held-out pictures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PIXELS = Bins(256, -1.0, 1 / 127.5)
 def likelihood(
     data: Splits, denoiser: Denoiser, times: TimeDistribution | None, count: int, notify: Callable[[str], None]
 ) -> list[Metric]:
-    """Bits per dimension of 8-bit pictures, given their labels. Raises DataError."""
+    """Return bits per dimension of 8-bit pictures, given their labels. Raises DataError."""
     test, facts = data.test, data.facts
     if not len(test):
-        raise DataError("no pictures were held out, so no likelihood can be told")
-    chosen = torch.linspace(0, len(test) - 1, min(count, len(test))).round().long()
-    examples = test.take(chosen)
+        raise DataError("no pictures were held out, so there is no likelihood to measure")
+    numbers = torch.linspace(0, len(test) - 1, min(count, len(test))).round().long()
+    examples = test.take(numbers)
     bins = PIXELS.standardised(facts.mean, facts.std)
-    notify(f"bits of {len(chosen)} held-out pictures")
+    notify(f"bits of {len(numbers)} held-out pictures")
     return bits.figures(denoiser, times, encode(examples.raw, facts), bins, examples.cond, "bits/dim")

@@ -15,12 +15,12 @@ from toolkit.errors import DataError, UsageError, unknown
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pictures that torchvision's classifiers were trained on (red, green, blue; 0 to 1)."""
+"""Mean and deviation of the pictures that torchvision's classifiers were trained on (red, green, blue; 0 to 1)."""
 _AT_ONCE = 64
 
 
 class TorchvisionFeatures:
-    """What the last linear layer of a torchvision classifier sees of pictures (B, C, H, W) uint8."""
+    """Inputs of the last linear layer of a torchvision classifier, for pictures (B, C, H, W) uint8."""
 
     accuracy = float("nan")
     tested = 0
@@ -37,7 +37,7 @@ class TorchvisionFeatures:
 
     @torch.inference_mode()
     def features(self, raw: Tensor) -> Tensor:
-        """(B, d) float32."""
+        """Return features (B, d) float32 of pictures (B, C, H, W) uint8."""
         return torch.cat([self.net(self._prepared(part)) for part in raw.split(_AT_ONCE)])
 
     def _prepared(self, raw: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class TorchvisionFeatures:
 
 
 def load(spec: str) -> TorchvisionFeatures:
-    """From "FILE.safetensors:MODEL" or "FILE.safetensors:MODEL:SIZE", pictures being resized to SIZE (224).
+    """Load "FILE.safetensors:MODEL" or "FILE.safetensors:MODEL:SIZE"; pictures are resized to SIZE (224).
 
     The name has a hash of the file, because distances of two networks do not compare. Raises UsageError, DataError.
     """
@@ -58,9 +58,9 @@ def load(spec: str) -> TorchvisionFeatures:
     if not file or not model or (side and not (side.isdecimal() and 16 <= int(side) <= 1024)):
         raise UsageError(f"--features takes FILE.safetensors:MODEL or FILE.safetensors:MODEL:SIZE, not '{spec}'")
     path = Path(f"{file}.safetensors").expanduser()
-    known = models.list_models(module=models)
-    if model not in known:
-        raise unknown("model of torchvision", model, known)
+    names = models.list_models(module=models)
+    if model not in names:
+        raise unknown("model of torchvision", model, names)
     try:
         content = path.read_bytes()
         weights = parse(content)
@@ -82,5 +82,5 @@ def load(spec: str) -> TorchvisionFeatures:
 
 
 def last_linear(net: nn.Module) -> str:
-    """The path of the last linear layer in a network, or "" when there is none."""
+    """Return the path of the last linear layer in a network, or "" when there is none."""
     return next((path for path, layer in reversed(list(net.named_modules())) if isinstance(layer, nn.Linear)), "")

@@ -16,8 +16,8 @@ class DDPMUNet(Conditioned):
     """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); every side a multiple of 2^(levels - 1).
 
     Two residual blocks a level down and three up, a skip from every block and not one a level as in `UNet`;
-    attention with one head at the levels `attention` and in the middle. What differs from the paper: blocks take
-    the noise level by FiLM (Dhariwal and Nichol 2021) and not by addition, and labels are added to it.
+    attention with one head at the levels `attention` and in the middle. Unlike in the paper, blocks take the noise
+    level by FiLM (Dhariwal and Nichol 2021) and not by addition, and labels are added to it.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class DDPMUNet(Conditioned):
         self.check(x)
         emb, keys = self.embed(c_noise, cond), cond.get("dropout")
         h = self.first(x)
-        kept = [h]
+        skips = [h]
         for part in self.down:
             h = _through(part, h, emb, keys)
-            kept.append(h)
+            skips.append(h)
         h = _through(self.middle, h, emb, keys)
         for part in self.up:
-            h = part(h) if isinstance(part, Upsample) else _through(part, torch.cat([h, kept.pop()], 1), emb, keys)
+            h = part(h) if isinstance(part, Upsample) else _through(part, torch.cat([h, skips.pop()], 1), emb, keys)
         output: Tensor = self.head(functional.silu(self.norm(h)))
         return output
 

@@ -14,7 +14,7 @@ from toolkit.nn import UNet
 
 @dataclass(frozen=True)
 class Preset:
-    """Multiples of `width` for each level, and where attention is."""
+    """Widths of the levels in multiples of `width`, and the levels with attention."""
 
     width: int
     levels: tuple[int, ...]
@@ -33,7 +33,7 @@ PRESETS = {
 
 
 def build(model: Model, shape: tuple[int, ...], labels: int) -> nn.Module:
-    """The network of a [model] section for pictures of `shape` (C, H, W).
+    """Return the network of a [model] section for pictures of `shape` (C, H, W).
 
     Raises UsageError when the picture's sides do not divide among the network's strides.
     """

@@ -1,4 +1,4 @@
-"""Many pictures in one: a grid, and a strip from noise to picture."""
+"""Grids of pictures, and strips from noise to picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.errors import StorageError
 
 GAP = 2
 READABLE = 64
-"""Pictures are enlarged by a whole factor while they stay within so many pixels."""
+"""Side in pixels up to which pictures are enlarged by a whole factor."""
 _BACKGROUND = 72
 _INK = 232
 _CAPTION_LETTERS = 14
@@ -26,7 +26,7 @@ _CAPTION_LETTERS = 14
 def grid(
     raw: Tensor, labels: Sequence[str] = (), columns: int | None = None, order: Sequence[str] = ()
 ) -> PIL.Image.Image:
-    """The pictures raw: (B, C, H, W) uint8 side by side; the result is grey or RGB as they are.
+    """Return the pictures raw: (B, C, H, W) uint8 side by side, grey or RGB as they are.
 
     labels: one for each picture, or none. Pictures with equal labels share rows, which are captioned with the label;
     when most labels occur once, there are no captions and the order is kept. order: of the labels, from top to
@@ -52,16 +52,16 @@ def grid(
 
 
 def strip(raw_sequence: Tensor, columns: int = 10) -> PIL.Image.Image:
-    """How samples came to be: raw_sequence (T, B, C, H, W) uint8, a row for each sample, from noise to picture.
+    """Return a row for each sample of raw_sequence (T, B, C, H, W) uint8, from noise to picture.
 
     Of T steps `columns` are shown, evenly spaced, the first and the last always.
     """
     if raw_sequence.ndim != 5 or 0 in raw_sequence.shape[:2]:
         raise ValueError(f"a strip needs pictures (T, B, C, H, W), not {tuple(raw_sequence.shape)}")
     steps = len(raw_sequence)
-    shown = torch.linspace(0, steps - 1, min(columns, steps)).round().long()
-    pictures = raw_sequence[shown].transpose(0, 1).flatten(0, 1)
-    return _table(pictures, _wrap(list(range(len(pictures))), len(shown)), [])
+    indices = torch.linspace(0, steps - 1, min(columns, steps)).round().long()
+    pictures = raw_sequence[indices].transpose(0, 1).flatten(0, 1)
+    return _table(pictures, _wrap(list(range(len(pictures))), len(indices)), [])
 
 
 def save(content: bytes, path: Path) -> Path:
@@ -79,7 +79,7 @@ def save(content: bytes, path: Path) -> Path:
 
 
 def to_image(raw: Tensor) -> PIL.Image.Image:
-    """(C, H, W) uint8, C = 1 or 3, to a grey or RGB picture."""
+    """Return (C, H, W) uint8, C = 1 or 3, as a grey or RGB picture."""
     array = raw.cpu().numpy()
     return PIL.Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
 
@@ -89,7 +89,7 @@ def _wrap(items: list[int], columns: int) -> list[list[int]]:
 
 
 def _table(raw: Tensor, rows: list[list[int]], captions: list[str]) -> PIL.Image.Image:
-    """Pictures `rows` of `raw` on a grey ground, enlarged, with captions at the left."""
+    """Return the pictures `rows` of `raw` on a grey ground, enlarged, with captions at the left."""
     channels, height, width = raw.shape[1:]
     factor = max(1, READABLE // max(height, width))
     cell_height, cell_width = factor * height + GAP, factor * width + GAP
@@ -112,6 +112,6 @@ def _table(raw: Tensor, rows: list[list[int]], captions: list[str]) -> PIL.Image
 
 
 def _fitting(caption: str) -> str:
-    """Short enough for a margin, in characters that every build of the default font has."""
+    """Return the caption cut to the margin, in characters that every build of the default font has."""
     text = caption.encode("latin-1", "replace").decode("latin-1")
     return text if len(text) <= _CAPTION_LETTERS else text[: _CAPTION_LETTERS - 2] + ".."

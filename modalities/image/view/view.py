@@ -1,4 +1,4 @@
-"""What people see of pictures on their way."""
+"""Strips of pictures from noise to sample."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from toolkit.view import View
 
 
 class ImageView(View):
-    """A row for each picture."""
+    """Strips with a row for each picture."""
 
     def strip(self, moments: Tensor) -> PIL.Image.Image:
-        """A row for each picture, from noise to picture: (T, B, C, H, W) uint8."""
+        """Return a row for each picture of moments (T, B, C, H, W) uint8, from noise to picture."""
         return picture.strip(moments)
