@@ -1,4 +1,4 @@
-"""Single steps of the reverse SDE with any amount of noise, for the samplers of `sde.py`.
+r"""Single steps of the reverse SDE with any amount of noise, for the samplers of `sde.py`.
 
 For every tau(lambda) >= 0, y = x / sigma with lambda = log(alpha / sigma) has the data's distribution if it follows
 
@@ -7,7 +7,7 @@ For every tau(lambda) >= 0, y = x / sigma with lambda = log(alpha / sigma) has t
 (Xue et al. 2023, SA-Solver, eq. 6 and 12; Cui et al. 2023, ER-SDE-Solver, eq. 11): tau = 0 is the probability flow,
 tau = 1 the reverse SDE. It is linear but for x_hat, so with x_hat as a polynomial the step to s is exact:
 
-    x_s = sigma_s / sigma_t k x_t + alpha_s \\int x_hat(lambda) dw(lambda) + sigma_s sqrt(1 - k^2) z,
+    x_s = sigma_s / sigma_t k x_t + alpha_s \int x_hat(lambda) dw(lambda) + sigma_s sqrt(1 - k^2) z,
 
 where k = exp(-int tau^2) is the factor of y, and w(lambda) rises to 1 at lambda_s from the factor of x_t / alpha_t
 in x_s / alpha_s. An extrapolated x_hat contains noise of earlier steps, so mean and variance have order 2 at best.
