@@ -1,4 +1,4 @@
-"""The core: schedule, denoiser, loss, sampler, guidance. It knows tensors of any rank and nothing of what they mean."""
+"""The core: schedule, denoiser, loss, sampler, guidance, for tensors of any rank and any meaning."""
 
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.denoiser import PREDICTIONS, Cond, Denoiser, RegressionDenoiser

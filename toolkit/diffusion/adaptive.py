@@ -1,4 +1,4 @@
-"""A time law that learns, while a network trains, at which noise levels there is most to learn."""
+"""A time distribution that learns, while a network trains, which noise levels teach most."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from toolkit.diffusion.loss import TimeDistribution, slope
 from toolkit.diffusion.schedule import Schedule
 
 SHARPEST = 30.0
-"""A bin has at most so many times the mean density."""
+"""Maximum density of a bin, as a multiple of the mean density."""
 FAINT = 1e-3
-"""Examples of which, after fading, a bin must still know more to count as met."""
+"""Minimum decayed example count of a bin before it is used."""
 
 
 class Adaptive(TimeDistribution):
     """log(sigma / alpha) with a density in proportion to the slope of the loss over it (Dieleman et al. 2022, CDCD).
 
-    Where the loss rises, going from one noise level to the next decides something; where it is flat, nothing is left
-    to learn or nothing can be known. What is averaged is `Denoiser.unknown`, which grows with the noise: the
+    Where the loss rises from one noise level to the next, information is lost there; where it is flat, all is learned
+    already or nothing can be learned. The averaged quantity is `Denoiser.uncertainty`, which rises with the noise: the
     cross-entropy of tokens, the squared error of x_hat. `bins` equal bins between `low` and `high` hold a running mean
-    each, of about the last `horizon` steps; the means are made to rise (isotonic regression) and their slopes
-    smoothed. A share `mix` of the density stays with the law that it begins with: log-normal, median `middle`.
+    each, of about the last `horizon` steps; isotonic regression makes the means rise, and their slopes are smoothed.
+    A share `mix` of the density remains that of the initial distribution: log-normal with median `middle`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Adaptive(TimeDistribution):
         warmup: int = 200,
         horizon: int = 300,
     ) -> None:
-        """`low`, `middle`, `high`: levels sigma / alpha; `warmup`: steps that are only watched."""
+        """`low`, `middle`, `high`: levels sigma / alpha; `warmup`: steps before it adapts. Raises ValueError."""
         if not 0 < low < middle < high < math.inf:
             raise ValueError(f"0 < low < middle < high expected, got {low}, {middle} and {high}")
         if bins < 4 or not 0 < mix <= 1 or std <= 0 or horizon < 1:
@@ -54,15 +54,15 @@ class Adaptive(TimeDistribution):
         self.steps = 0
 
     def fresh(self) -> Adaptive:
-        made = Adaptive.__new__(Adaptive)
-        made.__dict__.update(self.__dict__)
-        made.total, made.count, made.steps = self.total.clone(), self.count.clone(), self.steps
-        return made
+        copy = Adaptive.__new__(Adaptive)
+        copy.__dict__.update(self.__dict__)
+        copy.total, copy.count, copy.steps = self.total.clone(), self.count.clone(), self.steps
+        return copy
 
-    def observe(self, t: Tensor, unknown: Tensor, schedule: Schedule) -> None:
+    def observe(self, t: Tensor, uncertainty: Tensor, schedule: Schedule) -> None:
         keep = 1 - 1 / self.horizon
         place = self._bin(-schedule.log_snr(t.cpu()) / 2)
-        value = unknown.detach().double().cpu()
+        value = uncertainty.detach().double().cpu()
         fine = value.isfinite()
         self.total = self.total * keep + torch.zeros(self.bins, dtype=torch.float64).index_add_(
             0, place[fine], value[fine]
@@ -77,12 +77,12 @@ class Adaptive(TimeDistribution):
         total, count = (_numbers(state.get(name), self.bins) for name in ("total", "count"))
         steps = state.get("steps")
         if total is None or count is None or not isinstance(steps, int):
-            raise ValueError(f"what is kept of an adaptive time law does not fit one of {self.bins} bins")
+            raise ValueError(f"the saved state of an adaptive time distribution does not fit one of {self.bins} bins")
         self.total, self.count = total, count.clamp(min=0)
         self.steps = steps
 
     def shares(self) -> Tensor:
-        """The probability of each bin: (bins,), sums to 1."""
+        """Return the probability of each bin: (bins,), sums to 1."""
         if self.steps < self.warmup or int((self.count > FAINT).sum()) < 3:
             return self.initial
         means = self.means()
@@ -94,11 +94,11 @@ class Adaptive(TimeDistribution):
         return share + (1 - share.sum()) * self.initial
 
     def means(self) -> Tensor:
-        """The mean of `unknown` in each bin, made to rise: (bins,)."""
-        known = self.count > FAINT
-        places = known.nonzero()[:, 0]
-        values = isotonic(self.total[known] / self.count[known], self.count[known])
-        # bins that were never met get what lies between their neighbours
+        """Return the mean uncertainty in each bin, rising: (bins,)."""
+        filled = self.count > FAINT
+        places = filled.nonzero()[:, 0]
+        values = isotonic(self.total[filled] / self.count[filled], self.count[filled])
+        # empty bins are interpolated between their neighbours
         at = torch.arange(self.bins)
         right = torch.searchsorted(places, at).clamp(max=len(places) - 1)
         left = (torch.searchsorted(places, at, right=True) - 1).clamp(min=0)
@@ -133,7 +133,7 @@ class Adaptive(TimeDistribution):
 
 
 def rises(values: Tensor) -> Tensor:
-    """Central differences, smoothed twice by 1 2 1: (n,) -> (n,), not negative where `values` rise."""
+    """Return central differences, smoothed twice by (1, 2, 1) / 4 and clamped to at least 0: (n,) -> (n,)."""
     padded = torch.cat([values[:1], values, values[-1:]])
     rise = (padded[2:] - padded[:-2]) / 2
     for _ in range(2):
@@ -143,7 +143,7 @@ def rises(values: Tensor) -> Tensor:
 
 
 def isotonic(values: Tensor, weights: Tensor) -> Tensor:
-    """The rising sequence nearest to `values` (n,) in weighted squares, by pooling neighbours (Ayer et al. 1955)."""
+    """Fit the rising sequence nearest to `values` (n,) in weighted squares, pooling neighbours (Ayer et al. 1955)."""
     pools: list[tuple[float, float, int]] = []
     for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
         size = 1
@@ -156,7 +156,7 @@ def isotonic(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def _numbers(value: object, count: int) -> Tensor | None:
-    """`value` as (count,) float64, or None where it is no sequence of so many finite numbers."""
+    """Return `value` as (count,) float64, or None where it is no sequence of so many finite numbers."""
     if not isinstance(value, Sequence) or len(value) != count:
         return None
     if not all(isinstance(v, int | float) and abs(v) <= sys.float_info.max for v in value):

@@ -1,8 +1,8 @@
-"""Denoisers: E[x | x_t], all that samplers, guidance and likelihood ever see.
+"""Denoisers: E[x | x_t], the only interface that samplers, guidance and likelihoods use.
 
     x_hat = c_skip x_t + c_out net(c_in x_t, c_noise, cond)          (Karras et al. 2022, eq. 7)
 
-What the network predicts is a choice of coefficients, and nothing outside this file asks which.
+The prediction type is a choice of these coefficients, and nothing outside this file depends on it.
 """
 
 from __future__ import annotations
@@ -19,55 +19,55 @@ from toolkit.diffusion.schedule import Schedule, beside, expand
 Cond = Mapping[str, Tensor]
 """Conditions by name, each with the batch in front.
 
-`mask`, (B, 1, *) of 0 and 1, is for examples of unequal length: where it is 0 there is padding, x is known to be 0,
+`mask`, (B, 1, *) of 0 and 1, is for examples of unequal length: 0 marks padding, where x is known to be 0,
 and so is E[x | x_t]. The network sees 0 there, and the loss does not count it.
 """
 
 LOG_SNR_CLIP = 20.0
-"""c_noise sees log-SNR in +-20 (sigma / alpha from 4.5e-5 to 2.2e4): at t = 0 and 1 it is infinite."""
+"""Limit of |log-SNR| in c_noise (sigma / alpha from 4.5e-5 to 2.2e4): at t = 0 and 1 log-SNR is infinite."""
 
 
 class Denoiser(nn.Module, ABC):
-    """The posterior mean of the data, and the loss that teaches it."""
+    """The posterior mean of the data, and the loss that trains it."""
 
     net: nn.Module
-    """All that is trained, averaged and saved."""
+    """The module that is trained, averaged and saved."""
     schedule: Schedule
     self_conditioning = False
-    """Whether cond["estimate"], shape of x_t, may be its own last x_hat (Chen et al. 2023, self-conditioning)."""
+    """True where cond["estimate"], shape of x_t, may be the denoiser's own last x_hat (Chen et al. 2023)."""
 
     def space(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape of x for one example, given that of the encoded data."""
+        """Return the shape of x for one example, given that of the encoded data."""
         return tuple(shape)
 
     def embed(self, data: Tensor, cond: Cond | None = None) -> Tensor:
-        """Encoded data (B, ...) as x (B, *), to which noise is added; the same unless the space is learned or told."""
+        """Map encoded data (B, ...) to x (B, *); identity unless the embedding is learned or scaled by a condition."""
         return data
 
     def unembed(self, x: Tensor) -> Tensor:
-        """The inverse of `embed`, for x without noise."""
+        """Invert `embed`, for x without noise."""
         return x
 
     def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """What is not known of the data at noise t, from the loss there; grows with the noise. (B,) each."""
+        """Return the uncertainty about each example at t from its loss, (B,) each; it rises with t (`Adaptive`)."""
         return loss
 
     @property
     def noise_range(self) -> tuple[float, float, float] | None:
-        """(lowest, middle, highest) sigma / alpha where there is anything to learn; None: as for data of variance 1."""
+        """(lowest, middle, highest) sigma / alpha that is worth training on; None: as for data of variance 1."""
         return None
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """E[x | x_t]: shape of x_t (B, *). `t` is () or (B,)."""
+        """Return E[x | x_t]: shape of x_t (B, *). `t` is () or (B,)."""
 
     @abstractmethod
     def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
-        """One loss for each example, (B,), for encoded data x, times t (B,) and noise eps (B, *)."""
+        """Return the loss of each example, (B,), for encoded data x, times t (B,) and noise eps (B, *)."""
 
 
 class Coefficients(NamedTuple):
-    """x_hat = c_skip x_t + c_out F, where F is taught the target of_x x + of_eps eps. Scalars or (B,)."""
+    """x_hat = c_skip x_t + c_out F, where the target of F is of_x x + of_eps eps. Scalars or (B,)."""
 
     c_skip: Tensor
     c_out: Tensor
@@ -80,28 +80,28 @@ Preconditioning = Callable[[Tensor, Tensor, float], Coefficients]
 
 
 def eps(a: Tensor, s: Tensor, d: float) -> Coefficients:
-    """F = eps (Ho et al. 2020, eq. 14). Undefined at alpha = 0."""
+    """Return the coefficients for F = eps (Ho et al. 2020, eq. 14). Undefined at alpha = 0."""
     return Coefficients(1 / a, -s / a, torch.zeros_like(a), torch.ones_like(a))
 
 
 def x0(a: Tensor, s: Tensor, d: float) -> Coefficients:
-    """F = x."""
+    """Return the coefficients for F = x."""
     return Coefficients(torch.zeros_like(a), torch.ones_like(a), torch.ones_like(a), torch.zeros_like(a))
 
 
 def v(a: Tensor, s: Tensor, d: float) -> Coefficients:
-    """F = alpha eps - sigma x (Salimans and Ho 2022, section 4); alpha^2 + sigma^2 need not be 1."""
+    """Return those for F = alpha eps - sigma x (Salimans and Ho 2022, section 4); alpha^2 + sigma^2 need not be 1."""
     n2 = a**2 + s**2
     return Coefficients(a / n2, -s / n2, -s, a)
 
 
 def flow(a: Tensor, s: Tensor, d: float) -> Coefficients:
-    """F = eps - x, the velocity of a straight path (Liu et al. 2022, eq. 1)."""
+    """Return the coefficients for F = eps - x, the velocity of a straight path (Liu et al. 2022, eq. 1)."""
     return Coefficients(1 / (a + s), -s / (a + s), -torch.ones_like(a), torch.ones_like(a))
 
 
 def edm(a: Tensor, s: Tensor, d: float) -> Coefficients:
-    """Karras et al. (2022), table 1, for sigma / alpha; with d = 1 and alpha^2 + sigma^2 = 1, F = -v."""
+    """Return those of Karras et al. (2022), table 1, for sigma / alpha; if d = 1 and alpha^2 + sigma^2 = 1, F = -v."""
     n = torch.sqrt(a**2 * d**2 + s**2)
     return Coefficients(a * d**2 / n**2, s * d / n, s / (n * d), -a * d / n)
 
@@ -110,7 +110,7 @@ PREDICTIONS: dict[str, Preconditioning] = {"eps": eps, "x0": x0, "v": v, "flow":
 
 
 class RegressionDenoiser(Denoiser):
-    """A network with a preconditioning, taught by mean squared error on the network's own target.
+    """A network with a preconditioning, trained by mean squared error on the network's own target.
 
     net(x, c_noise, cond): x (B, *) of variance about 1; c_noise (B,) = -lambda / 8, which is EDM's
     log(sigma) / 4; cond as given. Returns (B, *). A network conditioned on lambda, not on t, works under
@@ -131,11 +131,11 @@ class RegressionDenoiser(Denoiser):
         self.sigma_data = sigma_data
 
     def coefficients(self, t: Tensor) -> Coefficients:
-        """The preconditioning at times `t`."""
+        """Return the preconditioning at times `t`."""
         return PREDICTIONS[self.prediction](*self.schedule(t), self.sigma_data)
 
     def network(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """F, the network's raw output at x_t (B, *) and t (B,): shape of x_t."""
+        """Return F, the network's raw output at x_t (B, *) and t (B,): shape of x_t."""
         alpha, sigma = self.schedule(t)
         c_in = 1 / torch.sqrt(alpha**2 * self.sigma_data**2 + sigma**2)
         c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
@@ -159,7 +159,7 @@ class RegressionDenoiser(Denoiser):
         return (error.flatten(1) * counted).sum(1) / counted.sum(1).clamp(min=1)
 
     def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """The mean square of x - x_hat."""
+        """Return the mean square of x - x_hat, (B,)."""
         return loss * self.coefficients(t).c_out.to(loss) ** 2
 
 

@@ -38,7 +38,7 @@ class DiscreteSchedule(VariancePreserving):
         t = wide(t)
         knots = self.log_alpha_bar.to(t)
         place = t * self.T
-        # i / T * T can miss i by one rounding error, and a grid point must be hit exactly
+        # i / T * T can differ from i by one rounding error, and grid points must be exact
         nearest = place.round()
         place = torch.where((place - nearest).abs() < 1e-12 * self.T, nearest, place)
         below = place.floor().clamp(0, self.T - 1).long()
@@ -50,16 +50,16 @@ class DiscreteSchedule(VariancePreserving):
         return log_snr_of_log_alpha_bar(between)
 
     def time(self, log_snr: Tensor) -> Tensor:
-        wanted = -torch.nn.functional.softplus(-wide(log_snr))  # log abar
-        knots = self.log_alpha_bar.to(wanted)
-        above = torch.searchsorted(-knots, -wanted).clamp(1, self.T)
+        target = -torch.nn.functional.softplus(-wide(log_snr))  # log abar
+        knots = self.log_alpha_bar.to(target)
+        above = torch.searchsorted(-knots, -target).clamp(1, self.T)
         left, right = knots[above - 1], knots[above]
-        share = torch.where(right == wanted, torch.ones_like(wanted), (wanted - left) / (right - left))
+        share = torch.where(right == target, torch.ones_like(target), (target - left) / (right - left))
         return ((above - 1) + share.clamp(0, 1)) / self.T
 
 
 class LinearChain(DiscreteSchedule):
-    """Ho et al. (2020), section 4: beta from 1e-4 to 0.02 in T = 1000 steps.
+    """beta linear (Ho et al. 2020, section 4): 1e-4 to 0.02 in T = 1000 steps.
 
     With another T the betas are rescaled by 1000 / T, so that x_T is still noise; `rescale=False` keeps them.
     """
@@ -77,7 +77,7 @@ class ScaledLinearChain(DiscreteSchedule):
 
 
 class CosineChain(DiscreteSchedule):
-    """Nichol and Dhariwal (2021), eq. 17: abar_i = f(i / T) / f(0), f(u) = cos^2((u + s) / (1 + s) pi / 2).
+    """abar_i = f(i / T) / f(0), f(u) = cos^2((u + s) / (1 + s) pi / 2) (Nichol and Dhariwal 2021, eq. 17).
 
     Every beta is limited to `max_beta`.
     """
@@ -88,12 +88,12 @@ class CosineChain(DiscreteSchedule):
         super().__init__((1 - f[1:] / f[:-1]).clamp(max=max_beta))
 
 
-def respace(chain: DiscreteSchedule, kept: Tensor) -> DiscreteSchedule:
-    """The chain that visits only the steps `kept` (ascending, in 1 ... T) with the same abar there.
+def respace(chain: DiscreteSchedule, steps: Tensor) -> DiscreteSchedule:
+    """Return the chain of these steps only (ascending, in 1 ... T), with the same abar there.
 
     beta'_i = 1 - abar_{S_i} / abar_{S_{i-1}} (Nichol and Dhariwal 2021, eq. 19).
     """
-    knots = torch.cat([torch.zeros(1, dtype=torch.float64), chain.log_alpha_bar[kept]])
+    knots = torch.cat([torch.zeros(1, dtype=torch.float64), chain.log_alpha_bar[steps]])
     return DiscreteSchedule(-torch.expm1(knots[1:] - knots[:-1]))
 
 

@@ -15,32 +15,32 @@ from toolkit.diffusion.schedule import Schedule
 Grid = Callable[..., Tensor]
 """(schedule, n, **options) -> times (n + 1,)."""
 IN_LEVELS = ("log-snr", "karras")
-"""Grids whose range is from one level sigma / alpha to another."""
+"""Grids whose range is given by two levels sigma / alpha."""
 LEAST_TOP = 100.0
 ABOVE = 10.0
-"""Times the deviation of what is strongest in the data: there it is 1 % of the noise's variance."""
+"""Highest level in deviations of the data's strongest mode, whose variance is 1 % of the noise's there."""
 
 
 def highest(eigenvalue: float) -> float:
-    """The level sigma / alpha to begin at, for the largest eigenvalue of the data's covariance (`Facts.spread`).
+    """Return the level sigma / alpha to begin at, for the largest eigenvalue of the data's covariance (`Facts.spread`).
 
-    By the exact flow a mode of variance c and mean m comes out of noise of level r with 1 / sqrt(1 + c / r^2) of its
-    deviation and without m / sqrt(1 + r^2 / c) of its mean: 0.995 and m / 10 at r = 10 sqrt(c), and out of
-    `start.marginal` with 1 - 5e-7 and without m / 1000. Not above what a network is told of (`LOG_SNR_CLIP`).
+    From pure noise at level r, the exact flow gives a mode of variance c and mean m the share 1 / sqrt(1 + c / r^2) of
+    its deviation and a mean too small by m / sqrt(1 + r^2 / c): 0.995 and m / 10 at r = 10 sqrt(c). From
+    `start.marginal` these are 1 - 5e-7 and m / 1000. The level is within the range of c_noise (`LOG_SNR_CLIP`).
     """
     return min(max(LEAST_TOP, ABOVE * math.sqrt(eigenvalue)), math.exp(LOG_SNR_CLIP / 2))
 
 
 def uniform(schedule: Schedule, n: int, start: float = 1.0) -> Tensor:
-    """Equal steps in t from `start` to 0."""
+    """Return equal steps in t from `start` to 0."""
     _check(n)
     return torch.linspace(start, 0, n + 1, dtype=torch.float64)
 
 
 def log_snr(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float = 100.0) -> Tensor:
-    """n points with equal steps in log-SNR between two levels sigma / alpha, then 0.
+    """Return n points with equal steps in log-SNR between two levels sigma / alpha, then 0.
 
-    Where the schedule does not reach a level, its own end is taken.
+    If the schedule does not reach a level, its own end replaces it.
     """
     _check(n)
     low, high = _ends(schedule, sigma_min, sigma_max)
@@ -49,7 +49,7 @@ def log_snr(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: floa
 
 
 def karras(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float = 100.0, rho: float = 7.0) -> Tensor:
-    """n levels sigma / alpha with equal steps in sigma^(1/rho) (Karras et al. 2022, eq. 5), then 0.
+    """Return n levels sigma / alpha with equal steps in sigma^(1/rho) (Karras et al. 2022, eq. 5), then 0.
 
     rho = 1 is linear; rho to infinity is `log_snr`.
     """
@@ -60,29 +60,29 @@ def karras(schedule: Schedule, n: int, sigma_min: float = 0.01, sigma_max: float
 
 
 def leading(schedule: Schedule, n: int) -> Tensor:
-    """On a chain: every (T // n)-th step from the first one up (Song et al. 2021, appendix D.2). Never visits T."""
+    """Return every (T // n)-th step of a chain, from the first one up (Song et al. 2021, appendix D.2); never T."""
     T = _chain_length(schedule, n)
     return _on_chain(torch.arange(n).flip(0) * (T // n) + 1, T)
 
 
 def trailing(schedule: Schedule, n: int) -> Tensor:
-    """On a chain: from T down in steps of T / n, rounded (Lin et al. 2024, section 3.3)."""
+    """Return the steps of a chain from T down by T / n, rounded (Lin et al. 2024, section 3.3)."""
     T = _chain_length(schedule, n)
     # the same float arithmetic for every n, prime ones too; round half to even
     return _on_chain(torch.round(T - torch.arange(n, dtype=torch.float64) * (T / n)).long(), T)
 
 
 def linspace(schedule: Schedule, n: int) -> Tensor:
-    """On a chain: n steps from T to 1, both included, rounded (Nichol and Dhariwal 2021, section 4)."""
+    """Return n steps of a chain from T to 1, both included, rounded (Nichol and Dhariwal 2021, section 4)."""
     T = _chain_length(schedule, n)
     return _on_chain(torch.round(torch.linspace(T, 1, n, dtype=torch.float64)).long(), T)
 
 
 def learned(schedule: Schedule, n: int, *, law: Adaptive) -> Tensor:
-    """n levels between which an adaptive time law finds equally much to decide, then 0 (Dieleman et al. 2022)."""
+    """Return n equally spaced quantiles of an adaptive time distribution `law`, then 0 (Dieleman et al. 2022)."""
     _check(n)
     times = law.time(torch.linspace(1, 0, n, dtype=torch.float64), schedule)
-    # levels that the schedule does not reach are all its own end
+    # all levels beyond the schedule's end are that end
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)]).unique_consecutive()
 
 
@@ -123,6 +123,6 @@ def _ends(schedule: Schedule, sigma_min: float, sigma_max: float) -> tuple[float
 
 def _times(schedule: Schedule, n: int, levels: Callable[[int], Tensor]) -> Tensor:
     times = schedule.time(-2 * torch.log(levels(n)))
-    if float(times[-1]) < 1e-12:  # the schedule's own least noise is t = 0 itself, so n steps need one level more
+    if float(times[-1]) < 1e-12:  # the schedule's least noise is at t = 0 itself, so n steps need one more level
         times = schedule.time(-2 * torch.log(levels(n + 1)))[:-1]
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)])

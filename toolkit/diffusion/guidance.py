@@ -1,8 +1,8 @@
-"""Guidance: a denoiser made from denoisers. Everything here returns a `Denoise`, and wraps into the next.
+"""Guidance: denoisers made from denoisers. Every guided denoiser is a `Denoise` again, so they compose.
 
 The convention is x_hat = uncond + w (cond - uncond): w = 1 is the conditional model, w = 0 the unconditional
 one. Papers that write (1 + w) cond - w uncond (Ho and Salimans 2022, eq. 6) use our w minus 1: `from_paper`.
-All of it is affine in x_hat with weights that sum to one, so guiding x_hat, eps, v or the velocity is the same.
+All are affine in x_hat with weights that sum to one, so guiding x_hat, eps, v or the velocity is the same.
 t is () or (B,); with (B,) each example is treated as it would be by itself.
 """
 
@@ -19,21 +19,21 @@ from toolkit.diffusion.schedule import Schedule
 
 
 def from_paper(w: float) -> float:
-    """Our w for the w of Ho and Salimans (2022)."""
+    """Return our w for the w of Ho and Salimans (2022)."""
     return 1 + w
 
 
 def conditional(denoiser: Denoiser, cond: Cond | None) -> Denoise:
-    """The denoiser under a condition (None or null labels: unconditional)."""
+    """Return the denoiser under a condition (None or null labels: unconditional)."""
     return Conditional(denoiser, cond)
 
 
 def classifier_free(denoiser: Denoiser, cond: Cond, null: Cond, w: float, rescale: float = 0.0) -> Denoise:
-    """Classifier-free guidance (Ho and Salimans 2022), both halves in one batch.
+    """Return classifier-free guidance (Ho and Salimans 2022), both halves in one batch.
 
     w = 1 and w = 0 call the network once, on B examples, and change nothing. `rescale` in [0, 1] brings the
     deviation of each example towards that of the conditional x_hat (Lin et al. 2024, eq. 15-16).
-    Raises ValueError when `null` has other conditions than `cond`.
+    Raises ValueError when the names of the conditions in `null` and `cond` differ.
     """
     if w == 1:
         return Conditional(denoiser, cond)
@@ -43,23 +43,23 @@ def classifier_free(denoiser: Denoiser, cond: Cond, null: Cond, w: float, rescal
 
 
 def autoguidance(strong: Denoise, weak: Denoise, w: float, rescale: float = 0.0) -> Denoise:
-    """weak + w (strong - weak) (Karras et al. 2024, eq. 3), where `weak` is a smaller or earlier model.
+    """Return weak + w (strong - weak) (Karras et al. 2024, eq. 3), where `weak` is a smaller or earlier model.
 
-    With weak = strong it changes nothing.
+    With weak = strong this changes nothing.
     """
     return strong if w == 1 else Autoguidance(strong, weak, w, rescale)
 
 
 def interval(inside: Denoise, outside: Denoise, schedule: Schedule, low: float, high: float) -> Denoise:
-    """`inside` where low <= lambda_t <= high (log-SNR), `outside` elsewhere (Kynkaanniemi et al. 2024).
+    """Return `inside` where low <= lambda_t <= high (log-SNR), `outside` elsewhere (Kynkaanniemi et al. 2024).
 
-    Only what is needed is called. Raises ValueError when `low` is not below `high`.
+    Only the denoiser that applies is called. Raises ValueError when `low` is not below `high`.
     """
     return Interval(inside, outside, schedule, low, high)
 
 
 def clip(denoise: Denoise, low: float, high: float) -> Denoise:
-    """x_hat limited to the range of the data; samplers derive eps_hat from x_hat, so it follows.
+    """Limit x_hat to the range of the data; samplers derive eps_hat from x_hat, so it follows.
 
     Raises ValueError when `low` is above `high`.
     """
@@ -68,7 +68,7 @@ def clip(denoise: Denoise, low: float, high: float) -> Denoise:
 
 @dataclass(frozen=True, eq=False)
 class Conditional(Composed):
-    """A denoiser under a condition. One that recalls is told its own x_hat of the call before, none at first."""
+    """A denoiser under a condition. With self-conditioning it gets its own x_hat of the call before, none at first."""
 
     denoiser: Denoiser
     cond: Cond | None
@@ -84,9 +84,9 @@ class Conditional(Composed):
 
 @dataclass(frozen=True, eq=False)
 class ClassifierFree(Composed):
-    """null + w (cond - null). Each half recalls its own x_hat, or the other's where it has none.
+    """null + w (cond - null). Each half is conditioned on its own last x_hat, or on the other's where it has none.
 
-    So a half that joins on the way, inside an interval, knows as much as the other, and they differ by the condition.
+    So a half that starts later, inside an interval, has an estimate too, and the halves differ by the condition only.
     """
 
     denoiser: Denoiser
@@ -104,9 +104,9 @@ class ClassifierFree(Composed):
 
     def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         halves = self.cond, self.null
-        known = [found for cond in halves if (found := estimates.last(self.denoiser, cond)) is not None]
-        last = torch.cat([known[0], known[-1]]) if known else None
-        x_hat = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, _with(self.both, last))
+        earlier = [last for cond in halves if (last := estimates.last(self.denoiser, cond)) is not None]
+        both = torch.cat([earlier[0], earlier[-1]]) if earlier else None
+        x_hat = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, _with(self.both, both))
         with_cond, without = x_hat.chunk(2)
         if self.denoiser.self_conditioning:
             estimates.keep(self.denoiser, self.cond, with_cond)
@@ -132,7 +132,7 @@ class Autoguidance(Composed):
 class Interval(Composed):
     """`inside` where low <= lambda_t <= high, `outside` elsewhere.
 
-    Where both ask one denoiser under one condition, its x_hat is one: it is recalled across the border.
+    Where both use one denoiser under one condition, they share its last x_hat across the border.
     """
 
     inside: Denoise
@@ -184,5 +184,5 @@ def _rescale(guided: Tensor, reference: Tensor, phi: float) -> Tensor:
 
 
 def _expand(value: Tensor, like: Tensor) -> Tensor:
-    """One value for each example, (B,), ready to meet `like`, (B, *)."""
+    """Return a value for each example, (B,), in a shape that broadcasts with `like`, (B, *)."""
     return value.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,6 +1,6 @@
-"""What every likelihood needs: where noise begins and ends, a prior, values on a grid, and bits.
+"""Common parts of likelihoods: the lowest and highest noise, a prior, values on a grid, and bits.
 
-`bound.py` has the variational bound, `flow_likelihood.py` the probability-flow ODE. All sums are float64, in nats.
+`vlb.py` has the variational bound, `ode_likelihood.py` the probability-flow ODE. All sums are float64, in nats.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from toolkit.diffusion.schedule import Schedule, expand, wide
 
 
 def ends(schedule: Schedule, sigma_min: float, sigma_max: float) -> tuple[float, float]:
-    """The times, least noise first, where sigma / alpha has these values; a schedule's own end where it is nearer.
+    """Return the times, least noise first, where sigma / alpha has these values; the schedule's end where it is nearer.
 
     sigma_min: well under one step of discrete data, or the reconstruction costs bits. sigma_max: far above the data.
     Raises ValueError.
@@ -34,7 +34,7 @@ def ends(schedule: Schedule, sigma_min: float, sigma_max: float) -> tuple[float,
 def prior_divergence(
     x: Tensor, alpha: Tensor, sigma: Tensor, variance: float = 0.0, mask: Tensor | None = None
 ) -> Tensor:
-    """KL(q(x_T | x) || N(0, (alpha^2 variance + sigma^2) I)) in nats: (B,).
+    """Return KL(q(x_T | x) || N(0, (alpha^2 variance + sigma^2) I)) in nats: (B,).
 
     x: (B, *); alpha, sigma: of x_T, (). variance = 0 is the prior N(0, sigma_T^2) of most samplers, with KL
     alpha^2 |x|^2 / (2 sigma^2); variance = 1 is the marginal of data with unit variance, and never much worse.
@@ -47,12 +47,12 @@ def prior_divergence(
 
 
 def prior_log_density(z: Tensor, variance: float, mask: Tensor | None = None) -> Tensor:
-    """log N(z; 0, variance I): (B,)."""
+    """Return log N(z; 0, variance I): (B,)."""
     return -total(wide(z).square() / variance + math.log(2 * math.pi * variance), mask) / 2
 
 
 def total(values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Sum over everything but the batch, float64: (B, *) to (B,). What `mask`, (B, 1, *) of 0 and 1, rules out is 0."""
+    """Sum over everything but the batch, float64: (B, *) to (B,); only where `mask`, (B, 1, *) of 0 and 1, is 1."""
     values = wide(values)
     # torch.where and not a product: 0 * inf is nan
     return (values if mask is None else torch.where(mask.bool(), values, 0.0)).flatten(1).sum(1)
@@ -62,9 +62,9 @@ def total(values: Tensor, mask: Tensor | None = None) -> Tensor:
 class Bins:
     """The values that discrete data can have: low, low + step, ..., low + (count - 1) step.
 
-    Pixels in [-1, 1] are Bins(256, -1, 1 / 127.5), 16-bit samples Bins(65536, -1, 2**-15); `standardised` says where
-    model space has them. `low` may be a tensor that broadcasts with x: then each number has its own offset, e.g. the
-    part that pre-emphasis predicts from the true sample before it, which a decoder may use.
+    Pixels in [-1, 1] are Bins(256, -1, 1 / 127.5), 16-bit samples Bins(65536, -1, 2**-15); `standardised` maps them to
+    model space. `low` may be a tensor that broadcasts with x: then each number has its own offset, e.g. the part that
+    pre-emphasis predicts from the true sample before it, which a decoder may use.
     """
 
     count: int
@@ -76,35 +76,35 @@ class Bins:
             raise ValueError(f"at least 2 bins of a size above 0 expected, got {self.count} of {self.step}")
 
     def standardised(self, mean: float, std: float) -> Bins:
-        """The same values after (value - mean) / std."""
+        """Return the same values after (value - mean) / std."""
         return Bins(self.count, (self.low - mean) / std, self.step / std)
 
     def index(self, x: Tensor) -> Tensor:
-        """The number of the bin that x lies in, the shape of x, float64 integers. Raises ValueError when off the grid.
+        """Return the index of the bin of x, the shape of x, float64 integers. Raises ValueError when off the grid.
 
-        A quarter of a step is forgiven: float32 rounding, never another scale.
+        A quarter of a step is tolerated: more than float32 rounding, less than another scale makes.
         """
         place = (wide(x) - self.low) / self.step
-        found = place.round().clamp(0, self.count - 1)
-        off = float((place - found).abs().max()) if place.numel() else 0.0
+        index = place.round().clamp(0, self.count - 1)
+        off = float((place - index).abs().max()) if place.numel() else 0.0
         if not off <= 0.25:
             raise ValueError(f"data is {off:.2g} steps off its {self.count} bins: wrong mean, std or step")
-        return found
+        return index
 
     def log_prob(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """log of the mass of N(mean, std^2) in the bin of each x, the shape of x, float64; x is on the grid.
+        """Return the log of the mass of N(mean, std^2) in the bin of x, the shape of x, float64; x is on the grid.
 
-        The first and the last bin reach to infinity, so that all bins together have mass 1 (Ho et al. 2020, eq. 13).
+        The first and the last bin extend to infinity, so that all bins together have mass 1 (Ho et al. 2020, eq. 13).
         """
         return self.log_mass(self.index(x), mean, std)
 
     def log_mass(self, index: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """`log_prob` of the bins numbered `index`."""
+        """Return `log_prob` for the bins numbered `index`."""
         left = (self.low + (wide(index) - 0.5) * self.step - wide(mean)) / wide(std)
         right = left + self.step / wide(std)
         left = torch.where(index <= 0, -math.inf, left)
         right = torch.where(index >= self.count - 1, math.inf, right)
-        # the normal law is even: on its left side log ndtr keeps its digits
+        # the normal density is even, and log ndtr is accurate on its left side
         swap = left > -right
         left, right = torch.where(swap, -right, left), torch.where(swap, -left, right)
         outer, inner = torch.special.log_ndtr(left), torch.special.log_ndtr(right)
@@ -112,7 +112,7 @@ class Bins:
 
 
 def dequantise(x: Tensor, step: float, seed: int, positions: Iterable[int]) -> Tensor:
-    """x plus uniform noise in +-step / 2, a function of (seed, position) (Theis et al. 2016, section 3.1).
+    """Add uniform noise in +-step / 2 to x, a function of (seed, position) (Theis et al. 2016, section 3.1).
 
     x: (B, *) on a grid with that step. The mean of log p(x + u) + d log(step) is at most log P(x).
     """
@@ -121,11 +121,11 @@ def dequantise(x: Tensor, step: float, seed: int, positions: Iterable[int]) -> T
 
 
 def bits_per_dim(nats: Tensor, dims: Tensor | float, step: float | None = None) -> Tensor:
-    """Negative log-likelihood in nats, (B,), to bits for each of `dims` numbers (or characters): (B,).
+    """Convert negative log-likelihoods in nats, (B,), to bits for each of `dims` numbers (or characters): (B,).
 
-    Of a distribution over discrete data (a `bound` with a reconstruction): no step. Of a density: `step` is one raw
+    For a distribution over discrete data (a `bound` with a reconstruction): no step. For a density: `step` is one raw
     step in the space of the density, `Bins.step`, since P = p step^d: 1 / 127.5 and so + 6.99 bits for 8 bits in
-    [-1, 1], and + 15 for 16. An offset for other data, or of a space that is not the density's, is a common mistake.
+    [-1, 1], and + 15 for 16. The offset of other data, or of another space than the density's, is a common mistake.
     """
     bits = wide(nats) / (wide(torch.as_tensor(dims)) * math.log(2))
     return bits if step is None else bits - math.log2(step)

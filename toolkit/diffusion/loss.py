@@ -1,6 +1,6 @@
-"""Which noise levels to train on (time laws) and how much each counts (weightings).
+"""The noise levels to train on (time distributions) and the weight of each in the loss (weightings).
 
-A weighting is stated once, as a weight on |x - x_hat|^2; in the network's own space that is weight * c_out^2,
+A weighting is stated once, as a weight on |x - x_hat|^2; on the network's own target that is weight * c_out^2,
 so the same weighting gives the same loss whatever the network predicts (notes on min-SNR: Hang et al. 2023).
 """
 
@@ -23,14 +23,14 @@ class TimeDistribution(ABC):
 
     @abstractmethod
     def time(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """Quantile `u` in (0, 1), (B,) float64, to t in [0, 1]. Stratified u give a stratified set of t."""
+        """Return t in [0, 1] at the quantiles `u` in (0, 1), (B,) float64. Stratified u give a stratified set of t."""
 
     @abstractmethod
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """Probability density at t, for importance weights."""
+        """Return the probability density at t, for importance weights."""
 
     def below(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """The probability of less noise than at t, the inverse of `time`, (B,) float64; by bisection unless known."""
+        """Return the probability of less noise than at t, (B,) float64: the inverse of `time`, here by bisection."""
         t = wide(t)
         low, high = torch.zeros_like(t), torch.ones_like(t)
         for _ in range(53):
@@ -40,18 +40,18 @@ class TimeDistribution(ABC):
         return (low + high) / 2
 
     def fresh(self) -> TimeDistribution:
-        """The law a training starts with: a copy where it learns, itself where it does not."""
+        """Return the distribution that training starts with: a copy if it is adaptive, itself if it is fixed."""
         return self
 
-    def observe(self, t: Tensor, unknown: Tensor, schedule: Schedule) -> None:  # noqa: B027, most laws are fixed
-        """Take note of a step's times and `Denoiser.unknown` there, both (B,)."""
+    def observe(self, t: Tensor, uncertainty: Tensor, schedule: Schedule) -> None:  # noqa: B027, most are fixed
+        """Record a step's times and `Denoiser.uncertainty` there, both (B,)."""
 
     def state(self) -> dict[str, object]:
-        """What was learned, as JSON has it."""
+        """Return the state that was learned, for JSON."""
         return {}
 
     def restore(self, state: Mapping[str, object]) -> None:  # noqa: B027
-        """Take over what `state` gave. Raises ValueError when it does not fit."""
+        """Load what `state` returned. Raises ValueError where it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Uniform(TimeDistribution):
         return self.low + (1 - self.low) * u
 
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """On a chain this is with respect to counting measure times T, so that it is 1 as well."""
+        """Return the density at t, on a chain with respect to counting measure times T, so that it is 1 as well."""
         low = 0.0 if schedule.T else self.low
         return torch.where(t >= low, 1 / (1 - low), 0.0).to(t)
 
@@ -119,17 +119,17 @@ class Weighting(ABC):
 
     @abstractmethod
     def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """The weight at times t (B,), float64."""
+        """Return the weight at times t: (B,), float64."""
 
     def on_target(self, t: Tensor, denoiser: RegressionDenoiser) -> Tensor:
-        """The same weight for an error in the network's own target: (B,), float64."""
+        """Return the same weight for an error in the network's own target: (B,), float64."""
         c_out = denoiser.coefficients(t).c_out
-        # where c_out = 0 the network has no say in x_hat, and inf * 0 must not become nan
+        # where c_out = 0 the network does not affect x_hat, and inf * 0 must not become nan
         return torch.where(c_out == 0, 0.0, self.on_x(t, denoiser.schedule) * c_out**2)
 
 
 class Unweighted(Weighting):
-    """No weight on the network's own target (Ho et al. 2020, eq. 14, for eps)."""
+    """Weight 1 on the network's own target (Ho et al. 2020, eq. 14, for eps)."""
 
     def on_x(self, t: Tensor, schedule: Schedule) -> Tensor:
         return torch.ones_like(wide(t))
@@ -181,7 +181,7 @@ class P2(Weighting):
 
 
 class VLB(Weighting):
-    """The exact weight of the variational bound in nats, for t uniform; divide by a time law's density otherwise.
+    """The exact weight of the variational bound in nats, for t uniform; divide by the density of other times.
 
     Continuous: -1/2 dSNR/dt (Kingma et al. 2021, eq. 17). On a chain of T steps: T/2 (SNR_{i-1} - SNR_i)
     (eq. 13-14), the KL between q(x_{i-1} | x_i, x) and p for the variance beta-tilde; at i = 1, where that
@@ -209,12 +209,12 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 def weighted_loss(
     denoiser: RegressionDenoiser, weighting: Weighting, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None
 ) -> Tensor:
-    """denoiser.loss times the weight of its noise level: (B,)."""
+    """Return denoiser.loss times the weight of its noise level: (B,)."""
     return weighted(denoiser.loss(x, t, eps, cond), denoiser, weighting, t)
 
 
 def weighted(loss: Tensor, denoiser: Denoiser, weighting: Weighting, t: Tensor) -> Tensor:
-    """Losses (B,) times the weight of their noise levels. Only `Unweighted` suits a denoiser that is no regression."""
+    """Return losses (B,) times their weights; a denoiser that is no regression takes `Unweighted`, else TypeError."""
     if isinstance(weighting, Unweighted):
         return loss
     if not isinstance(denoiser, RegressionDenoiser):
@@ -223,7 +223,7 @@ def weighted(loss: Tensor, denoiser: Denoiser, weighting: Weighting, t: Tensor) 
 
 
 def slope(schedule: Schedule, t: Tensor) -> Tensor:
-    """-d lambda / dt, by automatic differentiation of the schedule itself."""
+    """Return -d lambda / dt, by automatic differentiation of the schedule itself."""
     with torch.enable_grad():
         t = wide(t).detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(schedule.log_snr(t).sum(), t)

@@ -1,8 +1,8 @@
-"""Multistep samplers: one network call a step, and what earlier calls found.
+"""Multistep samplers: one network call a step, and the values of earlier calls.
 
 Data-prediction methods interpolate x_hat in lambda = log(alpha / sigma), noise-prediction ones eps_hat. Where
-lambda is infinite (alpha = 0 or sigma = 0) a polynomial has no node, so that step is first-order and is forgotten.
-Without enough history they start at lower order, which caps the order measured over a whole trajectory.
+lambda is infinite (alpha = 0 or sigma = 0) a polynomial has no node, so that step is first-order and not remembered.
+Without enough history they start at lower order, which limits the order measured over a whole trajectory.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class DPMSolver3M(Sampler):
 class UniPC(Sampler):
     """UniPC with B_2(h) = e^h - 1 (Zhao et al. 2023, algorithms 5 and 6): predictor and corrector of order p.
 
-    The corrector improves x_t with the x_hat that was asked for anyway, so it costs no call, and raises the
+    The corrector improves x_t with the x_hat that the next step needs anyway, so it costs no call, and raises the
     order to p + 1. The paper's code takes 1/2 for the one-term systems; so do we.
     """
 
@@ -124,7 +124,7 @@ class UniPC3(UniPC):
 
 
 def _unified(p: Point, q: Point, x_t: Tensor, others: Sequence[tuple[Point, Tensor]], x_hat: Tensor) -> Tensor:
-    """The common formula of UniP and UniC (Zhao et al. 2023, eq. 9 and 5): `others` are nodes beside p."""
+    """Return x_s by the common formula of UniP and UniC (Zhao et al. 2023, eq. 9 and 5); `others`: nodes beside p."""
     x_s = transfer(p, q, x_t, x_hat)
     if not others:
         return x_s
@@ -178,7 +178,7 @@ class DEIS(Sampler):
         return x_s
 
     def _weights(self, schedule: Schedule, points: list[Point], q: Point) -> list[float]:
-        """Integrals of the Lagrange polynomials on `points` from the newest to q, d rho = -e^-lambda d lambda."""
+        """Integrate the Lagrange polynomials on `points` from the newest to q, d rho = -e^-lambda d lambda."""
         p = points[-1]
         place, share = gauss_legendre(32)
         lam = p.lam + (q.lam - p.lam) * place
@@ -204,7 +204,7 @@ class IPNDM(Sampler):
     """iPNDM (Zhang and Chen 2023, appendix; Liu et al. 2022, PNDM, eq. 9): Adams-Bashforth weights on eps_hat.
 
     The weights are those of equal steps in sigma / alpha: the declared order holds on such a grid only.
-    On others use DEIS with variable "rho".
+    On other grids use DEIS with variable "rho".
     """
 
     k: int = 4

@@ -4,7 +4,7 @@ With l = log(sigma / alpha), n^2 = alpha^2 + sigma^2 and y = x_t / n, which keep
 
     dy/dl = alpha^2 / n^2 y - alpha / n x_hat        d log p(y)/dl = -(d alpha^2 / n^2 - alpha tr dx_hat/dx_t)
 
-Both slopes are 0 for standard normal data, and the solver is exact there; elsewhere it is as good as they are small.
+Both slopes are 0 for standard normal data, where the solver is exact; elsewhere its error falls with their size.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LogDensity(NamedTuple):
 
 
 def exact_trace(x_t: Tensor, x_hat: Tensor) -> Tensor:
-    """The trace by one backward pass for each number: (1, B). For small examples."""
+    """Return the trace by one backward pass for each number: (1, B). For small examples."""
     flat = x_hat.flatten(1)
     device = x_t.device if widest(x_t.device) is torch.float64 else "cpu"
     sums = torch.zeros(len(x_t), dtype=torch.float64, device=device)
@@ -48,7 +48,7 @@ def exact_trace(x_t: Tensor, x_hat: Tensor) -> Tensor:
 class Hutchinson:
     """E[e . (dx_hat/dx_t) e] over random e of mean 0 and variance 1 (Hutchinson 1990; Grathwohl et al. 2019, eq. 8).
 
-    One e for the whole path, for each probe and position of (seed, position). "rademacher", +-1, has no variance where
+    Each probe has one e for the whole path, a function of (seed, position). "rademacher", +-1, has no variance where
     the Jacobian is diagonal; "gaussian" has 2 |J|_F^2 for a symmetric one. Raises ValueError.
     """
 
@@ -62,15 +62,15 @@ class Hutchinson:
     ) -> None:
         if probes < 1 or kind not in ("rademacher", "gaussian"):
             raise ValueError(f"at least one probe, rademacher or gaussian, expected; got {probes}, '{kind}'")
-        drawn = torch.stack([normal(seed, "probe", positions, shape, k) for k in range(probes)])
-        self.probes = torch.where(drawn < 0, -1.0, 1.0) if kind == "rademacher" else drawn
+        noise = torch.stack([normal(seed, "probe", positions, shape, k) for k in range(probes)])
+        self.probes = torch.where(noise < 0, -1.0, 1.0) if kind == "rademacher" else noise
 
     def __call__(self, x_t: Tensor, x_hat: Tensor) -> Tensor:
-        found = []
+        traces = []
         for probe in self.probes.to(x_t):
             (row,) = torch.autograd.grad(x_hat, x_t, probe, retain_graph=True)
-            found.append(total(row * probe))
-        return torch.stack(found)
+            traces.append(total(row * probe))
+        return torch.stack(traces)
 
 
 def log_density(
@@ -85,7 +85,7 @@ def log_density(
     prior_variance: float = 0.0,
     mask: Tensor | None = None,
 ) -> LogDensity:
-    """log p(x), x (B, *), of the model at noise sigma_min: of data with N(0, sigma_min^2) added, not of discrete data.
+    """Return log p(x), x (B, *), under the model at noise sigma_min: of data plus N(0, sigma_min^2), not discrete data.
 
     Equal steps in log-SNR to sigma_max, where p is N(0, (prior_variance + sigma_max^2) I) in x_t / alpha. Two calls of
     `denoise` and of `trace` a step with "heun", four with "rk4". `denoise` must be differentiable: no torch.no_grad
@@ -103,16 +103,16 @@ def log_density(
             x_t = (n * y).detach().requires_grad_(True)
             x_hat = call(denoise, x_t, p.t)
             if mask is not None:
-                # whatever the denoiser says there, no density flows where nothing counts
+                # whatever the denoiser returns in padding, no density flows there
                 x_hat = x_hat * mask
             if not x_hat.requires_grad:
                 raise ValueError("denoise is not differentiable: call the denoiser without torch.no_grad")
             inner = trace(x_t, x_hat).detach()
-        kept = p.alpha / n
-        return kept**2 * y - kept * x_hat.detach(), kept**2 * dims - p.alpha * inner
+        signal = p.alpha / n
+        return signal**2 * y - signal * x_hat.detach(), signal**2 * dims - p.alpha * inner
 
     def scale(p: Point) -> float:
-        """z = x_t / alpha over y."""
+        """Return the ratio of z = x_t / alpha to y."""
         return math.hypot(1, p.ratio)
 
     y = x / scale(points[0])
@@ -137,7 +137,7 @@ def log_density(
 
 
 def _points(schedule: Schedule, sigma_min: float, sigma_max: float, n: int) -> list[Point]:
-    """n + 1 points with equal steps in log-SNR, least noise first."""
+    """Return n + 1 points with equal steps in log-SNR, least noise first."""
     lams = wide(schedule.log_snr(torch.tensor(ends(schedule, sigma_min, sigma_max), dtype=torch.float64))) / 2
     first, last = lams.tolist()
     if math.isinf(first) or math.isinf(last):

@@ -1,7 +1,7 @@
-"""Denoisers that are told what they found before (self-conditioning), and denoisers that are made of them.
+"""Self-conditioning: denoisers that are conditioned on their last x_hat, and denoisers that are made of them.
 
-What was found belongs to a trajectory, not to the denoiser: `Following` holds it for as long as one trajectory lasts
-and hands it down through each `Composed`. A call from elsewhere is told nothing, so it is a function of x_t and t.
+The last x_hat belongs to a trajectory, not to the denoiser: `Following` holds it while one trajectory lasts and passes
+it down through each `Composed`. A call from elsewhere has no last x_hat, so it is a function of x_t and t.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 class Estimates:
-    """The last x_hat of each denoiser under each condition, in each window: nothing at first.
+    """The last x_hat of each denoiser under each condition, in each window: empty at first.
 
-    All that takes part in one call is told what was found before that call; `turn` ends it.
+    All denoisers that take part in one call get the estimates from before that call; `turn` ends the call.
     """
 
     def __init__(self) -> None:
@@ -29,21 +29,21 @@ class Estimates:
         self._place: tuple[int, ...] = ()
 
     def last(self, denoiser: Denoiser, cond: Cond | None) -> Tensor | None:
-        """What this denoiser found under this condition, (B, *). Both are known by identity."""
+        """Return the last x_hat of this denoiser under this condition, (B, *), or None. Both are keys by identity."""
         return self._before.get(self._key(denoiser, cond))
 
     def keep(self, denoiser: Denoiser, cond: Cond | None, x_hat: Tensor) -> None:
-        """Remember an x_hat for the calls after this one."""
+        """Store an x_hat for the calls after this one."""
         self._now[self._key(denoiser, cond)] = x_hat
 
     def within(self, start: int) -> Estimates:
-        """The same memory, for the window that begins at `start`."""
+        """Return a view of this memory for the window that begins at `start`."""
         part = Estimates()
         part._before, part._now, part._place = self._before, self._now, (*self._place, start)
         return part
 
     def turn(self) -> None:
-        """From now on, what was found in this call is what was found before."""
+        """End a call: `last` returns its estimates from now on."""
         self._before.update(self._now)
 
     def _key(self, denoiser: Denoiser, cond: Cond | None) -> tuple[int, ...]:
@@ -51,27 +51,27 @@ class Estimates:
 
 
 class Composed(ABC):
-    """A `Denoise` made of others: a function of x_t and t, with no state. Final classes give `told`."""
+    """A `Denoise` made of others: a function of x_t and t, without state. Final classes define `told`."""
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """E[x | x_t] of a call outside a trajectory: (B, *) for x_t (B, *) and t () or (B,)."""
+        """Return E[x | x_t] outside a trajectory: (B, *) for x_t (B, *) and t () or (B,)."""
         return self.told(x_t, t, Estimates())
 
     @abstractmethod
     def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
-        """The same, told what the trajectory has found; what is found now is kept there."""
+        """Return E[x | x_t] given the trajectory's last `estimates`, and store the new ones there."""
 
 
 def told(denoise: Denoise, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
-    """`denoise` at x_t, told what was found before where it can be: a plain function cannot."""
+    """Return `denoise` at x_t given the last `estimates`, which a plain function does not take."""
     return denoise.told(x_t, t, estimates) if isinstance(denoise, Composed) else denoise(x_t, t)
 
 
 class Following:
-    """A denoiser as one trajectory calls it: each call is told what the calls before found, the first one nothing."""
+    """A denoiser within one trajectory: each call gets the estimates of the calls before, the first one none."""
 
     x_hat: Tensor
-    """What the last call found, (B, *)."""
+    """The x_hat of the last call, (B, *)."""
 
     def __init__(self, denoise: Denoise) -> None:
         self._denoise, self._estimates = denoise, Estimates()

@@ -1,6 +1,6 @@
-r"""The reverse SDE with any amount of noise, one step at a time: what `sde.py` takes its steps with.
+r"""Single steps of the reverse SDE with any amount of noise, for the samplers of `sde.py`.
 
-For every tau(lambda) >= 0, y = x / sigma with lambda = log(alpha / sigma) has the law of the data when it follows
+For every tau(lambda) >= 0, y = x / sigma with lambda = log(alpha / sigma) has the data's distribution if it follows
 
     dy = (-tau^2 y + (1 + tau^2) e^lambda x_hat) d lambda + sqrt(2) tau dW
 
@@ -9,8 +9,8 @@ tau = 1 the reverse SDE. It is linear but for x_hat, so with x_hat as a polynomi
 
     x_s = sigma_s / sigma_t k x_t + alpha_s \int x_hat(lambda) dw(lambda) + sigma_s sqrt(1 - k^2) z,
 
-where k = exp(-int tau^2) is what is kept of y, and w(lambda) rises to 1 at lambda_s from what x_t keeps in x / alpha.
-An extrapolated x_hat has the noise of earlier steps in it, so mean and variance converge with order 2 at best.
+where k = exp(-int tau^2) is the factor of y, and w(lambda) rises to 1 at lambda_s from the factor of x_t / alpha_t
+in x_s / alpha_s. An extrapolated x_hat contains noise of earlier steps, so mean and variance have order 2 at best.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from torch import Tensor
 from toolkit.diffusion.sampler import Noise, Point, regular
 
 Node = tuple[Point, Tensor]
-"""Where the denoiser was asked, and x_hat (B, *) there."""
+"""A point, and x_hat (B, *) there."""
 
 
 class Noisiness(ABC):
-    """tau^2 over lambda. Abstract or final."""
+    """tau^2 as a function of lambda. Abstract or final."""
 
     @abstractmethod
     def squared(self, lam: Tensor) -> Tensor:
-        """tau^2 at lambda: the shape of `lam`."""
+        """Return tau^2 at lambda: the shape of `lam`."""
 
     @abstractmethod
     def exponent(self, before: Tensor, after: Tensor) -> Tensor:
-        """The integral of tau^2 from lambda `before` to `after`."""
+        """Return the integral of tau^2 from lambda `before` to `after`."""
 
 
 @dataclass(frozen=True)
 class Constant(Noisiness):
-    """The same tau^2 everywhere."""
+    """Constant tau^2."""
 
     value: float
 
@@ -57,9 +57,9 @@ class Constant(Noisiness):
 
 @dataclass(frozen=True)
 class Extended(Noisiness):
-    """ER-SDE-5, phi(x) = x (exp(x^0.3) + 10) (Cui et al. 2023, table 1): much noise while there is much, then little.
+    """ER-SDE-5, phi(x) = x (exp(x^0.3) + 10) (Cui et al. 2023, table 1): tau is large at high noise, then small.
 
-    The paper's x is sigma for pictures in [-1, 1], of deviation about 0.5; `unit` is what one of ours is there.
+    The paper's x is sigma for pictures in [-1, 1], of deviation about 0.5; `unit` times our sigma / alpha.
     phi is x exp(int tau^2), so tau^2 = d log(exp(x^0.3) + 10) / d log x.
     """
 
@@ -77,43 +77,43 @@ class Extended(Noisiness):
         return torch.exp(0.3 * (math.log(self.unit) - lam))
 
 
-def kept(p: Point, q: Point, law: Noisiness) -> float:
-    """k = exp(-int tau^2) from p to q, what is kept of x / sigma; 0 over an infinite way with noise."""
+def kept(p: Point, q: Point, tau: Noisiness) -> float:
+    """Return k = exp(-int tau^2) from p to q, the factor of x / sigma; 0 over an infinite distance with noise."""
     if regular(p, q):
         lam = torch.tensor([p.lam, q.lam], dtype=torch.float64)
-        return float(torch.exp(-law.exponent(lam[0], lam[1])))
-    return 1.0 if isinstance(law, Constant) and law.value == 0 else 0.0
+        return float(torch.exp(-tau.exponent(lam[0], lam[1])))
+    return 1.0 if isinstance(tau, Constant) and tau.value == 0 else 0.0
 
 
-def drawn(p: Point, q: Point, law: Noisiness, like: Tensor, noise: Noise) -> Tensor | None:
-    """sigma_s sqrt(1 - k^2) z in the dtype of `like`; None, and nothing is drawn, where that is 0."""
-    deviation = q.sigma * math.sqrt(1 - kept(p, q, law) ** 2)
+def drawn(p: Point, q: Point, tau: Noisiness, like: Tensor, noise: Noise) -> Tensor | None:
+    """Draw sigma_s sqrt(1 - k^2) z in the dtype of `like`; return None, without a draw, where that is 0."""
+    deviation = q.sigma * math.sqrt(1 - kept(p, q, tau) ** 2)
     return deviation * noise().to(like) if deviation > 0 else None
 
 
-def step_to(p: Point, q: Point, law: Noisiness, x_t: Tensor, nodes: Sequence[Node], variable: str = "lambda") -> Tensor:
-    """The mean of x_s given x_t at p, with x_hat as the polynomial in `variable` through `nodes`, of which p is one.
+def step_to(p: Point, q: Point, tau: Noisiness, x_t: Tensor, nodes: Sequence[Node], variable: str = "lambda") -> Tensor:
+    """Return the mean of x_s given x_t at p; x_hat is the polynomial in `variable` through `nodes`, p one of them.
 
     `variable`: "lambda", or "ratio" = sigma / alpha.
     """
-    still = next(value for node, value in nodes if node.lam == p.lam)
-    ratio = kept(p, q, law) * q.sigma / p.sigma
-    x_s = ratio * x_t + (q.alpha - ratio * p.alpha) * still
+    x_hat = next(value for node, value in nodes if node.lam == p.lam)
+    ratio = kept(p, q, tau) * q.sigma / p.sigma
+    x_s = ratio * x_t + (q.alpha - ratio * p.alpha) * x_hat
     if len(nodes) > 1:
         points = tuple(node for node, _ in nodes)
-        for weight, (node, value) in zip(_weights(p, q, law, points, variable), nodes, strict=True):
+        for weight, (node, value) in zip(_weights(p, q, tau, points, variable), nodes, strict=True):
             if node.lam != p.lam:
-                x_s = x_s + q.alpha * weight * (value - still)
+                x_s = x_s + q.alpha * weight * (value - x_hat)
     return x_s
 
 
 @lru_cache(maxsize=4096)  # many trajectories take the same steps
-def _weights(p: Point, q: Point, law: Noisiness, nodes: tuple[Point, ...], variable: str) -> list[float]:
-    """Integrals of the Lagrange polynomials of the nodes over w: dw = (1 + tau^2) e^(lambda - lambda_s) k dlambda."""
+def _weights(p: Point, q: Point, tau: Noisiness, nodes: tuple[Point, ...], variable: str) -> list[float]:
+    """Integrate the Lagrange polynomials of the nodes over w: dw = (1 + tau^2) e^(lambda - lambda_s) k dlambda."""
     place, share = gauss_legendre(24)
     end = torch.tensor(q.lam, dtype=torch.float64)
     lam = p.lam + (q.lam - p.lam) * place
-    density = (1 + law.squared(lam)) * torch.exp(lam - end - law.exponent(lam, end))
+    density = (1 + tau.squared(lam)) * torch.exp(lam - end - tau.exponent(lam, end))
     measure = (q.lam - p.lam) * share * density
     here = lam if variable == "lambda" else torch.exp(-lam)
     places = [node.lam if variable == "lambda" else node.ratio for node in nodes]
@@ -129,7 +129,7 @@ def _weights(p: Point, q: Point, law: Noisiness, nodes: tuple[Point, ...], varia
 
 @cache
 def gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights on [0, 1] from the eigenvectors of the Jacobi matrix (Golub and Welsch 1969)."""
+    """Return nodes and weights on [0, 1] from the eigenvectors of the Jacobi matrix (Golub and Welsch 1969)."""
     k = torch.arange(1, n, dtype=torch.float64)
     side = k / torch.sqrt(4 * k**2 - 1)
     nodes, vectors = torch.linalg.eigh(torch.diag(side, 1) + torch.diag(side, -1))

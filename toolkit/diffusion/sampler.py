@@ -1,6 +1,6 @@
-"""Samplers: how to get from x_t to x_s, s < t. The contract, the loop, and the deterministic one-step methods.
+"""Samplers: steps from x_t to x_s, s < t. The contract, the loop, and the deterministic one-step methods.
 
-`stochastic.py`, `multistep.py` and `reverse.py` hold the others, `grid.py` the times. Every method sees only posterior
+`stochastic.py`, `multistep.py` and `sde.py` hold the others, `grid.py` the times. Every method uses only posterior
 means, so it works for any preconditioning, schedule and guidance. Scalars are Python floats (float64).
 """
 
@@ -38,7 +38,7 @@ class Point(NamedTuple):
 
 
 def at(schedule: Schedule, t: float) -> Point:
-    """The schedule at time `t`."""
+    """Return the schedule at time `t`."""
     time = torch.tensor(t, dtype=torch.float64)
     log_snr = schedule.log_snr(time)
     alpha, sigma = schedule.on_path(log_snr)
@@ -47,27 +47,27 @@ def at(schedule: Schedule, t: float) -> Point:
 
 @dataclass
 class Memory:
-    """What a sampler carries from step to step."""
+    """The state of a sampler between steps."""
 
     total: int
-    """Steps in the whole trajectory."""
+    """Number of steps in the whole trajectory."""
     past: list[tuple[Point, Tensor]] = field(default_factory=list)
-    """Earlier points with what was found there (x_hat or eps_hat), newest last."""
+    """Earlier points with the x_hat or eps_hat there, newest last."""
     x: Tensor | None = None
-    """The state that led to the current one, for methods that correct it."""
+    """The x before the last step, for methods that correct that step."""
     drawn: Tensor | None = None
-    """The noise that was added to it on the way, for the same."""
+    """The noise that the last step added, for the same methods."""
 
     def push(self, point: Point, value: Tensor, length: int) -> None:
-        """Remember at most `length` values."""
+        """Append a value, and keep the last `length`."""
         self.past = [*self.past, (point, value)][-length:]
 
 
 class Sampler(ABC):
-    """One way to take a step. Abstract or final; options are dataclass fields."""
+    """A method that takes one step. Abstract or final; options are dataclass fields."""
 
     order: ClassVar[int]
-    """Global order of convergence, measured by `toolkit verify` (a stochastic one's: of mean and variance)."""
+    """Global order of convergence, measured by `toolkit verify` (for stochastic samplers: of mean and variance)."""
     calls: ClassVar[int] = 1
     """Network calls in a step that does not end at t = 0."""
     stochastic: ClassVar[bool] = False
@@ -76,12 +76,12 @@ class Sampler(ABC):
     def step(
         self, denoise: Denoise, schedule: Schedule, x_t: Tensor, t: float, s: float, noise: Noise, memory: Memory
     ) -> Tensor:
-        """x_s (B, *) from x_t (B, *), where 1 >= t > s >= 0."""
+        """Return x_s (B, *) from x_t (B, *), where 1 >= t > s >= 0."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a trajectory, as `trajectory` yields it."""
+    """A step of a trajectory, as `trajectory` yields it."""
 
     index: int
     t: float
@@ -89,7 +89,7 @@ class Step:
     x: Tensor
     """x_s."""
     x_hat: Tensor
-    """The last posterior mean that the step asked for."""
+    """The last posterior mean that the step evaluated."""
 
 
 def trajectory(
@@ -103,8 +103,8 @@ def trajectory(
 ) -> Iterator[Step]:
     """Follow `times`, (n + 1,) descending, from x_T ~ N(0, sigma_T^2) (B, *). The caller draws, records or stops.
 
-    A denoiser that recalls is told what this trajectory found, and nothing of another. `clean`: where the times end
-    with noise left, one call more takes it out (a step from t to s = t, with x = x_hat).
+    A self-conditioned denoiser gets its own last x_hat of this trajectory, never of another. `clean`: if the times end
+    with noise left, one more call removes it (a step from t to s = t, with x = x_hat).
     Raises ValueError when the times do not descend, or when a stochastic sampler is given no noise.
     """
     grid = times.double().tolist()
@@ -132,7 +132,7 @@ def sample(
     noise: Noise | None = None,
     clean: bool = False,
 ) -> Tensor:
-    """The end of `trajectory`: (B, *)."""
+    """Return the end of `trajectory`: (B, *)."""
     x = x_T
     for step in trajectory(denoise, schedule, sampler, x_T, times, noise, clean):
         x = step.x
@@ -144,29 +144,29 @@ def _no_noise() -> Tensor:
 
 
 def call(denoise: Denoise, x: Tensor, t: float) -> Tensor:
-    """`denoise` at a time given as a float."""
+    """Return `denoise` at a time given as a float."""
     return denoise(x, beside(torch.tensor(t, dtype=torch.float64), x))
 
 
 def eps_hat(p: Point, x_t: Tensor, x_hat: Tensor) -> Tensor:
-    """The noise that goes with a posterior mean: (x_t - alpha_t x_hat) / sigma_t."""
+    """Return the noise estimate of a posterior mean: (x_t - alpha_t x_hat) / sigma_t."""
     return (x_t - p.alpha * x_hat) / p.sigma
 
 
 def transfer(p: Point, q: Point, x_t: Tensor, x_hat: Tensor) -> Tensor:
-    """x_s = alpha_s x_hat + sigma_s eps_hat: exact if x_hat were constant on the way (Song et al. 2021, DDIM, eq. 12).
+    """Return x_s = alpha_s x_hat + sigma_s eps_hat, exact if x_hat is constant from t to s (Song et al. 2021, eq. 12).
 
     It is also the exponential step (sigma_s / sigma_t) x_t + alpha_s (1 - e^-h) x_hat, h = lambda_s - lambda_t,
-    of Lu et al. (2022, DPM-Solver++, eq. 9), finite at both ends. All data-prediction methods end in it.
+    of Lu et al. (2022, DPM-Solver++, eq. 9), finite at both ends. All data-prediction methods use it.
     """
     ratio = q.sigma / p.sigma
     return ratio * x_t + (q.alpha - ratio * p.alpha) * x_hat
 
 
 def halfway(memory: Memory, p: Point, q: Point, x_hat: Tensor) -> Tensor:
-    """x_hat halfway to q in lambda, extrapolated from one earlier value, which is then forgotten for this one.
+    """Return x_hat halfway to q in lambda, extrapolated from the value in `memory`, and store x_hat in its place.
 
-    Without an earlier value it is x_hat itself (Lu et al. 2022, DPM-Solver++, algorithm 2).
+    Without an earlier value, return x_hat itself (Lu et al. 2022, DPM-Solver++, algorithm 2).
     """
     extrapolated = x_hat
     if memory.past:
@@ -177,7 +177,7 @@ def halfway(memory: Memory, p: Point, q: Point, x_hat: Tensor) -> Tensor:
 
 
 def regular(p: Point, q: Point) -> bool:
-    """Whether lambda is finite at both ends; where it is not, every method takes the first-order step."""
+    """Return True where lambda is finite at both ends; otherwise every method takes the first-order step."""
     return math.isfinite(p.lam) and math.isfinite(q.lam)
 
 
@@ -192,13 +192,13 @@ class Coordinates(NamedTuple):
 COORDINATES: dict[str, Coordinates] = {
     # y = x / alpha, tau = sigma / alpha: Karras et al. (2022), eq. 4 with s(t) taken out; infinite where alpha = 0
     "sigma": Coordinates(lambda p: p.alpha, lambda p: p.ratio, 0.0),
-    # the straight path through any other: finite at both ends
+    # the straight path, to which any other path is rescaled: finite at both ends
     "flow": Coordinates(lambda p: p.alpha + p.sigma, lambda p: p.sigma / (p.alpha + p.sigma), 1.0),
 }
 
 
 class DDIM(Sampler):
-    """Song et al. (2021), eq. 12 with eta = 0; `StochasticDDIM` takes another eta."""
+    """DDIM (Song et al. 2021, eq. 12) with eta = 0; `StochasticDDIM` takes another eta."""
 
     order = 1
 
@@ -210,7 +210,7 @@ class DDIM(Sampler):
 
 @dataclass(frozen=True)
 class Euler(Sampler):
-    """Euler's method on the probability-flow ODE; in exact arithmetic the same as DDIM, in either coordinates."""
+    """Euler's method on the probability-flow ODE; equal to DDIM in exact arithmetic, in either coordinates."""
 
     coordinates: str = "flow"
     order = 1
@@ -228,7 +228,7 @@ class Euler(Sampler):
 
 @dataclass(frozen=True)
 class Heun(Sampler):
-    """Heun's method (Karras et al. 2022, algorithm 1): a trapezoid; Euler on the step to sigma = 0.
+    """Heun's method (Karras et al. 2022, algorithm 1), the trapezoidal rule; Euler on the step to sigma = 0.
 
     `coordinates`: "flow" is finite everywhere; "sigma" is the paper's.
     """
@@ -244,7 +244,7 @@ class Heun(Sampler):
 
 
 def heun_step(denoise: Denoise, p: Point, q: Point, x_t: Tensor, c: Coordinates) -> Tensor:
-    """One step of Heun's method from p to q in coordinates `c`."""
+    """Take one step of Heun's method from p to q in coordinates `c`."""
     x_hat = call(denoise, x_t, p.t)
     euler = transfer(p, q, x_t, x_hat)
     if q.sigma == 0 or math.isinf(c.tau(p)):

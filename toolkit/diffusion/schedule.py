@@ -1,7 +1,7 @@
-"""The law, stated once: x_t = alpha_t x + sigma_t eps, t in [0, 1] from data to noise.
+"""The forward process, stated once: x_t = alpha_t x + sigma_t eps, t in [0, 1] from data to noise.
 
-A schedule is a path and a pace. The path says how alpha and sigma follow from the log-SNR
-lambda = log(alpha^2 / sigma^2); the pace says which lambda belongs to which t, strictly decreasing.
+A schedule is a path and a pace. The path gives alpha and sigma as functions of the log-SNR
+lambda = log(alpha^2 / sigma^2); the pace gives lambda as a strictly decreasing function of t.
 All arithmetic is float64 where the device has it, since alpha and sigma span many decades.
 """
 
@@ -15,52 +15,52 @@ import torch
 from torch import Tensor
 
 NO_FLOAT64 = {"mps"}
-"""Kinds of devices without float64."""
+"""Device types without float64."""
 
 
 def wide(t: Tensor) -> Tensor:
-    """`t` in the widest float its device has: float64, or float32 on devices without it."""
+    """Return `t` in the widest float its device has: float64, or float32 on devices without it."""
     return t.to(widest(t.device))
 
 
 def beside(t: Tensor | float, like: Tensor) -> Tensor:
-    """Times or coefficients on the device of `like`, in the widest float it has."""
+    """Return times or coefficients on the device of `like`, in the widest float it has."""
     return torch.as_tensor(t).to(like.device, widest(like.device))
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """float64, or float32 where a device has none."""
+    """Return float64, or float32 where a device has none."""
     return torch.float32 if device.type in NO_FLOAT64 else torch.float64
 
 
 def expand(coefficient: Tensor, like: Tensor) -> Tensor:
-    """A coefficient of shape () or (B,) in the dtype of `like`, (B, *), and ready to multiply it."""
+    """Return a coefficient, () or (B,), in the dtype of `like`, (B, *), and in a shape that broadcasts with it."""
     coefficient = coefficient.to(like)
     return coefficient if coefficient.ndim == 0 else coefficient.reshape(-1, *[1] * (like.ndim - 1))
 
 
 class Schedule(ABC):
-    """alpha_t and sigma_t for t in [0, 1]. Final classes give the pace, the three bases below the path."""
+    """alpha_t and sigma_t for t in [0, 1]. The three bases below define the path, final classes the pace."""
 
     @property
     def T(self) -> int | None:
-        """Number of steps of a discrete chain, which lives on t = i / T; None for continuous time."""
+        """Number of steps of a discrete chain, which is defined on t = i / T; None for continuous time."""
         return None
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha_t and sigma_t, each of the shape of `t`, float64."""
+        """Return alpha_t and sigma_t, each of the shape of `t`, float64."""
         return self.on_path(self.log_snr(t))
 
     @abstractmethod
     def on_path(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at a log-SNR; -inf is pure noise, +inf is pure data."""
+        """Return alpha and sigma at a log-SNR; -inf is pure noise, +inf is pure data."""
 
     @abstractmethod
     def log_snr(self, t: Tensor) -> Tensor:
-        """lambda_t = log(alpha_t^2 / sigma_t^2), the shape of `t`, float64, strictly decreasing in t."""
+        """Return lambda_t = log(alpha_t^2 / sigma_t^2), the shape of `t`, float64, strictly decreasing in t."""
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """The t in [0, 1] where `log_snr` is reached (the nearest end when it is not), by bisection to 1e-15."""
+        """Return the t in [0, 1] where `log_snr` is reached (else the nearest end), by bisection to 1e-15."""
         target = wide(log_snr)
         low, high = torch.zeros_like(target), torch.ones_like(target)
         for _ in range(52):
@@ -70,7 +70,7 @@ class Schedule(ABC):
         return (low + high) / 2
 
     def noise_ratio(self, t: Tensor) -> Tensor:
-        """sigma_t / alpha_t, the noise level of Karras et al. (2022), float64; inf where alpha_t = 0."""
+        """Return sigma_t / alpha_t, the noise level of Karras et al. (2022), float64; inf where alpha_t = 0."""
         return torch.exp(-self.log_snr(t) / 2)
 
 
@@ -96,7 +96,7 @@ class Straight(Schedule, ABC):
 
 
 def log_snr_of_log_alpha_bar(log_alpha_bar: Tensor) -> Tensor:
-    """lambda = log(abar / (1 - abar)) from log(abar) <= 0, exact at both ends."""
+    """Return lambda = log(abar / (1 - abar)) from log(abar) <= 0, exact at both ends."""
     return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
 
 

@@ -1,4 +1,4 @@
-"""Schedules made from schedules: another pace on the same path."""
+"""Schedules made from other schedules: another pace on the same path."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Shift(Schedule):
 
 
 class ZeroTerminalSNR(VariancePreserving):
-    """sqrt(abar) shifted and scaled to 0 at t = 1 and left as it is at the first step (Lin et al. 2024, algorithm 1).
+    """sqrt(abar) shifted and scaled to 0 at t = 1 and unchanged at the first step (Lin et al. 2024, algorithm 1).
 
     The first step is t = 1 / T for a chain and `first` otherwise; before it nothing changes. Applying it
     twice is applying it once. eps-prediction is undefined at t = 1: use v, x0 or edm.

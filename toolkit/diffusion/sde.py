@@ -1,6 +1,6 @@
 """Multistep samplers of the reverse SDE: SDE-DPM-Solver++, ER-SDE-Solver and SA-Solver. One network call a step.
 
-They differ in tau, in the variable in which x_hat is a polynomial, and in whether they correct (reverse.py).
+They differ in tau, in the variable of the polynomial x_hat, and in having a corrector (reverse.py).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class SDEDPMSolver2M(Sampler):
         x_hat = call(denoise, x_t, t)
         if regular(p, q):
             x_hat = halfway(memory, p, q, x_hat)
-        law = Constant(self.eta)
-        return _with(drawn(p, q, law, x_t, noise), step_to(p, q, law, x_t, [(p, x_hat)]))
+        tau = Constant(self.eta)
+        return _with(drawn(p, q, tau, x_t, noise), step_to(p, q, tau, x_t, [(p, x_hat)]))
 
 
 @dataclass(frozen=True)
 class SDEDPMSolver3M(Sampler):
     """SDE-DPM-Solver++(3M): x_hat as a quadratic in lambda, integrated exactly (Lu et al. 2022, eq. 13, with k = 3).
 
-    `eta` is tau^2: at 0 it is DPM-Solver++(3M), of order 3. (Another form, used elsewhere, takes the quadratic of
+    `eta` is tau^2: 0 gives DPM-Solver++(3M), of order 3. (Another form, used elsewhere, takes the quadratic of
     the flow at a step of (1 + eta) h; at eta > 0 that is not the integral.)
     """
 
@@ -92,8 +92,8 @@ _NOISINESS: dict[str, Noisiness] = {"extended": Extended(), "sde": Constant(1.0)
 class SASolver(Sampler):
     """SA-Solver (Xue et al. 2023, algorithm 1): Adams predictor and corrector, x_hat as a polynomial in lambda.
 
-    The predictor has `predictor` nodes; the corrector, `corrector` earlier ones and the new one, improves x_t with the
-    x_hat that was asked for anyway, under the same noise; 0: none. tau counts on steps that start at a level
+    The predictor has `predictor` nodes; the corrector, with `corrector` earlier nodes and the new one, improves x_t by
+    the x_hat that the next step needs anyway, under the same noise; 0: none. tau applies to steps that start at a level
     sigma / alpha from `low` to `high` (the paper's 0.05 and 1, for data of deviation 0.5, are 0.1 and 2 here).
     At tau = 0 the order is min(predictor, corrector) + 1, or `predictor` without a corrector.
     """
@@ -120,21 +120,21 @@ class SASolver(Sampler):
         x_hat = call(denoise, x_t, t)
         if self.corrector and memory.x is not None and memory.past and math.isfinite(p.lam):
             before, nodes = memory.past[-1][0], [*memory.past[-self.corrector :], (p, x_hat)]
-            x_t = _with(memory.drawn, step_to(before, p, self._law(before), memory.x, nodes))
-        law, nodes = self._law(p), [(p, x_hat)]
+            x_t = _with(memory.drawn, step_to(before, p, self._tau_at(before), memory.x, nodes))
+        tau, nodes = self._tau_at(p), [(p, x_hat)]
         if regular(p, q):
             memory.push(p, x_hat, max(self.predictor, self.corrector))
             memory.x, nodes = x_t, memory.past[-self.predictor :]
-        memory.drawn = drawn(p, q, law, x_t, noise)
-        return _with(memory.drawn, step_to(p, q, law, x_t, nodes))
+        memory.drawn = drawn(p, q, tau, x_t, noise)
+        return _with(memory.drawn, step_to(p, q, tau, x_t, nodes))
 
-    def _law(self, p: Point) -> Noisiness:
+    def _tau_at(self, p: Point) -> Noisiness:
         return Constant(self.tau**2 if self.low <= p.ratio <= self.high else 0.0)
 
 
 def _multistep(
     k: int,
-    law: Noisiness,
+    tau: Noisiness,
     variable: str,
     denoise: Denoise,
     schedule: Schedule,
@@ -144,13 +144,13 @@ def _multistep(
     noise: Noise,
     memory: Memory,
 ) -> Tensor:
-    """A step with the last k values of x_hat, or as many as there are."""
+    """Take a step with the last k values of x_hat, or as many as there are."""
     p, q = at(schedule, t), at(schedule, s)
     nodes = [(p, call(denoise, x_t, t))]
     if regular(p, q):
         memory.push(*nodes[0], k)
         nodes = memory.past
-    return _with(drawn(p, q, law, x_t, noise), step_to(p, q, law, x_t, nodes, variable))
+    return _with(drawn(p, q, tau, x_t, noise), step_to(p, q, tau, x_t, nodes, variable))
 
 
 def _with(added: Tensor | None, mean: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where a trajectory begins: at the first level of its grid, as if it came from infinite noise."""
+"""The start of a trajectory: x_T at the first level of its grid, as if it came from infinite noise."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from toolkit.diffusion.schedule import Schedule
 
 
 def bare(schedule: Schedule, t: float, noise: Noise) -> Tensor:
-    """sigma_t eps (B, *): noise without the part of the data that is in x_t."""
+    """Draw sigma_t eps (B, *): noise without the part of the data that is in x_t."""
     _, sigma = schedule(torch.tensor(t, dtype=torch.float64))
     return float(sigma) * noise()
 
 
 def marginal(denoise: Denoise, schedule: Schedule, t: float, noise: Noise) -> Tensor:
-    """x_t (B, *) of noisy data, as far as one call of the denoiser tells: sigma eps + alpha x_hat(sigma eps').
+    """Draw x_t (B, *) of noisy data, approximately, with one call of the denoiser: sigma eps + alpha x_hat(sigma eps').
 
-    Of data N(m, C) and g = alpha^2 c / (alpha^2 c + sigma^2) along a mode of variance c: what is right is a mean of
-    alpha m and a variance sigma^2 (1 + g + g^2 + g^3 + ...). With eps' of correlation 1/2 with eps the mean comes to
-    alpha m (1 - g) and the variance to sigma^2 (1 + g + g^2); noise alone has 0 and sigma^2. Nothing has to be known of
-    the data, a condition is heeded, as it moves x_hat, and eps' is noise such as the network was trained on.
+    For data N(m, C) and g = alpha^2 c / (alpha^2 c + sigma^2) along a mode of variance c, the exact mean is alpha m and
+    the exact variance sigma^2 (1 + g + g^2 + g^3 + ...). With eps' of correlation 1/2 with eps the mean is
+    alpha m (1 - g) and the variance sigma^2 (1 + g + g^2); noise alone has 0 and sigma^2. This needs no knowledge of
+    the data, follows conditions, since they change x_hat, and eps' is noise like that the network was trained on.
     """
     alpha = float(schedule(torch.tensor(t, dtype=torch.float64))[0])
     x = bare(schedule, t, noise)

@@ -1,8 +1,8 @@
-"""Samplers that add noise on the way. No noise is added on a step to sigma = 0, unless `error` is known.
+"""Samplers that add noise at each step. A step to sigma = 0 adds none, unless `error` is set.
 
-`error` (variance.py) is how far x_hat is from x. An ancestral step that knows it adds c^2 error to its variance,
-where c is what it multiplies x_hat with, and then any number of steps, one too, gives Gaussian data its variance
-(Bao et al. 2022, Analytic-DPM, theorem 1). Without it the variance falls short, the more the fewer the steps.
+`error` (variance.py) is the mean square of x - x_hat. With it an ancestral step adds c^2 error to its variance, where
+c is its coefficient of x_hat, and then any number of steps, even one, gives Gaussian data its variance (Bao et al.
+2022, Analytic-DPM, theorem 1). Without it the variance is too small, and more so with fewer steps.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from toolkit.diffusion.variance import Error, error_of
 
 
 def posterior(p: Point, q: Point) -> tuple[float, float, float, float]:
-    """q(x_s | x_t, x) between any two times: (c_x_hat, c_x_t, beta, beta_tilde).
+    """Return the coefficients of q(x_s | x_t, x) between any two times: (c_x_hat, c_x_t, beta, beta_tilde).
 
-    Mean c_x_hat x + c_x_t x_t and variance beta_tilde (Ho et al. 2020, eq. 7, with any s < t: Kingma et al.
+    Its mean is c_x_hat x + c_x_t x_t, its variance beta_tilde (Ho et al. 2020, eq. 7, for any s < t: Kingma et al.
     2021, appendix A); beta is the variance of x_t given x_s.
     """
     forward = p.alpha / q.alpha
@@ -46,7 +46,7 @@ def posterior(p: Point, q: Point) -> tuple[float, float, float, float]:
 class DDPM(Sampler):
     """Ancestral sampling (Ho et al. 2020, algorithm 2 and eq. 7), between any two times.
 
-    `variance`: "beta-tilde", exact for data that is one point, or "beta", exact for unit normal data but for the
+    `variance`: "beta-tilde", exact for data that is one point, or "beta", exact for unit normal data except in the
     last step (section 3.2). With few steps use beta-tilde and `error`: "unit" is exact for white data of unit variance.
     """
 
@@ -75,7 +75,7 @@ class DDPM(Sampler):
 class StochasticDDIM(Sampler):
     """DDIM with noise (Song et al. 2021, eq. 12 and 16): eta = 0 is DDIM, eta = 1 is DDPM with beta-tilde.
 
-    With `error`, at any eta, it is Analytic-DDIM, which adds noise at eta = 0 too.
+    With `error` it is Analytic-DDIM, at any eta, and adds noise at eta = 0 too.
     """
 
     eta: float = 1.0
@@ -97,16 +97,16 @@ class StochasticDDIM(Sampler):
         if added == 0:
             mean, c_x_hat = transfer(p, q, x_t, x_hat), q.alpha - q.sigma / p.sigma * p.alpha
         else:
-            kept = math.sqrt(q.sigma**2 - added)
-            mean, c_x_hat = q.alpha * x_hat + kept * eps_hat(p, x_t, x_hat), q.alpha - kept * p.alpha / p.sigma
+            rest = math.sqrt(q.sigma**2 - added)
+            mean, c_x_hat = q.alpha * x_hat + rest * eps_hat(p, x_t, x_hat), q.alpha - rest * p.alpha / p.sigma
         return _noisy(mean, added + _missed(self.error, p, c_x_hat), noise)
 
 
 @dataclass(frozen=True)
 class EulerAncestral(Sampler):
-    """Euler in sigma / alpha to a lower level than asked for, then noise up to it: another form of DDIM with eta.
+    """Euler in sigma / alpha to a level below that of s, then noise up to it: another form of DDIM with eta.
 
-    eta may be above 1 here: more noise than the posterior's, down to nothing kept of x_t.
+    eta may be above 1 here: more noise than the posterior's, up to a step that keeps nothing of x_t.
     """
 
     eta: float = 1.0
@@ -133,26 +133,26 @@ class EulerAncestral(Sampler):
 
 
 def _missed(error: str | Error | None, p: Point, c_x_hat: float) -> float:
-    """The variance that a step lacks when it takes c x_hat for c x (Bao et al. 2022, theorem 1)."""
-    known = error_of(error)
-    return c_x_hat**2 * known(2 * p.lam) if known else 0.0
+    """Return the variance that a step lacks by using c x_hat for c x (Bao et al. 2022, theorem 1)."""
+    variance = error_of(error)
+    return c_x_hat**2 * variance(2 * p.lam) if variance else 0.0
 
 
 def _noisy(mean: Tensor, variance: float, noise: Noise) -> Tensor:
-    """`mean` and noise of that variance; none is drawn where there is none."""
+    """Add noise of that variance to `mean`; draw none if it is 0."""
     return mean + math.sqrt(variance) * noise().to(mean) if variance > 0 else mean
 
 
 @dataclass(frozen=True)
 class EDMChurn(Sampler):
-    """EDM's stochastic sampler (Karras et al. 2022, algorithm 2): some noise is added first, then a Heun step.
+    """EDM's stochastic sampler (Karras et al. 2022, algorithm 2): each step adds some noise, then takes a Heun step.
 
     `churn` is S_churn, divided among the steps. Noise is added where `low` <= sigma / alpha <= `high`: the paper's
     S_tmin = 0.05 and S_tmax = 50 (table 5, ImageNet) are levels of sigma for data of deviation 0.5; ours are in
     units of the data's deviation, so twice that. `inflate` is S_noise, a factor, and S_churn has no unit.
 
-    `inflate` above 1 makes up for detail that a network loses, by an excess of variance that no number of steps
-    removes; the paper's is 1.003 to 1.007. `coordinates` of the Heun step: "flow" is finite everywhere; in the
+    `inflate` above 1 makes up for detail that a network loses, by an excess of variance that remains at any number
+    of steps; the paper's is 1.003 to 1.007. `coordinates` of the Heun step: "flow" is finite everywhere; in the
     paper's, "sigma", few steps from a high level give far too much variance (`toolkit verify --only ends`).
     """
 

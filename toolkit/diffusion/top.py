@@ -1,4 +1,4 @@
-"""A share of the training times for much noise, where what is common to a whole example is decided."""
+"""A share of the training times for high noise, which decides the mean of a whole example, e.g. its brightness."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from toolkit.diffusion.loss import TimeDistribution, slope
 from toolkit.diffusion.schedule import Schedule, wide
 
 KNOTS = 256
-"""Pieces of the range, in each of which the inverse is then found by regula falsi."""
+"""Intervals that bracket the inverse before regula falsi."""
 
 
 class Topped(TimeDistribution):
-    """The mixture of a law and, with probability `share`, log(sigma / alpha) uniform between `low` and `high`.
+    """A mixture of `base` and, with probability `share`, log(sigma / alpha) uniform between `low` and `high`.
 
-    A logit-normal law puts 1e-5 of its times above sigma / alpha = 70, where the brightness of a picture of 64 pixels a
-    side is as strong as the noise. A level that the schedule does not reach is its own end; on a chain, whose laws are
-    over its steps, nothing is added.
+    Logit-normal times have a probability of 1e-5 above sigma / alpha = 70, where the brightness of a picture of 64
+    pixels a side is as strong as the noise. The range ends where the schedule does; on a chain, where distributions
+    are over its steps, nothing is added.
     """
 
     def __init__(self, base: TimeDistribution, share: float = 0.05, low: float = 1.0, high: float = 100.0) -> None:
@@ -30,7 +30,7 @@ class Topped(TimeDistribution):
         self.base, self.share, self.low, self.high = base, share, low, high
 
     def time(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """The inverse of `below`: laws outside the range are the base's own, inside it is found to rounding."""
+        """Invert `below`: outside the range by the base's own inverse, inside it numerically, to rounding."""
         ends = self._ends(schedule)
         if ends is None:
             return self.base.time(u, schedule)
@@ -38,7 +38,7 @@ class Topped(TimeDistribution):
         levels = torch.linspace(*ends, KNOTS + 1, dtype=u.dtype, device=u.device)
         knots = schedule.time(-2 * levels)
         reached = self._below(knots, schedule, ends)
-        # the base alone, on either side
+        # the base alone, on both sides of the range
         outside = torch.where(u < reached[0], u, u - self.share) / (1 - self.share)
         t = self.base.time(outside.clamp(0, 1), schedule)
         inside = (u >= reached[0]) & (u <= reached[-1])
@@ -56,10 +56,10 @@ class Topped(TimeDistribution):
         for _ in range(7):
             # regula falsi; an end that stays counts half (Dowell and Jarratt 1971, the Illinois algorithm)
             t = torch.where(over == under, now, (before * over - now * under) / (over - under))
-            found = self._below(t, schedule, ends) - u
-            crossed = found * over < 0
+            excess = self._below(t, schedule, ends) - u
+            crossed = excess * over < 0
             before, under = torch.where(crossed, now, before), torch.where(crossed, over, under / 2)
-            now, over = t, found
+            now, over = t, excess
         return now
 
     def density(self, t: Tensor, schedule: Schedule) -> Tensor:
@@ -82,7 +82,7 @@ class Topped(TimeDistribution):
         return (1 - self.share) * base + self.share * top
 
     def _ends(self, schedule: Schedule) -> tuple[float, float] | None:
-        """Logarithms of the lowest and highest level that the schedule has; None where there is nothing between."""
+        """Return the logarithms of the lowest and highest level within the schedule; None if there is none."""
         if schedule.T:
             return None
         least, most = schedule.noise_ratio(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
@@ -92,8 +92,8 @@ class Topped(TimeDistribution):
     def fresh(self) -> Topped:
         return Topped(self.base.fresh(), self.share, self.low, self.high)
 
-    def observe(self, t: Tensor, unknown: Tensor, schedule: Schedule) -> None:
-        self.base.observe(t, unknown, schedule)
+    def observe(self, t: Tensor, uncertainty: Tensor, schedule: Schedule) -> None:
+        self.base.observe(t, uncertainty, schedule)
 
     def state(self) -> dict[str, object]:
         return self.base.state()
@@ -102,6 +102,6 @@ class Topped(TimeDistribution):
         self.base.restore(state)
 
 
-def without_top(law: TimeDistribution | None) -> TimeDistribution | None:
-    """The law itself, without the share for much noise."""
-    return law.base if isinstance(law, Topped) else law
+def without_top(times: TimeDistribution | None) -> TimeDistribution | None:
+    """Return the distribution of training times without the share for high noise."""
+    return times.base if isinstance(times, Topped) else times

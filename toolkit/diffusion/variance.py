@@ -1,7 +1,7 @@
-"""How far x_hat is from x: r(log-SNR) = E|x - x_hat|^2 / d, by which few ancestral steps keep the variance.
+"""The posterior variance r(log-SNR) = E|x - x_hat|^2 / d, with which few ancestral steps keep the data's variance.
 
-x given x_t has the mean x_hat and, on average, the variance r. A reverse step that takes x_hat for x lacks that
-variance; with it, what few steps give of Gaussian data has exactly the variance of the data (Bao et al. 2022,
+x given x_t has the mean x_hat and, on average, the variance r. A reverse step that uses x_hat for x lacks that
+variance; a step that adds it gives Gaussian data exactly their variance, with any number of steps (Bao et al. 2022,
 Analytic-DPM, theorem 1).
 """
 
@@ -20,16 +20,16 @@ Error = Callable[[float], float]
 """log-SNR -> r, the mean over places and examples of (x - x_hat)^2."""
 
 FAINT = 1e-3
-"""Examples of which, after fading, a bin must still know more to count as met."""
+"""Minimum decayed example count of a bin before it is used."""
 
 
 def unit(log_snr: float) -> float:
-    """r of white data of unit variance: sigma^2 / (alpha^2 + sigma^2)."""
+    """Return r of white data of unit variance: sigma^2 / (alpha^2 + sigma^2)."""
     return 1 / (1 + math.exp(min(log_snr, 700.0)))
 
 
 def error_of(choice: str | Error | None) -> Error | None:
-    """The function that an option `error` stands for: "unit", a function or a table. Raises ValueError."""
+    """Return the function that an option `error` names: "unit", a function or a table. Raises ValueError."""
     if choice is None or callable(choice):
         return choice
     if choice == "unit":
@@ -38,23 +38,23 @@ def error_of(choice: str | Error | None) -> Error | None:
 
 
 class PosteriorVariance:
-    """r at some log-SNRs, and between them.
+    """A table of r over log-SNR, interpolated.
 
-    Linear there as a share of what unit white data has, so that it may fall over decades; beyond the ends the share
-    is constant. It is never above (sigma / alpha)^2, the error of x_t / alpha, which any estimate can have.
+    The ratio to r of unit white data is linear between the entries, so that r may fall over decades, and constant
+    beyond the ends. r is never above (sigma / alpha)^2, the error of the trivial estimate x_t / alpha.
     """
 
     def __init__(self, log_snr: Sequence[float], values: Sequence[float]) -> None:
         """`log_snr`: rising, finite; `values`: one each, finite and not negative. Raises ValueError."""
-        knots, held = _numbers(log_snr), _numbers(values)
-        if knots is None or held is None or len(knots) != len(held) or not knots:
+        knots, r = _numbers(log_snr), _numbers(values)
+        if knots is None or r is None or len(knots) != len(r) or not knots:
             raise ValueError("a table of posterior variances needs as many finite values as log-SNRs, at least one")
         if any(a >= b for a, b in zip(knots, knots[1:], strict=False)):
             raise ValueError("the log-SNRs of a table of posterior variances rise")
-        if min(held) < 0:
+        if min(r) < 0:
             raise ValueError("a variance is not negative")
-        self.log_snr, self.values = knots, held
-        self.shares = [value / unit(knot) for knot, value in zip(knots, held, strict=True)]
+        self.log_snr, self.values = knots, r
+        self.shares = [value / unit(knot) for knot, value in zip(knots, r, strict=True)]
 
     def __call__(self, log_snr: float) -> float:
         knots, shares = self.log_snr, self.shares
@@ -70,13 +70,13 @@ class PosteriorVariance:
         return unit(log_snr) * min(share, 1 + math.exp(min(-log_snr, 700.0)))
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Two lists, for JSON."""
+        """Return two lists, log_snr and values, for JSON."""
         return {"log_snr": list(self.log_snr), "values": list(self.values)}
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, object]) -> PosteriorVariance:
-        """The inverse of `to_dict`, for what a stranger may have written. Raises ValueError."""
-        knots, values = (_numbers(kept.get(name)) for name in ("log_snr", "values"))
+    def from_dict(cls, table: Mapping[str, object]) -> PosteriorVariance:
+        """Return the table that `to_dict` wrote; the input is not trusted. Raises ValueError."""
+        knots, values = (_numbers(table.get(name)) for name in ("log_snr", "values"))
         if knots is None or values is None:
             raise ValueError("a table of posterior variances is two lists of finite numbers, log_snr and values")
         return cls(knots, values)
@@ -86,7 +86,7 @@ class VarianceMeter:
     """r as a running mean of about the last `horizon` steps, in equal bins of log(sigma / alpha)."""
 
     def __init__(self, low: float = 0.01, high: float = 100.0, bins: int = 64, horizon: int = 300) -> None:
-        """`low`, `high`: levels sigma / alpha; examples beyond them are left out. Raises ValueError."""
+        """`low`, `high`: levels sigma / alpha; examples outside are ignored. Raises ValueError."""
         if not 0 < low < high < math.inf or bins < 1 or horizon < 1:
             raise ValueError("0 < low < high, bins >= 1 and horizon >= 1 expected")
         self.bins, self.horizon = bins, horizon
@@ -95,45 +95,45 @@ class VarianceMeter:
         self.count = torch.zeros(bins, dtype=torch.float64)
 
     def observe(self, t: Tensor, squared_error: Tensor, schedule: Schedule) -> None:
-        """Count (x - x_hat)^2 averaged over each example, (B,), at times t (B,).
+        """Record (x - x_hat)^2 averaged over each example, (B,), at times t (B,).
 
-        The error of x_hat, not of what a network predicts in its place: that times c_out^2.
+        This is the error of x_hat: c_out^2 times that of the network's own target.
         """
         level = -schedule.log_snr(t.cpu()) / 2
         value = squared_error.detach().double().cpu()
         place = ((level.double() - self.low) / self.width).floor()
         counted = value.isfinite() & (place >= 0) & (place < self.bins)
         where = place[counted].long()
-        # relative to unit data, so that the width of a bin does not matter; in the middle it is put back
+        # relative to unit data, so that the width of a bin does not matter; `table` multiplies by it at mid-bin
         shares = value[counted] * (1 + torch.exp(-2 * level.double()[counted]))
         keep = 1 - 1 / self.horizon
         self.total = (self.total * keep).index_add_(0, where, shares)
         self.count = self.count * keep + torch.bincount(where, minlength=self.bins)
 
     def table(self) -> PosteriorVariance | None:
-        """What was found so far, in the middle of each bin that was met; None before anything was."""
-        known = (self.count > FAINT).nonzero()[:, 0].tolist()
-        if not known:
+        """Return r at the middle of each bin with examples; None if there is none."""
+        filled = (self.count > FAINT).nonzero()[:, 0].tolist()
+        if not filled:
             return None
-        knots = [-2 * (self.low + (k + 0.5) * self.width) for k in reversed(known)]
-        shares = [float(self.total[k] / self.count[k]) for k in reversed(known)]
+        knots = [-2 * (self.low + (k + 0.5) * self.width) for k in reversed(filled)]
+        shares = [float(self.total[k] / self.count[k]) for k in reversed(filled)]
         return PosteriorVariance(knots, [share * unit(knot) for knot, share in zip(knots, shares, strict=True)])
 
     def state(self) -> dict[str, object]:
-        """All that it has learned, for JSON."""
+        """Return the running sums, for JSON."""
         return {"total": self.total.tolist(), "count": self.count.tolist()}
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Take over a `state`. Raises ValueError, and changes nothing, where it does not fit."""
+        """Load a `state`. Raises ValueError, and changes nothing, where it does not fit."""
         total, count = (_numbers(state.get(name)) for name in ("total", "count"))
         if total is None or count is None or not len(total) == len(count) == self.bins or min(*total, *count) < 0:
-            raise ValueError(f"what is kept of a meter of posterior variances does not fit one of {self.bins} bins")
+            raise ValueError(f"the saved state of a meter of posterior variances does not fit one of {self.bins} bins")
         self.total = torch.tensor(total, dtype=torch.float64)
         self.count = torch.tensor(count, dtype=torch.float64)
 
 
 def _numbers(value: object) -> list[float] | None:
-    """`value` as floats, or None where it is no sequence of finite numbers."""
+    """Return `value` as floats, or None where it is no sequence of finite numbers."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         return None
     if not all(isinstance(v, int | float) and abs(v) <= sys.float_info.max for v in value):

@@ -1,14 +1,14 @@
 """Long examples by overlapping windows: a denoiser made from the denoisers of its parts.
 
-What windows that are averaged make is biased, even where each is denoised exactly. The mean is right; variance and
-correlation are too small, the more so the longer the correlation is beside a window. Averaged x_hat are averaged
-scores, so variances become geometric means of what the windows say, smaller than they should be where windows differ;
-and places further apart than a window hear of each other only through the windows between. `toolkit verify --only
-windows` has the closed form for windows of two, `benchmarks/windows.py` measures longer ones, docs/samplers.md has the
-table: at a correlation of 0.98^k and an example of two windows of 32, variance falls to 0.83 of 1.
+Averaged windows are biased, even where each is denoised exactly. The mean is right; variance and correlation are too
+small, and more so the longer the correlation is relative to a window. Averaged x_hat are averaged scores, so variances
+become geometric means of those of the windows, too small where windows differ; and places further apart than a window
+depend on each other only through the windows between them. `toolkit verify --only windows` has the closed form for
+windows of two, `benchmarks/windows.py` measures longer ones, docs/samplers.md has the table: at a correlation of 0.98^k
+and an example of two windows of 32, variance falls to 0.83 of 1.
 
-To go on from places that are given, window after window, has no such bias, for a denoiser that takes given places and
-data that do not reach back further than they do. Nothing here does that.
+Continuation, window after window, from places that are given has no such bias, if the denoiser takes given places and
+the data depend on nothing before them. This file does not do that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
 
 
 def starts(length: int, window: int, step: int = 1) -> list[int]:
-    """Where windows begin that cover `length` positions and overlap by half or more, to the nearest multiple of `step`.
+    """Return the first positions of windows that cover `length` and overlap by half or more, rounded to `step`.
 
     Raises ValueError when a window is longer than the whole, or either is no multiple of `step`.
     """
@@ -35,7 +35,7 @@ def starts(length: int, window: int, step: int = 1) -> list[int]:
 
 
 def cut(cond: Cond, start: int, window: int, length: int) -> dict[str, Tensor]:
-    """The conditions of one window. Those with three or more axes run along the example, perhaps at another rate."""
+    """Return the conditions of one window. Those with three or more axes run along the example, at any rate."""
 
     def part(value: Tensor) -> Tensor:
         if value.ndim < 3:
@@ -49,11 +49,11 @@ def cut(cond: Cond, start: int, window: int, length: int) -> dict[str, Tensor]:
 
 
 def windowed(part: Callable[[int], Denoise], length: int, window: int, places: Sequence[int]) -> Denoise:
-    """x_hat of (B, *, length) as the weighted mean of the x_hat of its windows (Bar-Tal et al. 2023, eq. 5).
+    """Return x_hat of (B, *, length) as the weighted mean of the x_hat of its windows (Bar-Tal et al. 2023, eq. 5).
 
     `part(start)` denoises (B, *, window) at start : start + window, for each start in `places`. Weights rise and fall
-    like a sine squared, so that the middle of a window counts most and nothing jumps where one ends. Memory is that of
-    one window. Raises ValueError when windows reach over an end, or leave a place out.
+    as a squared sine, so that the middle of a window has most weight and x_hat is continuous where one ends. Memory is
+    that of one window. Raises ValueError when windows reach over an end, or leave a place out.
     """
     at = sorted(set(places))
     ramp = torch.sin(torch.pi * (torch.arange(window, dtype=torch.float64) + 0.5) / window) ** 2
@@ -70,12 +70,12 @@ def windowed(part: Callable[[int], Denoise], length: int, window: int, places: S
 
 @dataclass(frozen=True, eq=False)
 class Windowed(Composed):
-    """The sum of the windows' x_hat times their shares, which sum to 1 at each place. Each recalls its own x_hat."""
+    """The sum of the windows' x_hat times their shares, which sum to 1 at each place. Each has its own last x_hat."""
 
     parts: Mapping[int, Denoise]
-    """By where they begin."""
+    """Denoisers of the windows, by first position."""
     shares: Mapping[int, Tensor]
-    """(window,) float64 each."""
+    """Weights of the windows, (window,) float64 each, by first position."""
 
     def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         x_hat = torch.zeros_like(x_t)

@@ -1,4 +1,4 @@
-"""Building blocks for any number of dimensions, and the networks made of them."""
+"""Building blocks for any number of dimensions, and networks made of them."""
 
 from toolkit.nn.blocks import Attention, ChannelNorm, Conv, Downsample, ResBlock, Upsample, zero
 from toolkit.nn.conditioned import Conditioned

@@ -1,4 +1,4 @@
-"""Leaves that networks of one, two or three dimensions share. Tensors are (B, C, *space)."""
+"""Building blocks of networks in one, two or three dimensions. Tensors are (B, C, *space)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _CONVOLUTIONS: dict[int, _Kind] = {1: LineConv, 2: nn.Conv2d, 3: nn.Conv3d}
 def Conv(
     dims: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1
 ) -> nn.Module:
-    """A convolution over `dims` dimensions that keeps the size (divided by `stride`): (B, C, *) -> (B, C', *).
+    """Return a convolution over `dims` dimensions that keeps the size (divided by `stride`): (B, C, *) -> (B, C', *).
 
-    For an even kernel the stride must divide it, as in a stem with kernel = 2 stride.
+    The stride must divide an even kernel, as in a stem with kernel = 2 stride.
     """
     span = dilation * (kernel - 1) + 1
     return _CONVOLUTIONS[dims](
@@ -51,28 +51,28 @@ def Conv(
 
 
 def join(*parts: Tensor) -> Tensor:
-    """Concatenate channels, (B, C_i, *) -> (B, sum C_i, *); (B, C, L) too keeps the layout that it has."""
+    """Concatenate channels, (B, C_i, *) -> (B, sum C_i, *), and keep the memory layout, that of (B, C, L) too."""
     if parts[0].ndim == 3:
         return torch.cat([part.unsqueeze(2) for part in parts], dim=1).squeeze(2)
     return torch.cat(parts, dim=1)
 
 
 def zero(module: nn.Module) -> nn.Module:
-    """`module` with all parameters set to 0: a branch that starts as nothing."""
+    """Set all parameters of `module` to 0 and return it: a branch that initially adds nothing."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation that takes (B, C, L) as (B, C, 1, L), whose channels-last layout it need not copy."""
+    """Group normalisation that views (B, C, L) as (B, C, 1, L), whose channels-last layout needs no copy."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.unsqueeze(2)).squeeze(2) if x.ndim == 3 else super().forward(x)
 
 
 def norm(channels: int) -> GroupNorm:
-    """Group normalisation (Wu and He 2018) with groups of at least 8 channels, 32 groups at most."""
+    """Return group normalisation (Wu and He 2018) with groups of at least 8 channels, 32 groups at most."""
     groups = next(g for g in range(min(32, max(1, channels // 8)), 0, -1) if channels % g == 0)
     return GroupNorm(groups, channels)
 
@@ -80,7 +80,7 @@ def norm(channels: int) -> GroupNorm:
 class ChannelNorm(nn.Module):
     """x / rms of x over the channels, times a gain: (B, C, *) -> (B, C, *) (Zhang and Sennrich 2019, RMSNorm).
 
-    Each position by itself, so that a sound means the same wherever it is and however much padding follows.
+    Each position is normalised by itself, so features depend neither on position nor on the amount of padding.
     """
 
     def __init__(self, channels: int) -> None:
@@ -96,11 +96,11 @@ class ResBlock(nn.Module):
     """x + conv(silu(FiLM(norm(conv(silu(norm(x))))))): (B, C, *) -> (B, C', *).
 
     FiLM (Perez et al. 2018) scales and shifts by a linear function of `emb` (B, E), as in Dhariwal and Nichol
-    (2021). The second convolution starts at zero, so a new block is its skip. `dilations`: of the two convolutions.
+    (2021). The second convolution starts at zero, so a new block is its skip. `dilations` are of the two convolutions.
     """
 
     hidden_layers = ("conv1", "conv2")
-    """Layers from hidden features to hidden features, whose weights Muon may move (toolkit/training/muon.py)."""
+    """Layers from hidden features to hidden features, whose weights Muon may train (toolkit/training/muon.py)."""
 
     def __init__(
         self,
@@ -170,8 +170,8 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Nearest neighbours, then a convolution: (B, C, L) -> (B, C', stride * L).
 
-    A transposed convolution would leave a grid at multiples of the stride (Odena et al. 2016). A kernel of 1 comes to
-    the same before the neighbours, at a fraction of the places.
+    A transposed convolution would leave a grid at multiples of the stride (Odena et al. 2016). With kernel 1,
+    convolving before upsampling is equivalent and costs 1 / stride^dims.
     """
 
     def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 2, kernel: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""What networks that are told a noise level and perhaps a label have in common."""
+"""Common base of networks that are conditioned on a noise level and perhaps a label."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from toolkit.nn.embedding import LabelEmbedding, NoiseEmbedding
 
 
 class Conditioned(nn.Module, ABC):
-    """A network net(x (B, C, *space), c_noise (B,), cond) whose blocks take one embedding of it all.
+    """A network net(x (B, C, *space), c_noise (B,), cond) whose blocks take one embedding of c_noise and cond.
 
-    cond["dropout"], (B, K) int64, when it is there, says what is dropped of each example (`Dropout`).
+    cond["dropout"], (B, K) int64, optional, has the keys of each example's dropout (`Dropout`).
     """
 
     def __init__(
         self, embedding: int, labels: int, divisor: int, features: int = 64, numbers: Sequence[str] = ()
     ) -> None:
-        """`embedding`: its channels; `divisor`: what every side of space must be a multiple of.
+        """`embedding`: number of channels; `divisor`: every side of space must be a multiple of it.
 
-        `numbers`: further conditions that are one number for each example, in [0, 1], (B,).
+        `numbers`: names of further conditions, each a number in [0, 1] for each example, (B,).
         """
         super().__init__()
         self.divisor = divisor
@@ -35,9 +35,9 @@ class Conditioned(nn.Module, ABC):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor: ...
 
     def embed(self, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        """silu(noise + label + numbers), (B, embedding).
+        """Return silu(noise + label + numbers), (B, embedding).
 
-        Without cond["label"], (B,) int64, the label is the null label; a number that is not given is 1.
+        Without cond["label"], (B,) int64, the label is the null label; a number that is missing is 1.
         """
         emb: Tensor = self.noise(c_noise)
         if self.label is not None:
@@ -48,6 +48,6 @@ class Conditioned(nn.Module, ABC):
         return functional.silu(emb)
 
     def check(self, x: Tensor) -> None:
-        """Raise ValueError when a side of x does not divide among the strides."""
+        """Raise ValueError when a side of x is no multiple of `divisor`."""
         if any(side % self.divisor for side in x.shape[2:]):
             raise ValueError(f"every side of {tuple(x.shape[2:])} must be a multiple of {self.divisor}")

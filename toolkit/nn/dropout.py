@@ -1,4 +1,4 @@
-"""Dropout whose choices belong to the examples of a batch, not to the order in which layers happened to run."""
+"""Dropout whose masks are functions of the examples of a batch, not of the order in which layers run."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ class Dropout(nn.Module):
     """x times 0 with probability `p` and times 1 / (1 - p) else, while training (Srivastava et al. 2014)."""
 
     draw: Callable[[Tensor, int], Tensor] | None = None
-    """(keys (B, K) int64, n) -> (B, n) uniform in [0, 1), of this layer; whoever trains the network sets it."""
+    """(keys (B, K) int64, n) -> (B, n) uniform in [0, 1) for this layer; the training loop sets it by `attach`."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
-        """`keys`: a row for each example, which what is dropped of it is a function of; by chance where none are."""
+        """Drop by `keys`, a row for each example that determines its mask; without keys, by torch's generator."""
         if not self.training or self.p == 0:
             return x
         if keys is None or self.draw is None:
             return functional.dropout(x, self.p)
-        kept = self.draw(keys, x[0].numel()) >= self.p
-        return x * (kept.view(x.shape).to(x) / (1 - self.p))
+        mask = self.draw(keys, x[0].numel()) >= self.p
+        return x * (mask.view(x.shape).to(x) / (1 - self.p))
 
 
 def attach(net: nn.Module, draw: Callable[[str, Tensor, int], Tensor]) -> bool:
-    """Give every `Dropout` of a network its draws, by name: draw(layer, keys, n). False when it has none that drops."""
+    """Set `draw` of every `Dropout` of a network, by its name: draw(layer, keys, n). Return False when none drops."""
     active = False
     for name, module in net.named_modules():
         if isinstance(module, Dropout) and module.p > 0:

@@ -1,4 +1,4 @@
-"""Numbers and labels as vectors."""
+"""Embeddings of numbers and labels as vectors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class FourierEmbedding(nn.Module):
         self.register_buffer("frequencies", (2 * math.pi / longest * spread**ratio).float(), persistent=False)
 
     def forward(self, value: Tensor) -> Tensor:
-        # float32 whatever autocast says: bfloat16 would round the phase
+        # float32 even under autocast: bfloat16 would round the phase
         phase = value.float()[:, None] * self.get_buffer("frequencies")
         return torch.cat([phase.cos(), phase.sin()], dim=1)
 
 
 class NoiseEmbedding(nn.Module):
-    """c_noise (B,) through Fourier features and a two-layer network: (B, channels)."""
+    """Fourier features of c_noise and a two-layer network: (B,) -> (B, channels)."""
 
     def __init__(self, channels: int, features: int = 64) -> None:
         super().__init__()
@@ -43,5 +43,5 @@ class LabelEmbedding(nn.Embedding):
 
     def __init__(self, labels: int, channels: int) -> None:
         super().__init__(labels + 1, channels)
-        # as large as what the noise embedding gives, or the network would find the label late
+        # as large as the noise embedding's output, or the network would learn to use the label late
         nn.init.normal_(self.weight, std=0.5)

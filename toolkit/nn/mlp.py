@@ -1,4 +1,4 @@
-"""A network for vectors: residual blocks whose scale and shift follow the noise level and the label."""
+"""A network for vectors: residual blocks whose scale and shift depend on the noise level and the label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolkit.nn.conditioned import Conditioned
 
 
 class MLP(Conditioned):
-    """net(x (B, size), c_noise (B,), cond) -> (B, size)."""
+    """Network for vectors: net(x (B, size), c_noise (B,), cond) -> (B, size)."""
 
     def __init__(self, size: int, labels: int = 0, width: int = 96, depth: int = 3) -> None:
         super().__init__(embedding=width, labels=labels, divisor=1)

@@ -1,4 +1,4 @@
-"""A transformer for sequences, told a noise level or not, looking both ways or only back. Tensors are (B, L, C)."""
+"""A transformer for sequences, with or without a noise level, bidirectional or causal. Tensors are (B, L, C)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.nn.conditioned import Conditioned
 
 
 class Rotary(nn.Module):
-    """Rotary positions (Su et al. 2021, eq. 34): turns pairs of channels by angles that grow with place."""
+    """Rotary positions (Su et al. 2021, eq. 34): pairs of channels, rotated by angles that grow with position."""
 
     def __init__(self, channels: int, longest: float = 1e4) -> None:
         super().__init__()
@@ -25,16 +25,16 @@ class Rotary(nn.Module):
         self.register_buffer("frequencies", (longest**-ratio).float(), persistent=False)
 
     def angles(self, length: int, device: torch.device) -> Tensor:
-        """exp(i angle) of each place and pair, (L, D / 2) complex64."""
+        """Return exp(i angle) for each position and pair, (L, D / 2) complex64."""
         place = torch.arange(length, device=device, dtype=torch.float32)
         phase = torch.outer(place, self.get_buffer("frequencies"))
         return torch.polar(torch.ones_like(phase), phase)
 
     @staticmethod
     def turn(x: Tensor, angles: Tensor) -> Tensor:
-        """x (*, L, D) turned: neighbouring channels are a pair.
+        """Rotate x (*, L, D): neighbouring channels are a pair.
 
-        As a complex product, which on a CPU took 6 ms forward and backward where sines, cosines and halves of the
+        By a complex product, which on a CPU took 6 ms forward and backward where sines, cosines and halves of the
         channels took 14 (2 x 16 x 3 heads x 128 x 64, one core).
         """
         pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
@@ -42,9 +42,9 @@ class Rotary(nn.Module):
 
 
 def shifted(h: Tensor, causal: bool) -> Tensor:
-    """A quarter of the channels from one neighbour, a quarter from the other: (B, L, C) -> (B, L, C).
+    """Take a quarter of the channels from one neighbour, a quarter from the other: (B, L, C) -> (B, L, C).
 
-    What a convolution of width 3 would tell, for no multiplication (Wu et al. 2018, "Shift"). `causal`: from one and
+    The inputs of a convolution of width 3 without multiplications (Wu et al. 2018, "Shift"). `causal`: from one and
     two positions before.
     """
     n = h.shape[-1] // 4
@@ -57,7 +57,7 @@ def shifted(h: Tensor, causal: bool) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """softmax(q k / sqrt(D) + bias) v: (B, H, L, D) each; bias broadcasts to (B, H, L, L).
+    """Return softmax(q k / sqrt(D) + bias) v: (B, H, L, D) each; bias broadcasts to (B, H, L, L).
 
     Written out: in bfloat16 on a CPU, torch's fused kernel took 42 ms forward and backward where this took 7
     (batch 32, 4 heads of 64, 128 positions, one core). At thousands of positions the fused one needs less memory.
@@ -86,7 +86,7 @@ class SquaredReLU(torch.autograd.Function):
 
 
 def relu2(x: Tensor) -> Tensor:
-    """max(x, 0)^2."""
+    """Return max(x, 0)^2."""
     output: Tensor = SquaredReLU.apply(x)
     return output
 
@@ -94,8 +94,8 @@ def relu2(x: Tensor) -> Tensor:
 class Layer(nn.Module):
     """Attention, then two linear maps with relu^2 between (So et al. 2021, "Primer"), each on a shifted, normalised h.
 
-    With `modulation` (B, 6, C) both branches are scaled, moved and gated (Peebles and Xie 2023, adaLN-zero), and a new
-    layer is its skip; without, normalisation is all there is.
+    With `modulation` (B, 6, C) both branches are scaled, shifted and gated (Peebles and Xie 2023, adaLN-zero), and a
+    new layer is its skip; without it they are only normalised.
     """
 
     hidden_layers = ("qkv", "out", "wide", "back")
@@ -128,29 +128,29 @@ class Layer(nn.Module):
         bias: Tensor | None,
         real: Tensor | None = None,
     ) -> Tensor:
-        """`real`: (B, L, 1), 0 where there is padding, which neighbours see as what is beyond the end: 0."""
+        """`real`: (B, L, 1), 0 at padding, which neighbours see as 0, like positions beyond the end."""
 
-        def told(inner: Tensor) -> Tensor:
+        def neighbours(inner: Tensor) -> Tensor:
             return shifted(inner if real is None else inner * real, self.causal)
 
         size = h.shape[-1:]
         if modulation is None or self.own is None:
-            h = h + self.attend(told(functional.layer_norm(h, size)), angles, bias)
-            branch = self.wide(told(functional.layer_norm(h, size)))
+            h = h + self.attend(neighbours(functional.layer_norm(h, size)), angles, bias)
+            branch = self.wide(neighbours(functional.layer_norm(h, size)))
             return h + self.back(relu2(branch))
         move1, scale1, gate1, move2, scale2, gate2 = (modulation + self.own).to(h).unsqueeze(2).unbind(1)
         inner = torch.addcmul(move1, functional.layer_norm(h, size), 1 + scale1)
-        h = torch.addcmul(h, gate1, self.attend(told(inner), angles, bias))
+        h = torch.addcmul(h, gate1, self.attend(neighbours(inner), angles, bias))
         inner = torch.addcmul(move2, functional.layer_norm(h, size), 1 + scale2)
-        return torch.addcmul(h, gate2, self.back(relu2(self.wide(told(inner)))))
+        return torch.addcmul(h, gate2, self.back(relu2(self.wide(neighbours(inner)))))
 
 
 class Stack(nn.Module):
-    """Layers in a row, and a last normalisation: (h (B, L, width), emb (B, E) or None) -> (B, L, width).
+    """Layers in sequence, then a normalisation: (h (B, L, width), emb (B, E) or None) -> (B, L, width).
 
-    embedding   E, of what modulates the layers by one linear map that they share (Chen et al. 2024, "PixArt",
-                adaLN-single); 0: nothing does
-    causal      position l sees none behind it
+    embedding   E of the embedding that modulates all layers by one shared linear map (Chen et al. 2024, "PixArt",
+                adaLN-single); 0: no modulation
+    causal      position l attends to none after it
     """
 
     def __init__(self, width: int, depth: int, heads: int, embedding: int = 0, causal: bool = False) -> None:
@@ -161,14 +161,14 @@ class Stack(nn.Module):
         self.rotary = Rotary(width // heads)
         self.modulate = nn.Linear(embedding, 6 * width) if embedding else None
         if self.modulate is not None:
-            # gates begin at 1, because the last map of each branch is what makes a new layer its skip
+            # gates begin at 1, because a new layer is its skip by the last map of each branch
             zero(self.modulate)
             with torch.no_grad():
                 self.modulate.bias.reshape(6, width)[[2, 5]] = 1
         self.layers = nn.ModuleList(Layer(width, heads, causal, bool(embedding)) for _ in range(depth))
 
     def forward(self, h: Tensor, emb: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """`mask`: (B, L), 0 where there is padding, of which nobody is told."""
+        """`mask`: (B, L), 0 at padding, which no other position sees."""
         angles = self.rotary.angles(h.shape[1], h.device)
         modulation = self.modulate(emb).unflatten(-1, (6, -1)) if self.modulate is not None else None
         bias = real = None
@@ -184,7 +184,7 @@ class Stack(nn.Module):
 
 
 class Transformer(Conditioned):
-    """(x (B, C, L), c_noise (B,), cond) -> (B, L, outputs): every position from all of them.
+    """Bidirectional transformer: (x (B, C, L), c_noise (B,), cond) -> (B, L, outputs).
 
     cond: label (B,) int64 when labels > 0; mask (B, 1, L), 0 at padding. The last linear map starts at 0.
     """
@@ -205,5 +205,5 @@ class Transformer(Conditioned):
 
 
 def heads_of(width: int) -> int:
-    """Heads of about 64 channels."""
+    """Return the number of heads of about 64 channels each."""
     return max(1, math.gcd(width // 4, max(1, width // 64)))

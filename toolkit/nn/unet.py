@@ -1,4 +1,4 @@
-"""One UNet for any number of dimensions (Ronneberger et al. 2015; Ho et al. 2020), and its trunk by itself."""
+"""A UNet for any number of dimensions (Ronneberger et al. 2015; Ho et al. 2020), and its trunk by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.nn.conditioned import Conditioned
 
 
 class Level(nn.Module):
-    """Residual blocks in a row, each with attention after it or not."""
+    """Residual blocks in sequence, with attention after each or after none."""
 
     def __init__(self, blocks: Sequence[ResBlock], attention: Sequence[Attention]) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class Trunk(nn.Module):
     """Down, through the middle, and up with skips: (x (B, widths[0], *space), emb (B, E)) -> (B, widths[0], *space).
 
     widths      channels of each level, finest first
-    blocks      residual blocks down, and as many up: of every level, or one number for each
+    blocks      residual blocks down, and as many up: one number for all levels, or one for each
     strides     between neighbouring levels, len(widths) - 1
-    attention   the levels (by index, negative ones too) that have attention
-    dilations   taken in turn by the convolutions of the blocks of a level
-    norm        a layer for a number of channels
-    grow        kernel of the convolutions on the way up, from level to level
+    attention   indices of the levels that have attention, negative ones too
+    dilations   of the convolutions in the blocks of a level, in rotation
+    norm        function from a number of channels to a normalisation layer
+    grow        kernel of the convolutions that upsample from level to level
     """
 
     def __init__(
@@ -86,30 +86,30 @@ class Trunk(nn.Module):
         self.middle = ResBlock(dims, widths[-1], widths[-1], embedding, kernel, dropout=dropout, norm=norm)
 
     def forward(self, h: Tensor, emb: Tensor, local: Sequence[Tensor] = (), keys: Tensor | None = None) -> Tensor:
-        """`local`: a tensor for each level, finest first, that is added where the level begins, (B, width, *space).
+        """`local`: a tensor for each level, finest first, that is added to its input, (B, width, *space).
 
         `keys`: as for `Dropout`.
         """
-        kept = []
+        skips = []
         for i, level in enumerate(self.down):
             h = level(h + local[i] if local else h, emb, keys)
-            kept.append(h)
+            skips.append(h)
             if i < len(self.shrink):
                 h = self.shrink[i](h)
         h = self.middle(h, emb, keys)
         for i in reversed(range(len(self.up))):
-            h = self.up[i](join(h, kept[i]), emb, keys)
+            h = self.up[i](join(h, skips[i]), emb, keys)
             if i > 0:
                 h = self.grow[i - 1](h)
         return h
 
 
 class UNet(Conditioned):
-    """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); cond["label"] is (B,) int64 when labels > 0.
+    """UNet: (x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); cond["label"] is (B,) int64 when labels > 0.
 
     widths, blocks, strides, attention, dilations: see `Trunk`
     stem        stride of the first convolution: the finest level works on space / stem, and a thin tail of
-                `tail` channels at full size puts back the detail that the stem threw away
+                `tail` channels at full size restores the detail that the stem discarded
     """
 
     def __init__(

@@ -16,71 +16,71 @@ from toolkit.errors import UsageError
 from toolkit.verify.check import Check
 
 GROUPS = ("schedules", "losses", "samplers", "exactness", "orders", "ends", "guidance", "windows", "likelihood")
-"""Each is a module checks_<group> with CHECKS: a name for each function that yields rows."""
+"""Groups of checks. Each is a module checks_<group> with CHECKS: functions that yield rows, by name."""
 
 __all__ = ["GROUPS", "Check", "checks", "run_checks"]
 
 
 def checks(group: str) -> dict[str, Callable[[], Iterable[Check]]]:
-    """The functions of one group by name."""
-    found: dict[str, Callable[[], Iterable[Check]]] = importlib.import_module(f"toolkit.verify.checks_{group}").CHECKS
-    return found
+    """Return the functions of one group by name."""
+    table: dict[str, Callable[[], Iterable[Check]]] = importlib.import_module(f"toolkit.verify.checks_{group}").CHECKS
+    return table
 
 
 def run_checks(only: str | None = None) -> Iterator[Check]:
-    """Rows as they are measured: all, those of a group, or those whose name contains `only`. About 15 s on one core.
+    """Measure all rows, those of a group, or those whose name contains `only`. About 15 s on one core.
 
-    Raises UsageError when nothing is called that: at once when no check can be, before anything is measured.
+    Raises UsageError when no row has that name: before any measurement, when no check can have it.
     """
     groups = [only] if only in GROUPS else list(GROUPS)
-    wanted = "" if only is None or only in GROUPS else only.lower()
-    chosen = [
+    part = "" if only is None or only in GROUPS else only.lower()
+    functions = [
         function
         for group in groups
         for name, function in checks(group).items()
-        # a row's name begins with the name of its function, so most that are not wanted need not run
-        if name.lower().startswith(wanted.split(" ")[0]) or wanted in name.lower() or not _is_label(wanted)
+        # a row's name begins with the name of its function, so most functions without such rows need not run
+        if name.lower().startswith(part.split(" ")[0]) or part in name.lower() or not _is_label(part)
     ]
     unknown = UsageError(f"no check is called '{only}'; groups: {', '.join(GROUPS)}; or part of a name, e.g. C1, unipc")
-    if not chosen or not _may_be_named(wanted):
+    if not functions or not _may_be_named(part):
         raise unknown
-    return _measured(chosen, wanted, unknown)
+    return _rows(functions, part, unknown)
 
 
-def _measured(functions: Iterable[Callable[[], Iterable[Check]]], wanted: str, unknown: UsageError) -> Iterator[Check]:
+def _rows(functions: Iterable[Callable[[], Iterable[Check]]], part: str, unknown: UsageError) -> Iterator[Check]:
     count = 0
     for function in functions:
         for row in function():
-            if wanted in row.name.lower():
+            if part in row.name.lower():
                 count += 1
                 yield row
     if count == 0:
         raise unknown
 
 
-def _may_be_named(wanted: str) -> bool:
-    """Whether every word of `wanted` is written in the checks or in what they are about, which names are made from.
+def _may_be_named(part: str) -> bool:
+    """Return True where every word of `part` occurs in the sources that names of rows are made from.
 
-    The name itself is known when its check has run, and all of them take a while.
+    The names themselves exist only after their checks have run, which takes a while.
     """
-    known = _words()
-    return all(any(word in text for text in known) for word in re.findall(r"[a-z_]+", wanted))
+    texts = _words()
+    return all(any(word in text for text in texts) for word in re.findall(r"[a-z_]+", part))
 
 
 @cache
 def _words() -> frozenset[str]:
-    """Every string and every class name in the modules of checks and in the core, in lower case."""
+    """Return every string and every class name in the modules of checks and in the core, in lower case."""
     here = Path(__file__).parent
-    found = set()
+    words = set()
     for path in [*here.glob("*.py"), *(here.parent / "diffusion").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
-                found.add(node.value.lower())
+                words.add(node.value.lower())
             elif isinstance(node, ast.ClassDef):
-                found.add(node.name.lower())
-    return frozenset(found)
+                words.add(node.name.lower())
+    return frozenset(words)
 
 
 def _is_label(text: str) -> bool:
-    """Whether `text` begins like the label of an invariant: A1, c7, ..."""
+    """Return True where `text` begins like the label of a check: A1, c7, ..."""
     return len(text) >= 2 and text[0].isalpha() and text[1].isdigit()

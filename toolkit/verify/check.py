@@ -1,4 +1,4 @@
-"""One row of the table that `toolkit verify` prints. Loads no torch."""
+"""Rows of the table that `toolkit verify` prints. Loads no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """A number that was measured beside the number that mathematics says it has."""
+    """A measured number beside its exact value."""
 
     name: str
     measured: str | float
@@ -21,17 +21,17 @@ class Check:
 
 
 def close(name: str, measured: float, expected: float, tolerance: float, note: str = "") -> Check:
-    """Whether |measured - expected| <= tolerance; a nan fails."""
+    """Check that |measured - expected| <= tolerance; a nan fails."""
     return Check(name, measured, expected, abs(measured - expected) <= tolerance, note)
 
 
 def below(name: str, error: float, bound: float, note: str = "") -> Check:
-    """Whether an error is at most `bound`; a nan fails."""
+    """Check that an error is at most `bound`; a nan fails."""
     return Check(name, error, f"<= {bound:g}", error <= bound, note)
 
 
 def true(name: str, fact: bool, note: str = "") -> Check:
-    """Whether something that has no number holds."""
+    """Check a fact that has no number."""
     return Check(name, "yes" if fact else "no", "yes", fact, note)
 
 

@@ -1,4 +1,4 @@
-"""C7: what each formula integrates without error, whatever the step size."""
+"""C7: the polynomials that each formula integrates exactly, at any step size."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from toolkit.verify.oracle import DTYPE
 
 
 def polynomials() -> Iterator[Check]:
-    """Each exponential method integrates its own polynomials exactly, given the history it needs."""
+    """Check that each exponential method integrates its own polynomials exactly, with the history it needs."""
     schedule = Cosine()
-    times = log_uniform(schedule, 5) ** 1.1  # uneven, so that no symmetry helps
+    times = log_uniform(schedule, 5) ** 1.1  # uneven, so that no symmetry hides an error
     data: list[tuple[str, Sampler, int]] = [
         ("ddim", DDIM(), 0),
         ("dpm++2s", DPMSolver2S(), 0),
@@ -64,7 +64,7 @@ def _poly(z: float, degree: int) -> float:
 
 
 def _exact_data(p: Point, q: Point, x: float, degree: int) -> float:
-    """sigma_s / sigma_t x + alpha_s times the integral of e^(lambda - lambda_s) poly(lambda), by parts."""
+    """Return sigma_s / sigma_t x + alpha_s times the integral of e^(lambda - lambda_s) poly(lambda), by parts."""
 
     def primitive(z: float) -> float:
         coefficients, total, sign = [0.7 - 0.4 * i for i in range(degree + 1)], 0.0, 1.0
@@ -85,7 +85,7 @@ def _data_polynomial(name: str, sampler: Sampler, schedule: Schedule, times: Ten
 
 
 def _eps_polynomial(name: str, sampler: DEIS | IPNDM, schedule: Schedule, times: Tensor, variable: str) -> Check:
-    """eps_hat of degree k - 1 in `variable`; its integral over sigma / alpha by adaptive halving of Simpson's rule."""
+    """Check eps_hat of degree k - 1 in `variable` against its integral over sigma / alpha by Simpson's rule."""
     degree = sampler.k - 1
 
     def value(rho: float) -> float:
@@ -106,7 +106,7 @@ def _eps_polynomial(name: str, sampler: DEIS | IPNDM, schedule: Schedule, times:
 def _after_history(
     sampler: Sampler, schedule: Schedule, denoise: Denoise, times: Tensor
 ) -> tuple[float, Point, Point, float]:
-    """(x_t, p, q, x_s) of the last step, where what the denoiser says depends on time alone."""
+    """Return (x_t, p, q, x_s) of the last step, for a denoiser that depends on time alone."""
     grid, memory, x = times.tolist(), Memory(total=len(times) - 1), 0.4
     out = _ones(x)
     for t, s in pairwise(grid):

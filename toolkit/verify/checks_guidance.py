@@ -1,4 +1,4 @@
-"""E1-E4: guidance, and what it leaves alone."""
+"""E1-E4: guidance, and the cases where it changes nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _setting() -> tuple[Labelled, Tensor, Tensor, dict[str, Tensor], dict[str, T
 
 
 def conventions() -> Iterator[Check]:
-    """w = 1 is the conditional model, w = 0 the unconditional one, and neither pays for the other."""
+    """Check that w = 1 is the conditional model, w = 0 the unconditional one, each without calling the other."""
     model, x_t, t, cond, null = _setting()
     with_cond, without = model(x_t, t, cond), model(x_t, t, null)
     for w, expected, name in ((1.0, with_cond, "conditional"), (0.0, without, "unconditional")):
@@ -60,19 +60,19 @@ def conventions() -> Iterator[Check]:
 
 
 def commutes() -> Iterator[Check]:
-    """Guiding eps, x0, v, or the velocity is guiding x_hat: they are affine in it, with weights summing to 1."""
+    """Check that guiding eps, x0, v or the velocity is guiding x_hat: affine in it, with weights that sum to 1."""
     model, x_t, t, cond, null = _setting()
     alpha, sigma = SCHEDULE(t)
     guided = classifier_free(model, cond, null, 3.0)(x_t, t)
     for prediction, coefficients in PREDICTIONS.items():
         c = coefficients(alpha, sigma, 0.5)
-        yes, no = ((model(x_t, t, k) - c.c_skip * x_t) / c.c_out for k in (cond, null))
-        back = c.c_skip * x_t + c.c_out * (no + 3 * (yes - no))
+        with_cond, without = ((model(x_t, t, k) - c.c_skip * x_t) / c.c_out for k in (cond, null))
+        back = c.c_skip * x_t + c.c_out * (without + 3 * (with_cond - without))
         yield below(f"E2 guided in {prediction}", _worst(back - guided), 1e-12)
 
 
 def no_ops() -> Iterator[Check]:
-    """Autoguidance by the model itself, and an interval that t is outside of."""
+    """Check that autoguidance by the model itself and an interval without t change nothing; and `clip`."""
     model, x_t, t, cond, null = _setting()
     plain, other = conditional(model, cond), conditional(model, null)
     for w in (0.0, 1.0, 2.5):
@@ -93,7 +93,7 @@ def no_ops() -> Iterator[Check]:
 
 
 def rescaling() -> Iterator[Check]:
-    """phi = 0 changes nothing; phi = 1 gives each example the deviation of the conditional x_hat."""
+    """Check that phi = 0 changes nothing, and phi = 1 gives each example the deviation of the conditional x_hat."""
     model, x_t, t, cond, null = _setting()
     with_cond = model(x_t, t, cond)
     plain, full, half = (classifier_free(model, cond, null, 4.0, phi)(x_t, t) for phi in (0.0, 1.0, 0.5))

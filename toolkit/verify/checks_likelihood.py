@@ -21,7 +21,7 @@ from toolkit.verify.sources import Posterior, sources
 
 
 def flow() -> Iterator[Check]:
-    """log p by the probability-flow ODE is log N for Gaussian data, when its prior is the marginal; orders 2 and 4."""
+    """Check log p by the probability-flow ODE for Gaussian data whose marginal is the prior; and orders 2 and 4."""
     std, low, high = 0.5, 0.05, 50.0
     x = torch.tensor([[0.3, -0.2], [1.1, 0.0]], dtype=DTYPE)
     v = std**2 + low**2
@@ -29,9 +29,9 @@ def flow() -> Iterator[Check]:
     schedules: dict[str, Schedule] = {"cosine": Cosine(), "flow": RectifiedFlow()}
     for name, schedule in schedules.items():
         oracle = GaussianDenoiser(schedule, 0.0, std)
-        found = log_density(oracle, x, schedule, low, high, 100, prior_variance=std**2).nats
-        yield below(f"D1 ode, {name}: error of log p, nats", float((found - exact).abs().max()), 1e-6)
-    # between levels where the slopes are not flat: where they are, both methods look better than they are
+        nats = log_density(oracle, x, schedule, low, high, 100, prior_variance=std**2).nats
+        yield below(f"D1 ode, {name}: error of log p, nats", float((nats - exact).abs().max()), 1e-6)
+    # between levels where the slopes are not flat: where they are flat, the orders measured are too high
     counts, low, high = (8, 16, 32), 0.3, 1.0
     v = std**2 + low**2
     exact = -(x.square() / v + math.log(2 * math.pi * v)).sum(1) / 2
@@ -39,8 +39,8 @@ def flow() -> Iterator[Check]:
     for method, expected in methods.items():
         errors = []
         for n in counts:
-            found = log_density(oracle, x, schedule, low, high, n, method=method, prior_variance=std**2).nats
-            errors.append(float((found - exact).abs().max()))
+            nats = log_density(oracle, x, schedule, low, high, n, method=method, prior_variance=std**2).nats
+            errors.append(float((nats - exact).abs().max()))
         yield close(f"D1 ode, {method}: order", order(errors, counts), expected, 0.2)
     probes = Hutchinson(0, range(2), (2,), 4)
     spread = log_density(oracle, x, schedule, low, high, 12, probes, prior_variance=std**2).error
@@ -48,7 +48,7 @@ def flow() -> Iterator[Check]:
 
 
 def prior_mismatch() -> Iterator[Check]:
-    """The prior N(0, sigma_max^2) costs (d (r - log(1 + r)) + |m|^2 / sigma_max^2) / 2, r = std^2 / sigma_max^2.
+    """Check the cost of the prior N(0, S): (d (r - log(1 + r)) + |m|^2 / S) / 2, S = sigma_max^2, r = std^2 / S.
 
     The mean over Gaussian data of a quadratic in x is exact in three Gauss-Hermite nodes.
     """
@@ -57,15 +57,15 @@ def prior_mismatch() -> Iterator[Check]:
     spread = math.sqrt(std**2 + low**2)
     x = mean + spread * torch.tensor([[-math.sqrt(3.0)], [0.0], [math.sqrt(3.0)]], dtype=DTYPE)
     share = torch.tensor([1.0, 4.0, 1.0], dtype=DTYPE) / 6
-    found = log_density(GaussianDenoiser(schedule, mean, std), x, schedule, low, high, 100).nats
+    nats = log_density(GaussianDenoiser(schedule, mean, std), x, schedule, low, high, 100).nats
     exact = -((x[:, 0] - mean).square() / spread**2 + math.log(2 * math.pi * spread**2)) / 2
     r = (std / high) ** 2
     expected = -(r - math.log1p(r) + (mean / high) ** 2) / 2
-    yield close("D1 prior mismatch: mean log p over data, nats", float((share * (found - exact)).sum()), expected, 1e-7)
+    yield close("D1 prior mismatch: mean log p over data, nats", float((share * (nats - exact)).sum()), expected, 1e-7)
 
 
 def bins() -> Iterator[Check]:
-    """All bins of a discretised Gaussian have mass 1 together, also when it lies far outside them."""
+    """Check that all bins of a discretised Gaussian have mass 1 together, also when it lies far outside them."""
     pixels = Bins(256, -1.0, 1 / 127.5)
     means = torch.tensor([-9.0, -1.0, 0.1234, 3.0], dtype=DTYPE)[:, None, None]
     stds = torch.tensor([1e-4, 0.02, 1.0, 100.0], dtype=DTYPE)[:, None]
@@ -74,7 +74,7 @@ def bins() -> Iterator[Check]:
 
 
 def chain_terms() -> Iterator[Check]:
-    """L_{t-1} = 1/2 (SNR_{t-1} - SNR_t) |x - x_hat|^2 against the divergence of the two Gaussians (Ho et al. 2020)."""
+    """Check L_{t-1} = 1/2 (SNR_{t-1} - SNR_t) |x - x_hat|^2 against the KL of two Gaussians (Ho et al. 2020)."""
     for T in (100, 1000):
         chain = LinearChain(T)
         alpha_bar, beta = chain.log_alpha_bar.exp(), chain.betas
@@ -95,7 +95,7 @@ def chain_terms() -> Iterator[Check]:
 
 
 def information() -> Iterator[Check]:
-    """Every schedule has the same bound between two SNRs: 1/2 log[(1 + s^2 SNR_max) / (1 + s^2 SNR_min)] a number.
+    """Check the bound between two SNRs for every schedule: 1/2 log[(1 + s^2 SNR_max) / (1 + s^2 SNR_min)] a number.
 
     Guo, Shamai and Verdu (2005), I-MMSE; Kingma et al. (2021), section 5.1.
     """
@@ -114,16 +114,16 @@ def information() -> Iterator[Check]:
 
 
 def levels() -> Iterator[Check]:
-    """What `bound` draws integrates to the same number, for any schedule and law; many steps come close from above."""
+    """Check that `Levels` have the exact integral for any schedule and times; many steps approach it from above."""
     s, low, high, n = 0.5, 0.05, 20.0, 4000
     exact = 0.5 * (math.log1p((s / low) ** 2) - math.log1p((s / high) ** 2))
     u = (torch.arange(n, dtype=DTYPE) + 0.5) / n
     schedules: dict[str, Schedule] = {"vp": VP(), "cosine": Cosine(), "flow": RectifiedFlow()}
     for name, schedule in schedules.items():
-        for law in (None, LogNormal()):
-            t, weight = Continuous(schedule, low, high, law).draw(u)
+        for label, distribution in {"uniform": None, "log-normal": LogNormal()}.items():
+            t, weight = Continuous(schedule, low, high, distribution).draw(u)
             total = float((weight * s**2 / (1 + s**2 * schedule.log_snr(t).exp())).mean())
-            yield close(f"D3 levels, {name}, {'log-normal' if law else 'uniform'}: nats a number", total, exact, 1e-5)
+            yield close(f"D3 levels, {name}, {label}: nats a number", total, exact, 1e-5)
         times = schedule.time(-2 * torch.linspace(math.log(high), math.log(low), n + 1, dtype=DTYPE))
         t, weight = Steps(schedule, times).draw(u)
         total = float((weight * s**2 / (1 + s**2 * schedule.log_snr(t).exp())).mean())
@@ -131,9 +131,9 @@ def levels() -> Iterator[Check]:
 
 
 def entropies() -> Iterator[Check]:
-    """Under the exact posterior the bound is what symbols cost, not less, in bits a symbol; on average their entropy.
+    """Check that the bound under the exact posterior is the symbols' cost, and their mean cost the entropy, in bits.
 
-    Shannon (1948). The bound is compared with what the very same rows cost, which leaves only its own noise to chance.
+    Shannon (1948). The bound is compared with the cost of the same rows, so that only its own noise is random.
     """
     for source in sources():
         rows = source.draw(4000, 1)
@@ -141,13 +141,13 @@ def entropies() -> Iterator[Check]:
         mean = float(cost.sum() / sizes.sum())
         error = float((cost - mean * sizes).square().sum().sqrt() / sizes.sum())
         yield close(f"D5 {source.name}: what rows cost", mean, source.entropy, 3.5 * error, "bits a symbol")
-        found = audit(Posterior(source), source, rows=64, draws=64, seed=1)
-        tolerance = 3.5 * found.error + found.prior
-        yield close(f"D5 {source.name}: bound", found.bits, found.truth, tolerance, f"+- {found.error:.3f}")
+        result = audit(Posterior(source), source, rows=64, draws=64, seed=1)
+        tolerance = 3.5 * result.error + result.prior
+        yield close(f"D5 {source.name}: bound", result.bits, result.truth, tolerance, f"+- {result.error:.3f}")
 
 
 def _panels(low: float, high: float, panels: int = 400) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of a three-point Gauss rule on panels equal in log(t): noise falls fast near t = 0."""
+    """Return nodes and weights of a three-point Gauss rule on panels equal in log(t): noise falls fast near t = 0."""
     edges = torch.linspace(math.log(low), math.log(high), panels + 1, dtype=DTYPE)
     half, middle = edges.diff()[:, None] / 2, ((edges[1:] + edges[:-1]) / 2)[:, None]
     place = torch.tensor([-math.sqrt(0.6), 0.0, math.sqrt(0.6)], dtype=DTYPE)

@@ -1,4 +1,4 @@
-"""B1-B6: what the network predicts, and what its errors cost."""
+"""B1-B6: preconditionings, and the losses of their errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T_INNER = torch.linspace(0.02, 0.98, 49, dtype=DTYPE)
 
 
 class Says(nn.Module):
-    """A network that answers with what it was given beforehand."""
+    """A network that returns a fixed answer."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def _draw(name: str, *shape: int) -> Tensor:
 
 
 def round_trips() -> Iterator[Check]:
-    """The exact target gives back the exact data: c_skip alpha + c_out of_x = 1, c_skip sigma + c_out of_eps = 0."""
+    """Check that exact targets give exact data: c_skip alpha + c_out of_x = 1, c_skip sigma + c_out of_eps = 0."""
     x, eps = _draw("x", len(T_INNER), 5), _draw("eps", len(T_INNER), 5)
     for prediction in PREDICTIONS:
         worst = 0.0
@@ -68,7 +68,7 @@ def round_trips() -> Iterator[Check]:
 
 
 def loss_ratios() -> Iterator[Check]:
-    """What the same error of x_hat costs in each target; and min-SNR is one loss whatever the network predicts."""
+    """Check the loss of one error of x_hat in each target; and that a weighting gives one loss for all targets."""
     for name, schedule in {"cosine": Cosine(), "flow": RectifiedFlow()}.items():
         alpha, sigma = schedule(T_INNER)
         snr = (alpha / sigma) ** 2
@@ -109,7 +109,7 @@ def _same_weighted_loss() -> Iterator[Check]:
 
 
 def v_is_edm() -> Iterator[Check]:
-    """Where alpha^2 + sigma^2 = 1 and sigma_data = 1, an edm network is a v network with its sign turned."""
+    """Check that an edm network is a negated v network where alpha^2 + sigma^2 = 1 and sigma_data = 1."""
     x_t = 3 * _draw("x_t", len(T_INNER), 2, 3)
     for name, schedule in every_schedule().items():
         if "flow" in name or name in ("ve", "karras"):
@@ -120,7 +120,7 @@ def v_is_edm() -> Iterator[Check]:
 
 
 def schedule_change() -> Iterator[Check]:
-    """x_hat depends on x_t / alpha and SNR only: one network, or one data set, under any path."""
+    """Check that x_hat depends on x_t / alpha and SNR only: one network, or one data set, under any path."""
     cosine, y = Cosine(), 2 * _draw("y", len(T_INNER), 4)
     lam = cosine.log_snr(T_INNER)
     data = _draw("data", 7, 4)
@@ -134,7 +134,7 @@ def schedule_change() -> Iterator[Check]:
 
 
 def ends() -> Iterator[Check]:
-    """At sigma = 0 every preconditioning returns x_t but x0, which the network alone decides."""
+    """Check that every preconditioning but x0 returns x_t at sigma = 0."""
     one, zero = torch.ones((), dtype=DTYPE), torch.zeros((), dtype=DTYPE)
     for prediction in ("eps", "v", "flow", "edm"):
         c = PREDICTIONS[prediction](one, zero, 0.5)
@@ -143,15 +143,15 @@ def ends() -> Iterator[Check]:
 
 
 def initial_losses() -> Iterator[Check]:
-    """A network that says 0 has a loss that is known before the first step; s is the data's deviation."""
+    """Check the losses of a network that returns 0, known before the first step; s is the data's deviation."""
     s, t = 0.5, torch.full((4,), 0.3, dtype=DTYPE)
     # all four signs of (x, eps), each of its own deviation: expectations without sampling
     x = s * torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=DTYPE)[:, None]
     eps = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=DTYPE)[:, None]
     for name, schedule in {"linear-beta": LinearChain(), "flow": RectifiedFlow()}.items():
         alpha, sigma = (float(c) for c in schedule(t[0]))
-        known = {"eps": 1.0, "x0": s**2, "v": alpha**2 + sigma**2 * s**2, "flow": 1 + s**2, "edm": 1.0}
-        for prediction, expected in known.items():
+        losses = {"eps": 1.0, "x0": s**2, "v": alpha**2 + sigma**2 * s**2, "flow": 1 + s**2, "edm": 1.0}
+        for prediction, expected in losses.items():
             if prediction == "eps" and name == "flow":
                 continue
             denoiser = RegressionDenoiser(Says(torch.zeros((), dtype=DTYPE)), schedule, prediction, s)

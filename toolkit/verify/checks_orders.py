@@ -2,7 +2,7 @@
 
 Deterministic samplers: the largest error over five trajectories, 64 to 256 steps equal in log-SNR (in sigma / alpha
 for iPNDM) between two finite levels, against the exact probability flow. A multistep formula is given its exact
-history; as shipped, it starts from nothing. Stochastic samplers: the exact mean and variance of what they produce.
+history; as shipped, it starts without one. Stochastic samplers: the exact mean and variance of their samples.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from toolkit.verify.oracle import DTYPE, GaussianDenoiser, MixtureDenoiser
 SCHEDULE = Remembered(Cosine())
 COUNTS = (64, 128, 256)
 FEWER = (32, 64, 128)
-"""Of stochastic samplers, of which each is as many trajectories as it has steps."""
+"""Step counts of stochastic samplers, each of which takes as many trajectories as steps."""
 TOLERANCE = 0.3
-"""A wrong order is off by 1. What is left is the next term of the error at these step counts."""
+"""Tolerance of orders: a wrong one is off by 1; the rest is the next term of the error at these step counts."""
 
 AS_SHIPPED: dict[str, tuple[float, float]] = {
     "dpm++2m": (2, 2),
@@ -66,21 +66,21 @@ AS_SHIPPED: dict[str, tuple[float, float]] = {
     "er-sde, k = 2, ode": (2, 2),
     "er-sde, ode": (2, 2),
 }
-"""Expected on the mixture without a history. The first step is of first order, which costs h^2 once: order 2,
-whatever the formula. UniPC corrects its first step, which makes it h^3: order 3, with so small a constant in
-`unipc3` that 4 is still in sight at 256 steps."""
+"""Range of orders on the mixture without a history. The first step is of first order, with an error of h^2 once: order
+2 for any formula. UniPC corrects its first step, which makes that h^3: order 3, with so small a constant in `unipc3`
+that order 4 is still measured at 256 steps."""
 
 
 OTHER_PROCESSES = (
     "edm-churn", "edm-churn, sigma", "ddim-eta, eta = 0.5", "sde-dpm++2m, eta = 0.5", "sa-solver", "er-sde",
     "er-sde, k = 1", "er-sde, k = 2",
 )  # fmt: skip
-"""Samplers of other processes than the reverse SDE, with the same law at each time but another E[x_s | x_T]."""
+"""Samplers of other processes than the reverse SDE: the same distribution at each time, another E[x_s | x_T]."""
 
 
 @cache
 def oracles() -> dict[str, GaussianDenoiser | MixtureDenoiser]:
-    """Data with an exact flow: one Gaussian, and a mixture of two."""
+    """Return data with an exact flow: a Gaussian, and a mixture of two."""
     weights, means, stds = torch.tensor([0.3, 0.7]), torch.tensor([-0.8, 0.6]), torch.tensor([0.4, 0.5])
     return {
         "Gaussian": GaussianDenoiser(SCHEDULE, 0.6, 0.8),
@@ -90,18 +90,18 @@ def oracles() -> dict[str, GaussianDenoiser | MixtureDenoiser]:
 
 @cache
 def starts() -> Tensor:
-    """Five points where trajectories begin: (5, 1)."""
+    """Return five points where trajectories begin: (5, 1)."""
     return torch.tensor([[-1.2], [-0.5], [0.1], [0.7], [1.4]], dtype=DTYPE)
 
 
 def measured(sampler: Sampler, data: str, history: int) -> float:
-    """The order of `sampler` on one kind of data, with `history` exact steps before it."""
+    """Measure the order of `sampler` on one kind of data, with `history` exact steps before it."""
     grid = partial(sigma_uniform, high=2.0, low=0.5) if isinstance(sampler, IPNDM) else log_uniform
     return exact_order(sampler, oracles()[data], [grid(SCHEDULE, n) for n in COUNTS], starts(), history)
 
 
 def deterministic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]:
-    """Two rows for a one-step method; four for a multistep one."""
+    """Check the order of a deterministic sampler: two rows for a one-step method, three for a multistep one."""
     several = name in AS_SHIPPED
     for data in oracles():
         how = "exact history, " if several else ""
@@ -114,7 +114,7 @@ def deterministic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]
 
 
 def stochastic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]:
-    """Order of the variance; and the mean given x_T, which the martingale E[x | x_t] makes exact at any step count."""
+    """Check the order of the variance; and the mean given x_T, exact at any step count by the martingale E[x | x_t]."""
     oracle, errors, means = GaussianDenoiser(SCHEDULE, 0.0, 0.8), [], []
     for n in FEWER:
         times = log_uniform(SCHEDULE, n)
@@ -128,27 +128,27 @@ def stochastic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]:
 
 
 def churn_excess() -> Iterator[Check]:
-    """EDM's S_noise = 1.003 is not consistent: what it adds stays, however many steps are taken."""
+    """Check that EDM's S_noise = 1.003 is not consistent: its excess of variance remains at any number of steps."""
     oracle, churn, inflate, n = GaussianDenoiser(SCHEDULE, 0.0, 0.8), 5.0, 1.003, 512
     times = log_uniform(SCHEDULE, n)
     end = float(times[-1])
     got = final_variance(EDMChurn(churn=churn, inflate=inflate), oracle, times) - oracle.variance(end)
-    # in y = x / alpha: each step adds (inflate^2 - 1) of its noise too much, and its flow keeps v_q / v_up of it
+    # in y = x / alpha: each step adds (inflate^2 - 1) of its noise too much, and its flow multiplies it by v_q / v_up
     levels, excess = SCHEDULE.noise_ratio(times).tolist(), 0.0
     for p, q in pairwise(levels):
         up = p * (1 + churn / n)
         excess = (excess + (inflate**2 - 1) * (up**2 - p**2)) * (0.8**2 + q**2) / (0.8**2 + up**2)
-    kept = excess * float(SCHEDULE(times[-1])[0]) ** 2
+    exact = excess * float(SCHEDULE(times[-1])[0]) ** 2
     yield close(
-        f"C4 edm-churn, inflate = 1.003, {n} steps: excess of variance", got, kept, 0.01 * kept, "does not vanish"
+        f"C4 edm-churn, inflate = 1.003, {n} steps: excess of variance", got, exact, 0.01 * exact, "does not vanish"
     )
 
 
 def _all() -> dict[str, Callable[[], Iterator[Check]]]:
-    found: dict[str, Callable[[], Iterator[Check]]] = {}
+    checks: dict[str, Callable[[], Iterator[Check]]] = {}
     for name, make in SAMPLERS.items():
         if not make.stochastic:
-            found[f"C1 {name}"] = partial(deterministic, name, make(), make.order)
+            checks[f"C1 {name}"] = partial(deterministic, name, make(), make.order)
     others: dict[str, tuple[Sampler, int]] = {
         "euler, sigma": (Euler("sigma"), 1),
         "heun, sigma": (Heun("sigma"), 2),
@@ -163,7 +163,7 @@ def _all() -> dict[str, Callable[[], Iterator[Check]]]:
         "er-sde, k = 2, ode": (ERSDE(2, "ode"), 2),
     }
     for name, (sampler, declared) in others.items():
-        found[f"C1 {name}"] = partial(deterministic, name, sampler, declared)
+        checks[f"C1 {name}"] = partial(deterministic, name, sampler, declared)
     noisy: dict[str, tuple[Sampler, int]] = {
         "ddpm": (DDPM(), 1),
         "ddpm, beta": (DDPM("beta"), 1),
@@ -183,8 +183,8 @@ def _all() -> dict[str, Callable[[], Iterator[Check]]]:
         "edm-churn, sigma": (EDMChurn(coordinates="sigma"), 2),
     }
     for name, (sampler, declared) in noisy.items():
-        found[f"C4 {name}"] = partial(stochastic, name, sampler, declared)
-    return found | {"C4 edm-churn, inflate = 1.003": churn_excess}
+        checks[f"C4 {name}"] = partial(stochastic, name, sampler, declared)
+    return checks | {"C4 edm-churn, inflate = 1.003": churn_excess}
 
 
 CHECKS: dict[str, Callable[[], Iterator[Check]]] = _all()

@@ -1,4 +1,4 @@
-"""C2-C7, F1-F3, F8: what single steps and whole trajectories must be, without any order."""
+"""C2-C4, C6, F1-F3, F8: exact results of single steps and whole trajectories, apart from orders."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from toolkit.verify.oracle import DTYPE, EmpiricalDenoiser, GaussianDenoiser, Mi
 
 
 def mixture(schedule: Schedule) -> MixtureDenoiser:
-    """Two modes in two dimensions."""
+    """Return a mixture of two modes in two dimensions."""
     means = torch.tensor([[-0.8, 0.2], [0.6, -0.4]])
     return MixtureDenoiser(schedule, torch.tensor([0.3, 0.7]), means, torch.tensor([0.4, 0.5]))
 
 
 def ddim_gain() -> Iterator[Check]:
-    """On Gaussian data DDIM multiplies the deviation by a known factor at each step."""
+    """Check that DDIM multiplies the deviation of Gaussian data by the exact factor at each step."""
     for name, times in {"log-snr": log_uniform(Cosine(), 20), "uniform": GRIDS["uniform"](Cosine(), 20)}.items():
         oracle = GaussianDenoiser(Cosine(), 0.0, 0.5)
         grid = times.tolist()
@@ -63,7 +63,7 @@ def ddim_gain() -> Iterator[Check]:
 
 
 def ancestral_variance() -> Iterator[Check]:
-    """The variance of DDPM's samples, by its recursion, without sampling."""
+    """Check the variance of DDPM's samples against its recursion, without sampling."""
     chain = LinearChain()
     oracle = GaussianDenoiser(chain, 0.0, 0.5)
     for n in (10, 100):
@@ -75,7 +75,7 @@ def ancestral_variance() -> Iterator[Check]:
 
 
 def special_points() -> Iterator[Check]:
-    """beta~ is exact for data that is one point, beta for unit normal data: each at any number of steps."""
+    """Check that beta~ is exact for data that is one point, beta for unit normal data, at any number of steps."""
     chain = LinearChain()
     for n in (1, 3):
         times = GRIDS["trailing"](chain, n)
@@ -87,7 +87,7 @@ def special_points() -> Iterator[Check]:
 
 
 def without_noise() -> Iterator[Check]:
-    """Stochastic samplers with their noise turned off."""
+    """Check that stochastic samplers without noise are the deterministic ones."""
     schedule = Cosine()
     times, x = log_uniform(schedule, 12), normal(0, "x", range(6), (2,)).to(DTYPE)
     oracle = mixture(schedule)
@@ -107,7 +107,7 @@ def without_noise() -> Iterator[Check]:
     for name, (noisy, flow) in flows.items():
         gap = sample(oracle, schedule, noisy, x, times) - sample(oracle, schedule, flow, x, times)
         yield below(f"C4 {name}", float(gap.abs().max()), 1e-12)
-    exact: dict[str, tuple[Sampler, Sampler]] = {  # with a history: they start otherwise
+    exact: dict[str, tuple[Sampler, Sampler]] = {  # with a history: their first steps differ
         "sde-dpm++3m, eta = 0: DPM-Solver++(3M)": (SDEDPMSolver3M(0.0), DPMSolver3M()),
         "sa-solver, tau = 0, 3 nodes: UniPC, p = 3": (SASolver(3, 3, 0.0), UniPC(3)),
         "sa-solver, tau = 0, 3 nodes, no corrector: the same": (SASolver(3, 0, 0.0), UniPC(3, False)),
@@ -119,7 +119,7 @@ def without_noise() -> Iterator[Check]:
 
 
 def _with_history(sampler: Sampler, oracle: GaussianDenoiser, x: Tensor, times: Tensor, steps: int = 4) -> Tensor:
-    """The end of `times` after some exact steps."""
+    """Return x at the end of `times` after some exact steps."""
     grid = times.tolist()
     memory = exact_history(sampler, oracle, oracle.schedule, times, lambda t: oracle.transport(x, grid[0], t), steps)
     x = oracle.transport(x, grid[0], grid[steps])
@@ -129,7 +129,7 @@ def _with_history(sampler: Sampler, oracle: GaussianDenoiser, x: Tensor, times: 
 
 
 def training_points() -> Iterator[Check]:
-    """With the posterior mean of a data set, samplers land on its examples, and x_hat never leaves their hull."""
+    """Check that samplers with the posterior mean of a data set end on its examples, and x_hat stays in their hull."""
     schedule = RectifiedFlow()
     data = normal(1, "data", range(5), (2, 2)).to(DTYPE)
     oracle = EmpiricalDenoiser(schedule, data)
@@ -147,7 +147,7 @@ def training_points() -> Iterator[Check]:
 
 
 def one_method() -> Iterator[Check]:
-    """F1: at first order all of these are one method, on any path."""
+    """F1: check that these are one method at first order, on any path."""
     schedule = Cosine()
     oracle, x = mixture(schedule), normal(0, "x", range(6), (2,)).to(DTYPE)
     times = GRIDS["karras"](schedule, 15)
@@ -175,7 +175,7 @@ def one_method() -> Iterator[Check]:
 
 
 def ancestral_family() -> Iterator[Check]:
-    """F2: DDIM(eta = 1), DDPM with beta~ and Euler-ancestral are one method when they share the noise."""
+    """F2: check that DDIM(eta = 1), DDPM with beta~ and Euler-ancestral are one method when they share the noise."""
     chain = LinearChain()
     oracle, x = GaussianDenoiser(chain, 0.3, 0.5), normal(0, "x", range(6), (2,)).to(DTYPE)
     times, draws = GRIDS["trailing"](chain, 13), [normal(1, "z", range(6), (2,), k).to(DTYPE) for k in range(13)]
@@ -186,7 +186,7 @@ def ancestral_family() -> Iterator[Check]:
 
 
 def last_step() -> Iterator[Check]:
-    """F3: a step to sigma = 0 returns the posterior mean; Heun needs 2 N - 1 calls."""
+    """F3: check that a step to sigma = 0 returns the posterior mean, and the number of calls (Heun: 2 N - 1)."""
     schedule, x = Cosine(), normal(0, "x", range(6), (2,)).to(DTYPE)
     oracle = mixture(schedule)
     for name, make in SAMPLERS.items():
@@ -205,13 +205,13 @@ def last_step() -> Iterator[Check]:
 
 
 def positions() -> Iterator[Check]:
-    """F8: example i is the same in any batch."""
+    """F8: check that example i is the same in any batch."""
     schedule = Cosine()
     oracle, times = mixture(schedule), GRIDS["karras"](schedule, 8)
 
-    def run(which: list[int]) -> Tensor:
-        x = normal(5, "start", which, (2,)).to(DTYPE)
-        return sample(oracle, schedule, SDEDPMSolver2M(), x, times, NoiseStream(5, "noise", which, (2,)))
+    def run(indices: list[int]) -> Tensor:
+        x = normal(5, "start", indices, (2,)).to(DTYPE)
+        return sample(oracle, schedule, SDEDPMSolver2M(), x, times, NoiseStream(5, "noise", indices, (2,)))
 
     together, alone = run(list(range(8))), torch.cat([run([i]) for i in range(8)])
     yield below("F8 8 examples together and one by one", float((together - alone).abs().max()), 1e-12)

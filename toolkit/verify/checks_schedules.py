@@ -1,4 +1,4 @@
-"""A1-A8: schedules, the discrete chain, warps and grids."""
+"""A1-A8: schedules, the discrete chain, shifts and grids."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from toolkit.verify.oracle import DTYPE
 
 
 def every_schedule() -> dict[str, Schedule]:
-    """All schedules with their default options, and the two warps."""
+    """Return all schedules with their default options, one shifted, one with zero terminal SNR."""
     plain: dict[str, Schedule] = {name: make() for name, make in SCHEDULES.items()}
-    warped: dict[str, Schedule] = {
+    shifted: dict[str, Schedule] = {
         "flow, shift 3": Shift(RectifiedFlow(), 3.0),
         "linear-beta, zero terminal SNR": ZeroTerminalSNR(LinearChain()),
     }
-    return plain | warped
+    return plain | shifted
 
 
 def paths() -> Iterator[Check]:
-    """alpha and sigma obey the path; lambda strictly falls; t -> lambda -> t; the slope is the derivative."""
+    """Check that alpha and sigma obey the path and lambda strictly falls; t -> lambda -> t; and the slope of lambda."""
     for name, schedule in every_schedule().items():
         t = torch.arange(1, 1000, dtype=DTYPE) / 1000
         alpha, sigma = schedule(t)
@@ -62,7 +62,7 @@ def paths() -> Iterator[Check]:
 
 
 def constants() -> Iterator[Check]:
-    """Numbers that the papers' settings imply."""
+    """Check numbers that the papers' settings imply."""
     one = torch.ones((), dtype=DTYPE)
     linear, scaled = LinearChain(), ScaledLinearChain()
     yield close("A2 linear-beta, T = 1000: abar_T", float(linear(one)[0] ** 2), 4.0358e-5, 1e-9)
@@ -77,7 +77,7 @@ def constants() -> Iterator[Check]:
 
 
 def posteriors() -> Iterator[Check]:
-    """q(x_{t-1} | x_t, x) of the chain, and that it is consistent with q(x_t | x)."""
+    """Check q(x_{t-1} | x_t, x) of the chain, and that it is consistent with q(x_t | x)."""
     chain = LinearChain()
     alpha_bar = chain.log_alpha_bar.exp().tolist()
     betas = chain.betas.tolist()
@@ -103,7 +103,7 @@ def posteriors() -> Iterator[Check]:
 
 
 def zero_terminal() -> Iterator[Check]:
-    """Lin et al. (2024), algorithm 1, on a chain and in continuous time."""
+    """Check zero terminal SNR (Lin et al. 2024, algorithm 1) on a chain and in continuous time."""
     for name, plain in {"linear-beta": LinearChain(), "vp": VP()}.items():
         schedule = ZeroTerminalSNR(plain)
         first, t = torch.tensor(schedule.first, dtype=DTYPE), torch.linspace(0, 1, 1001, dtype=DTYPE)
@@ -115,7 +115,7 @@ def zero_terminal() -> Iterator[Check]:
 
 
 def shifts() -> Iterator[Check]:
-    """The group law, and the closed form on rectified flow (Esser et al. 2024, eq. 23)."""
+    """Check that shifts form a group, and their closed form on rectified flow (Esser et al. 2024, eq. 23)."""
     flow, t = RectifiedFlow(), torch.linspace(0, 1, 101, dtype=DTYPE)
     for s in (0.5, 3.0):
         yield below(
@@ -131,30 +131,28 @@ def shifts() -> Iterator[Check]:
 
 
 def respacing() -> Iterator[Check]:
-    """A shorter chain has the same abar where it visits."""
+    """Check that a respaced chain has the same abar at its steps."""
     chain = LinearChain()
     for n in (7, 50):
-        kept = (trailing_steps(chain, n) * 1000).round().long().flip(0)
-        short = respace(chain, kept)
-        yield below(
-            f"A6 {n} of 1000: abar kept", _worst(short.log_alpha_bar[1:].exp() - chain.log_alpha_bar[kept].exp()), 1e-14
-        )
+        steps = (trailing_steps(chain, n) * 1000).round().long().flip(0)
+        gap = _worst(respace(chain, steps).log_alpha_bar[1:].exp() - chain.log_alpha_bar[steps].exp())
+        yield below(f"A6 {n} of 1000: abar kept", gap, 1e-14)
 
 
 def trailing_steps(chain: LinearChain, n: int) -> Tensor:
-    """The trailing grid without its 0."""
+    """Return the trailing grid without its 0."""
     return GRIDS["trailing"](chain, n)[:-1]
 
 
 def grids() -> Iterator[Check]:
-    """Known grids, and that step i lands on grid[i + 1] whatever n is."""
+    """Check the grids of the papers, and that step i ends at grid[i + 1] for any n."""
     chain = LinearChain()
-    known = {
+    published = {
         "leading": [901, 801, 701, 601, 501, 401, 301, 201, 101, 1],
         "trailing": [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100],
         "linspace": [1000, 889, 778, 667, 556, 445, 334, 223, 112, 1],
     }
-    for name, steps in known.items():
+    for name, steps in published.items():
         got = (GRIDS[name](chain, 10) * 1000).round().long().tolist()
         yield true(f"A7 {name}, 10 of 1000, steps from 1 to T", got == [*steps, 0])
     x = torch.ones(1, 1, dtype=DTYPE)
@@ -162,13 +160,13 @@ def grids() -> Iterator[Check]:
         missed = 0
         for n in (1, 7, 10, 13, 50):
             times = grid(chain, n)
-            landed = [step.s for step in trajectory(lambda x_t, t: x_t, chain, DDIM(), x, times)]
-            missed += landed != times[1:].tolist() or len(landed) != n or float(times[-1]) != 0
+            stops = [step.s for step in trajectory(lambda x_t, t: x_t, chain, DDIM(), x, times)]
+            missed += stops != times[1:].tolist() or len(stops) != n or float(times[-1]) != 0
         yield close(f"A7 {name}: n = 1, 7, 10, 13, 50 steps that miss their grid", missed, 0, 0)
 
 
 def rho_grids() -> Iterator[Check]:
-    """Karras et al. (2022), eq. 5."""
+    """Check the grid of Karras et al. (2022), eq. 5."""
     flow, n = RectifiedFlow(), 20
     levels = flow.noise_ratio(GRIDS["karras"](flow, n, 0.02, 80.0)[:-1])
     yield close("A8 karras: first level", float(levels[0]), 80.0, 1e-9)

@@ -1,9 +1,9 @@
-"""W1-W2: what windows that are averaged leave of an AR(1), measured beside what mathematics says they leave.
+"""W1-W2: covariance and mean of an AR(1) sampled by averaged windows, against the closed form.
 
-For windows of two at every place it is closed-form. The covariance of two neighbours has the eigenvectors (1, 1) and
-(1, -1) with eigenvalues 1 + r and 1 - r, and so the average of the windows' posterior means is a(t) I + b(t) S, where S
-is one step of a walk over the places (to either neighbour, from an end to its only one). Such matrices commute, so
-the probability flow has the solution x_0 = F(S) x_T, where F(mu) is the flow of a variance 1 + r to (1 + mu) / 2
+The closed form is that of windows of two at every place. The covariance of two neighbours has the eigenvectors (1, 1)
+and (1, -1) with eigenvalues 1 + r and 1 - r, so the average of the windows' posterior means is a(t) I + b(t) S, where S
+is one step of a random walk over the places (to either neighbour, from an end to its only one). Such matrices commute,
+so the probability flow has the solution x_0 = F(S) x_T, where F(mu) is the flow of a variance 1 + r to (1 + mu) / 2
 times that of 1 - r to (1 - mu) / 2: a geometric mean. From pure noise to none that is
 
     F(S) = (1 - r^2)^(1/4) exp(artanh(r) / 2 S),
@@ -29,7 +29,7 @@ from toolkit.verify.oracle import DTYPE, Oracle
 
 SCHEDULE = RectifiedFlow()
 HIGH, LOW = 1e3, 1e-3
-"""sigma / alpha at the start and at the end of what is sampled."""
+"""sigma / alpha at the start and at the end of sampling."""
 
 
 class Autoregressive(Oracle):
@@ -47,24 +47,24 @@ class Autoregressive(Oracle):
 
 
 def covariance(length: int, r: float) -> Tensor:
-    """r^|i - j|: (length, length)."""
+    """Return r^|i - j|: (length, length)."""
     place = torch.arange(length, dtype=DTYPE)
     return r ** (place[:, None] - place).abs()
 
 
 def response(denoise: Denoise, length: int, times: Tensor) -> Tensor:
-    """d x_0 / d x_T of a denoiser that is linear, (length, length): row i is what a unit at place i becomes."""
+    """Return d x_0 / d x_T of a linear denoiser, (length, length): row i is x_0 for x_T with a 1 at place i."""
     return sample(denoise, SCHEDULE, DPMSolver3M(), torch.eye(length, dtype=DTYPE), times)
 
 
 def pairs(length: int, r: float, mean: float = 0.0) -> Denoise:
-    """An AR(1) by windows of two at every place, each denoised exactly."""
+    """Return the denoiser of an AR(1) by windows of two at every place, each exact."""
     part = conditional(Autoregressive(SCHEDULE, 2, r, mean), None)
     return windowed(lambda start: part, length, 2, range(length - 1))
 
 
 def of_pairs(length: int, r: float, times: Tensor) -> Tensor:
-    """`response` of `pairs` without an error of steps, by the formula above for finite times: (length, length)."""
+    """Return the `response` of `pairs` without discretisation error, by the formula above: (length, length)."""
     walk = torch.zeros(length, length, dtype=DTYPE)
     for i in range(length):
         near = [j for j in (i - 1, i + 1) if 0 <= j < length]
@@ -79,7 +79,7 @@ def of_pairs(length: int, r: float, times: Tensor) -> Tensor:
 
 
 def bias() -> Iterator[Check]:
-    """Windows of two against the closed form: at every place, and far from the ends beside the truth."""
+    """Check windows of two against the closed form: at every place, and far from the ends."""
     times = log_uniform(SCHEDULE, 200, HIGH, LOW)
     for r in (0.5, 0.9):
         measured, exact = response(pairs(6, r), 6, times), of_pairs(6, r, times)
@@ -88,18 +88,18 @@ def bias() -> Iterator[Check]:
     r, length = 0.9, 24
     z = torch.tensor(math.atanh(r), dtype=DTYPE)
     (alpha_0, _), (_, sigma_T) = (SCHEDULE(times[i]) for i in (-1, 0))
-    made = response(pairs(length, r), length, times) * float(sigma_T / alpha_0)
-    k = made.T @ made
+    unit_response = response(pairs(length, r), length, times) * float(sigma_T / alpha_0)
+    k = unit_response.T @ unit_response
     middle = length // 2
     variance = math.sqrt(1 - r**2) * float(torch.special.i0(z))
     neighbours = float(torch.special.i1(z) / torch.special.i0(z))
     yield close(f"W1 windows of 2, r = {r}: variance", float(k[middle, middle]), variance, 1e-4, "the truth is 1")
-    found = float(k[middle, middle + 1] / (k[middle, middle] * k[middle + 1, middle + 1]).sqrt())
-    yield close(f"W1 windows of 2, r = {r}: correlation of neighbours", found, neighbours, 1e-4, f"the truth is {r}")
+    got = float(k[middle, middle + 1] / (k[middle, middle] * k[middle + 1, middle + 1]).sqrt())
+    yield close(f"W1 windows of 2, r = {r}: correlation of neighbours", got, neighbours, 1e-4, f"the truth is {r}")
 
 
 def mean() -> Iterator[Check]:
-    """The mean is kept: each window's is, and weights sum to one."""
+    """Check that the mean is exact, since that of each window is and weights sum to one."""
     times = log_uniform(SCHEDULE, 50, HIGH, LOW)
     alpha_T, alpha_0 = (float(SCHEDULE(times[i])[0]) for i in (0, -1))
     x_T = torch.full((1, 24), alpha_T * 2.0, dtype=DTYPE)

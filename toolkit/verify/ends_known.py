@@ -1,7 +1,7 @@
-"""Variances at the end of a trajectory over the truth, as `checks_ends.py` measures them and last found them.
+"""Variances at the end of a trajectory over the truth, as measured last by `checks_ends.py`.
 
-No theory beside it: a row that changes means that a sampler or the default grid has changed. Print anew with
-`python benchmarks/sampler_ends.py --known`.
+There is no independent theory for these: a row that changes means that a sampler or the default grid has changed.
+Print them with `python benchmarks/sampler_ends.py --known`.
 """
 
 from __future__ import annotations

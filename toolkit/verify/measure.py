@@ -1,4 +1,4 @@
-"""How to measure a sampler without Monte Carlo: orders of convergence, exact histories, exact variances."""
+"""Measurements of samplers without Monte Carlo: orders of convergence, exact histories, exact variances."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ Solution = Callable[[float], Tensor]
 
 
 class Remembered(Schedule):
-    """A schedule that works out each single time once: the same times are asked for by every sampler."""
+    """A schedule with a cache of single times, since every sampler uses the same times."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.found: dict[float, Tensor] = {}
-        self.placed: dict[float, tuple[Tensor, Tensor]] = {}
+        self._log_snrs: dict[float, Tensor] = {}
+        self._points: dict[float, tuple[Tensor, Tensor]] = {}
 
     def log_snr(self, t: Tensor) -> Tensor:
         if t.ndim:
             return self.schedule.log_snr(t)
         key = float(t)
-        if key not in self.found:
-            self.found[key] = self.schedule.log_snr(t)
-        return self.found[key]
+        if key not in self._log_snrs:
+            self._log_snrs[key] = self.schedule.log_snr(t)
+        return self._log_snrs[key]
 
     def on_path(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         if log_snr.ndim:
             return self.schedule.on_path(log_snr)
         key = float(log_snr)
-        if key not in self.placed:
-            self.placed[key] = self.schedule.on_path(log_snr)
-        return self.placed[key]
+        if key not in self._points:
+            self._points[key] = self.schedule.on_path(log_snr)
+        return self._points[key]
 
     def time(self, log_snr: Tensor) -> Tensor:
         return self.schedule.time(log_snr)
 
 
 def no_noise() -> Tensor:
-    """For samplers that must not ask."""
+    """Fail: the noise of samplers that must not use any."""
     raise AssertionError("a deterministic sampler asked for noise")
 
 
 def log_uniform(schedule: Schedule, n: int, high: float = 4.0, low: float = 0.2) -> Tensor:
-    """n equal steps in log-SNR between two finite levels sigma / alpha: (n + 1,).
+    """Return times with n equal steps in log-SNR between two finite levels sigma / alpha: (n + 1,).
 
-    There is no step to sigma = 0: its error does not depend on n, and hides an order.
+    There is no step to sigma = 0: its error does not depend on n and would hide the order.
     """
     return schedule.time(-2 * torch.linspace(math.log(high), math.log(low), n + 1, dtype=DTYPE))
 
 
 def sigma_uniform(schedule: Schedule, n: int, high: float = 4.0, low: float = 0.2) -> Tensor:
-    """n equal steps in sigma / alpha between two finite levels: (n + 1,)."""
+    """Return times with n equal steps in sigma / alpha between two finite levels: (n + 1,)."""
     return schedule.time(-2 * torch.log(torch.linspace(high, low, n + 1, dtype=DTYPE)))
 
 
 def order(errors: Sequence[float], counts: Sequence[int]) -> float:
-    """The slope of log(error) against log(1 / steps), by least squares."""
+    """Return the slope of log(error) against log(1 / steps), by least squares."""
     x = [-math.log(n) for n in counts]
     y = [math.log(max(e, 1e-300)) for e in errors]
     mx, my = sum(x) / len(x), sum(y) / len(y)
@@ -77,15 +77,15 @@ def order(errors: Sequence[float], counts: Sequence[int]) -> float:
 def exact_history(
     sampler: Sampler, denoise: Denoise, schedule: Schedule, times: Tensor, solution: Solution, steps: int
 ) -> Memory:
-    """The memory after `steps` steps along the exact trajectory: what the formula of a multistep method is stated for.
+    """Return the memory after `steps` steps along the exact trajectory, as a multistep formula assumes it.
 
-    One start-up step of first order makes an error of h^2 once, and so caps any method at order 2.
+    One start-up step of first order makes an error of h^2 once, which limits any method to order 2.
     """
     grid = times.tolist()
     memory = Memory(total=len(grid) - 1)
     for t, s in itertools.islice(itertools.pairwise(grid), steps):
         sampler.step(denoise, schedule, solution(t), t, s, no_noise, memory)
-        if memory.x is not None:  # a corrector has replaced it by its own estimate
+        if memory.x is not None:  # a corrector has replaced it with its own estimate
             memory.x = solution(t)
     return memory
 
@@ -93,7 +93,7 @@ def exact_history(
 def final_error(
     sampler: Sampler, denoise: Denoise, schedule: Schedule, times: Tensor, solution: Solution, history: int = 0
 ) -> float:
-    """Largest |x - exact| at the end of `times`, with the first `history` steps taken exactly."""
+    """Return the largest |x - exact| at the end of `times`, with the first `history` steps exact."""
     memory = exact_history(sampler, denoise, schedule, times, solution, history)
     grid = times.tolist()
     x = solution(grid[history])
@@ -103,22 +103,22 @@ def final_error(
 
 
 def exact_order(sampler: Sampler, oracle: ExactFlow, grids: Sequence[Tensor], x_T: Tensor, history: int = 0) -> float:
-    """The order of convergence on `grids`, which differ in their number of steps only."""
+    """Return the order of convergence on `grids`, which differ in their number of steps only."""
     errors = []
     for times in grids:
         start = float(times[0])
-        solution = partial(_moved, oracle, x_T, start)
+        solution = partial(_transport, oracle, x_T, start)
         errors.append(final_error(sampler, oracle, oracle.schedule, times, solution, history))
     return order(errors, [len(times) - 1 for times in grids])
 
 
 @cache  # by identity of oracle and x_T: the same for every sampler that is measured on them
-def _moved(oracle: ExactFlow, x_T: Tensor, start: float, t: float) -> Tensor:
+def _transport(oracle: ExactFlow, x_T: Tensor, start: float, t: float) -> Tensor:
     return oracle.transport(x_T, start, t)
 
 
 class BasisNoise:
-    """The k-th draw (k = 1, 2, ...) is the k-th unit vector of the batch axis, for each of the modes: (size, modes)."""
+    """Noise whose k-th draw (k = 1, 2, ...) is the k-th unit vector of the batch axis for each mode: (size, modes)."""
 
     def __init__(self, size: int, modes: int = 1) -> None:
         self.size, self.modes = size, modes
@@ -134,7 +134,7 @@ class BasisNoise:
 def linear_response(
     sampler: Sampler, oracle: GaussianDenoiser | SpectrumDenoiser, times: Tensor, modes: int = 1
 ) -> Tensor:
-    """What the last x owes to x_T and to each draw of noise: (n + 1,), or (n + 1, modes) for several modes.
+    """Return d x / d x_T and d x / d noise of each draw, for the last x: (n + 1,), or (n + 1, modes) for several modes.
 
     For zero-mean Gaussian data every step is linear, so a batch whose elements are x_T = 1 alone, first draw = 1
     alone, ... gives the whole distribution of the end exactly.
@@ -147,30 +147,30 @@ def linear_response(
 
 
 def final_variance(sampler: Sampler, oracle: GaussianDenoiser, times: Tensor) -> float:
-    """The exact variance of the end when x_T ~ N(0, V_T)."""
+    """Return the exact variance of the end when x_T ~ N(0, V_T)."""
     return variance_of(linear_response(sampler, oracle, times), oracle, times)
 
 
 def variance_of(response: Tensor, oracle: GaussianDenoiser, times: Tensor) -> float:
-    """The same, of a `linear_response` (n + 1,)."""
+    """Return the same from a `linear_response` (n + 1,)."""
     return float(response[0] ** 2 * oracle.variance(float(times[0])) + response[1:].square().sum())
 
 
 def end_variance(sampler: Sampler, oracle: SpectrumDenoiser, times: Tensor) -> Tensor:
-    """The exact variance of each mode at the end, (K,), when sampling starts as it does: x_T ~ N(0, sigma_T^2)."""
+    """Return the exact variance of each mode at the end, (K,), for the usual start x_T ~ N(0, sigma_T^2)."""
     response = linear_response(sampler, oracle, times, len(oracle.eigenvalues)).reshape(len(times), -1)
     start = float(oracle.schedule(times[0])[1])
     return response[0] ** 2 * start**2 + response[1:].square().sum(0)
 
 
 def end_shift(sampler: Sampler, oracle: SpectrumDenoiser, times: Tensor) -> Tensor:
-    """What the end lacks of a mean that x_T ~ N(0, sigma_T^2) does not have, as a share of it: (K,)."""
+    """Return the share of a mean that is missing at the end, since x_T ~ N(0, sigma_T^2) lacks it: (K,)."""
     return linear_response(sampler, oracle, times, len(oracle.eigenvalues)).reshape(len(times), -1)[0] * float(
         oracle.schedule(times[0])[0]
     )
 
 
 def shared(noises: Sequence[Tensor]) -> Noise:
-    """The given draws, one after another, for samplers that are to see the same noise."""
+    """Return noise that repeats the given draws in order, for samplers that share it."""
     draws = iter(noises)
     return lambda: next(draws)

@@ -1,6 +1,6 @@
-"""Data whose posterior mean E[x | x_t] has a closed form, as denoisers, with what else is exact about it.
+"""Data whose posterior mean E[x | x_t] has a closed form, as denoisers, with their other exact results.
 
-A sampler that is given one of these makes no error but its own.
+A sampler on one of these makes only its own errors.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ DTYPE = torch.float64
 
 
 class Oracle(Denoiser):
-    """A denoiser that has nothing to learn. Final classes give `forward`."""
+    """An exact denoiser, without parameters. Final classes define `forward`."""
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
 
     def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
-        """|x - x_hat|^2 averaged over an example, (B,): no network can do better in expectation."""
+        """Return |x - x_hat|^2 averaged over an example, (B,): in expectation the least that any network can have."""
         alpha, sigma = self.schedule(t)
         x_t = expand(alpha, x) * x + expand(sigma, x) * eps
         return (x - self(x_t, t)).square().flatten(1).mean(1)
@@ -49,45 +49,45 @@ class GaussianDenoiser(Oracle):
         return self.mean + expand(gain, x_t) * (x_t - expand(alpha, x_t) * self.mean)
 
     def variance(self, t: float) -> float:
-        """V_t, the variance of each number in x_t."""
+        """Return V_t, the variance of each number in x_t."""
         p = at(self.schedule, t)
         return (p.alpha * self.std) ** 2 + p.sigma**2
 
     def transport(self, x_t: Tensor, t: float, s: float) -> Tensor:
-        """x_s by the probability-flow ODE: alpha_s mean + sqrt(V_s / V_t) (x_t - alpha_t mean)."""
+        """Return x_s by the probability-flow ODE: alpha_s mean + sqrt(V_s / V_t) (x_t - alpha_t mean)."""
         p, q = at(self.schedule, t), at(self.schedule, s)
         return q.alpha * self.mean + math.sqrt(self.variance(s) / self.variance(t)) * (x_t - p.alpha * self.mean)
 
     def reverse_gain(self, t: float, s: float) -> float:
-        """d E[x_s | x_t] / d x_t under the exact reverse process, s < t: alpha_t V_s / (alpha_s V_t)."""
+        """Return d E[x_s | x_t] / d x_t under the exact reverse process, s < t: alpha_t V_s / (alpha_s V_t)."""
         p, q = at(self.schedule, t), at(self.schedule, s)
         return p.alpha / q.alpha * self.variance(s) / self.variance(t)
 
     def ddim_gain(self, t: float, s: float) -> float:
-        """What one DDIM step multiplies x_t - alpha_t mean with: (alpha_s alpha_t std^2 + sigma_s sigma_t) / V_t."""
+        """Return a DDIM step's factor of x_t - alpha_t mean: (alpha_s alpha_t std^2 + sigma_s sigma_t) / V_t."""
         p, q = at(self.schedule, t), at(self.schedule, s)
         return (q.alpha * p.alpha * self.std**2 + q.sigma * p.sigma) / self.variance(t)
 
     def ancestral_variance(self, times: Tensor, variance: str) -> float:
-        """Variance at the end of `times` under DDPM's recursion V <- (c1 alpha_t s^2 / V_t + c2)^2 V + added.
+        """Return the variance at the end of `times` by DDPM's recursion V <- (c1 alpha_t s^2 / V_t + c2)^2 V + added.
 
-        Written with Ho et al. (2020), eq. 6-7, not with the sampler's own code. `variance`: beta or beta-tilde.
+        From Ho et al. (2020), eq. 6-7, without the sampler's own code. `variance`: beta or beta-tilde.
         """
         grid = times.tolist()
         v = self.variance(grid[0])
         for t, s in itertools.pairwise(grid):
             p, q = at(self.schedule, t), at(self.schedule, s)
-            kept = (p.alpha / q.alpha) ** 2  # the alpha_t of the paper; abar is alpha^2 here
-            beta = p.sigma**2 - kept * q.sigma**2
+            signal = (p.alpha / q.alpha) ** 2  # the alpha_t of the paper; abar is alpha^2 here
+            beta = p.sigma**2 - signal * q.sigma**2
             c1 = q.alpha * beta / p.sigma**2
-            c2 = math.sqrt(kept) * q.sigma**2 / p.sigma**2
+            c2 = math.sqrt(signal) * q.sigma**2 / p.sigma**2
             added = beta if variance == "beta" else beta * q.sigma**2 / p.sigma**2
             v = (c1 * p.alpha * self.std**2 / self.variance(t) + c2) ** 2 * v + (added if q.sigma > 0 else 0.0)
         return v
 
 
 class SpectrumDenoiser(Oracle):
-    """Zero-mean Gaussian data with independent modes of these variances, `eigenvalues` (K,): x is (B, K)."""
+    """Zero-mean Gaussian data with independent modes of variances `eigenvalues`, (K,): x is (B, K)."""
 
     def __init__(self, schedule: Schedule, eigenvalues: Tensor) -> None:
         super().__init__(schedule)
@@ -98,14 +98,14 @@ class SpectrumDenoiser(Oracle):
         return (alpha * self.eigenvalues / (alpha**2 * self.eigenvalues + sigma**2)).to(x_t) * x_t
 
     def ddim_variance(self, times: Tensor) -> Tensor:
-        """Variance at the end when DDIM starts from N(0, sigma_T^2), (K,): its gains, multiplied."""
+        """Return the variance at the end when DDIM starts from N(0, sigma_T^2), (K,): the product of its gains."""
         alpha, sigma = (c[:, None] for c in self.schedule(times))
         marginal = alpha**2 * self.eigenvalues + sigma**2
         gains = (alpha[1:] * alpha[:-1] * self.eigenvalues + sigma[1:] * sigma[:-1]) / marginal[:-1]
         return sigma[0] ** 2 * gains.prod(0) ** 2
 
     def ancestral_variance(self, times: Tensor) -> Tensor:
-        """The same for DDPM with beta-tilde: the recursion of `GaussianDenoiser.ancestral_variance`, mode by mode."""
+        """Return that of DDPM with beta-tilde: the recursion of `GaussianDenoiser.ancestral_variance` for each mode."""
         alpha, sigma = self.schedule(times)
         v = (sigma[0] ** 2).expand(len(self.eigenvalues))
         for a, g, b, h in zip(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:], strict=True):
@@ -134,14 +134,14 @@ class MixtureDenoiser(Oracle):
         return (share[..., None] * inside).sum(1).reshape(x_t.shape).to(x_t)
 
     def log_density(self, x_t: Tensor, t: float) -> Tensor:
-        """log p_t(x_t): (B,)."""
+        """Return log p_t(x_t): (B,)."""
         p = at(self.schedule, t)
         v = (p.alpha * self.stds) ** 2 + p.sigma**2
         away = x_t.flatten(1).to(DTYPE)[:, None] - p.alpha * self.means
         return torch.logsumexp(self._log_parts(away, v), 1)
 
     def transport(self, x_t: Tensor, t: float, s: float) -> Tensor:
-        """x_s (B, 1) by the probability-flow ODE, in one dimension, where it keeps quantiles: F_s(x_s) = F_t(x_t)."""
+        """Return x_s (B, 1) by the probability-flow ODE, in one dimension by quantiles: F_s(x_s) = F_t(x_t)."""
         if self.means.shape[1] != 1:
             raise ValueError("quantiles give the flow in one dimension only")
         level = self._distribution(x_t, t)
@@ -156,7 +156,7 @@ class MixtureDenoiser(Oracle):
         return (low + high) / 2
 
     def _log_parts(self, away: Tensor, v: Tensor) -> Tensor:
-        """log(weight_k N_k) at offsets (B, K, D) with variances (B, K) or (K,): (B, K)."""
+        """Return log(weight_k N_k) at offsets (B, K, D) with variances (B, K) or (K,): (B, K)."""
         return self.log_weights - away.square().sum(-1) / (2 * v) - away.shape[-1] / 2 * torch.log(2 * math.pi * v)
 
     def _distribution(self, x: Tensor, t: float) -> Tensor:
@@ -177,11 +177,11 @@ class EmpiricalDenoiser(Oracle):
         self.data = data
 
     def weights(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The posterior over examples: (B, N)."""
+        """Return the posterior over examples: (B, N)."""
         alpha, sigma = (c.expand(len(x_t)).reshape(-1, 1) for c in self.schedule(t))
         flat, data = x_t.flatten(1).to(DTYPE), self.data.flatten(1).to(DTYPE)
         distance = (flat[:, None] - alpha[..., None] * data).square().sum(-1)
-        # the nearest at exactly 0, so that sigma = 0 gives it all the weight
+        # the nearest has distance 0 exactly, so that sigma = 0 gives it all the weight
         distance = distance - distance.min(1, keepdim=True).values
         return torch.softmax(-distance / (2 * sigma**2).clamp(min=1e-300), 1)
 
@@ -193,26 +193,26 @@ class EmpiricalDenoiser(Oracle):
 class TokenChain(Oracle):
     """Texts of `length` tokens, a stationary Markov chain, as rows of a fixed table of norm sqrt(dims): x (B, L, dims).
 
-    Token i is followed by i + 1 with probability `stay`, by each other with the same. x = scale E[token], where
-    `scales` (B, L, 1) give each token a noise level of its own. The posterior is exact: forward and backward sums,
-    normalised at each place (Baum et al. 1970; Rabiner 1989, section V.A), in float64.
+    Token i is followed by i + 1 with probability `stay`, by each other token with equal probabilities. x = scale
+    E[token], where `scales` (B, L, 1) give each token its own noise level. The posterior is exact: forward and backward
+    sums in float64, normalised at each place (Baum et al. 1970; Rabiner 1989, section V.A).
     """
 
     def __init__(self, schedule: Schedule, scales: Tensor, tokens: int = 6, dims: int = 16, stay: float = 0.8) -> None:
         super().__init__(schedule)
-        draw = torch.Generator().manual_seed(0)
-        table = torch.randn(tokens, dims, generator=draw, dtype=DTYPE)
+        generator = torch.Generator().manual_seed(0)
+        table = torch.randn(tokens, dims, generator=generator, dtype=DTYPE)
         self.table = table / table.norm(dim=1, keepdim=True) * math.sqrt(dims)
         self.scales = scales.to(DTYPE)
         following = torch.full((tokens, tokens), (1 - stay) / (tokens - 1), dtype=DTYPE)
         self.following = following + (stay - following[0, 0]) * torch.eye(tokens, dtype=DTYPE).roll(1, 1)
 
     def posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The probability of each token at each place: (B, L, V)."""
+        """Return the probability of each token at each place: (B, L, V)."""
         alpha, sigma = self.schedule(t)
-        heard = x_t.to(DTYPE) @ self.table.T * (alpha * self.scales / sigma**2)
-        likely = (heard - heard.amax(-1, keepdim=True)).exp()  # rows of the table have one norm
-        first, *others = likely.unbind(1)
+        logits = x_t.to(DTYPE) @ self.table.T * (alpha * self.scales / sigma**2)
+        likelihood = (logits - logits.amax(-1, keepdim=True)).exp()  # rows of the table have equal norms
+        first, *others = likelihood.unbind(1)
         before = [_normal(first)]
         for here in others:
             before.append(_normal(before[-1] @ self.following * here))
@@ -225,7 +225,7 @@ class TokenChain(Oracle):
         return (self.posterior(x_t, t) @ self.table * self.scales).to(x_t)
 
     def written(self, x: Tensor) -> Tensor:
-        """The nearest tokens: (B, L) int64."""
+        """Return the nearest tokens: (B, L) int64."""
         return (x.to(DTYPE) / self.scales @ self.table.T).argmax(-1)
 
 
