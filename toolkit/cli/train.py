@@ -146,14 +146,16 @@ def _default(modality: str, data: str | None, source: str | None) -> Recipe:
     """Without --recipe: the one named like the data, the modality's one for folders, or the modality's default."""
     from toolkit import recipe
     from toolkit.discovery import find
+    from toolkit.recipe.inherit import adopt, family
 
-    shipped = recipe.list_recipes(modality)
     wanted = "folder" if source is not None and Path(source).is_absolute() else data
-    if f"{modality}/{wanted}" in shipped:
-        return recipe.load(f"{modality}/{wanted}")
+    for known in family(modality):
+        if f"{known}/{wanted}" in recipe.list_recipes(known):
+            return recipe.load(f"{known}/{wanted}", modality)
     kind = find(modality)
     if isinstance(kind.default_recipe, str):
-        return recipe.load(kind.default_recipe)
+        named = recipe.load(kind.default_recipe)
+        return named if named.modality == modality else adopt(named, modality)  # the class that was named is trained
     return recipe.from_mapping({"name": kind.name, **kind.default_recipe}, modality, modality)
 
 
