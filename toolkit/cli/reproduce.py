@@ -59,9 +59,11 @@ def reproduce(
 
     import torch
 
+    from toolkit.device import pick
     from toolkit.evaluation.reproduce import target_of
 
-    for one in chosen:
+    pick(device)
+    for one in chosen:  # all are looked at before the first is trained, which takes long
         target_of(one, smoke)
     if threads is not None:
         torch.set_num_threads(threads)

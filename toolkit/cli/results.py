@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.errors import DataError
+from toolkit.errors import DataError, UsageError
 
 
 def results(
@@ -19,6 +19,8 @@ def results(
     ] = None,
 ) -> None:
     """Print, as a Markdown table, what every recipe came to when it was measured; `toolkit reproduce` does it again."""
+    if section is not None and write is not None:
+        raise UsageError("--section prints and --write rewrites a file; give one of them")
     from toolkit.evaluation import results as measured
 
     if section is not None:
