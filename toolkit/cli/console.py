@@ -29,10 +29,11 @@ def print_table(rows: Iterable[Sequence[str | Text]], headings: Sequence[str] = 
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    # as Text, so that brackets and :words: in a name are no markup
+    cells = [[Text(visible(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD if headings else None, show_header=bool(headings), pad_edge=False)
     for heading in headings or [""] * max(map(len, cells), default=0):
-        table.add_column(heading, overflow="fold")
+        table.add_column(Text(visible(heading)), overflow="fold")
     for row in cells:
         table.add_row(*row)
     console().print(table)
@@ -43,9 +44,19 @@ def notify(text: str) -> None:
     print(one_line(text), flush=True)
 
 
+def print_text(text: str) -> None:
+    """Print `text` as it is into a file or a pipe, and with its control characters written out on a terminal."""
+    print(visible(text) if sys.stdout.isatty() else text, end="")
+
+
 def one_line(text: str) -> str:
-    """`text` without line breaks and control characters: file names may contain any."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split("\n")))
+    """Return `text` without line breaks and control characters: file names may contain any."""
+    return visible(" ".join(text.split("\n")), "")
+
+
+def visible(text: str, but: str = "\n\t") -> str:
+    """Return `text` with control characters and marks of direction written out, all `but` line breaks and tabs."""
+    return "".join(c if c.isprintable() or c in but else repr(c)[1:-1] for c in text)
 
 
 def duration(seconds: float) -> str:

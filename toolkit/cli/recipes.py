@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.console import print_table
+from toolkit.cli.console import notify, print_table, print_text
 from toolkit.errors import StorageError, UsageError
 
 app = typer.Typer(help="List, show and copy recipes.", invoke_without_command=True)
@@ -39,7 +39,7 @@ def show(name: Name) -> None:
     """Print a recipe as it is on disk, with its comments."""
     from toolkit import recipe
 
-    print(recipe.locate(name).read_text(encoding="utf-8"), end="")
+    print_text(_read(recipe.locate(name)))
 
 
 @app.command()
@@ -53,12 +53,22 @@ def copy(name: Name, destination: Annotated[Path, typer.Argument(help="A new fil
         target = target / source.name
     if target.suffix != ".toml":
         raise UsageError(f"{target}: a recipe's file ends in .toml; and a folder must exist already")
+    text = _read(source)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
+            file.write(text)
     except FileExistsError:
         raise UsageError(f"{target} exists already; choose another name or remove it") from None
     except OSError as error:
         raise StorageError(f"cannot write {target}: {error.strerror}") from None
-    print(f"{target}\nTrain it: toolkit train --recipe {shlex.quote(str(target))}")
+    notify(str(target))
+    notify(f"Train it: toolkit train --recipe {shlex.quote(str(target))}")
+
+
+def _read(path: Path) -> str:
+    """Return the text of a recipe's file, which may be anybody's. Raises UsageError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read recipe {path}: {error}") from None

@@ -23,4 +23,4 @@ def report(
     from toolkit.report import report as write
 
     for what, path in zip(("page", "card"), write(run, license, notify), strict=True):
-        print(f"{what}: {path}")
+        notify(f"{what}: {path}")

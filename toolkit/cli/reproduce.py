@@ -69,7 +69,7 @@ def reproduce(
         torch.set_num_threads(threads)
     found = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device, threads) for one in chosen]
     for result in found:
-        print(result.line)
+        notify(result.line)
     if not all(result.passed for result in found):
         raise typer.Exit(1)
 

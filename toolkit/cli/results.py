@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from toolkit.cli.console import notify, print_text
 from toolkit.errors import DataError, UsageError
 
 
@@ -24,11 +25,11 @@ def results(
     from toolkit.evaluation import results as measured
 
     if section is not None:
-        print(measured.section(section.expanduser()), end="")
+        print_text(measured.section(section.expanduser()))
         return
     table = measured.markdown(measured.shipped())
     if write is None:
-        print(table or "no recipe says yet what was measured")
+        print_text(f"{table or 'no recipe says yet what was measured'}\n")
         return
     from toolkit.training.storage.files import write_text_atomic
 
@@ -40,4 +41,4 @@ def results(
     new = measured.rewritten(text, table, str(path))
     if new != text:
         write_text_atomic(path, new)
-    print(f"{path}: {'rewritten' if new != text else 'up to date'}")
+    notify(f"{path}: {'rewritten' if new != text else 'up to date'}")

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import console, notify
-from toolkit.cli.modality_help import value_of
-from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
+from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options, value_of
 from toolkit.errors import StorageError
 from toolkit.modality import Options
 
@@ -82,8 +81,8 @@ def sample(
         print(line)
     print("; ".join(part for part in (rate, kind.view().rate(samples.raw, seconds)) if part))
     for path in overviews:
-        print(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
-    print(f"single files: {folder}")
+        notify(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
+    notify(f"single files: {folder}")
 
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolkit.cli.console import notify, print_table
-from toolkit.cli.modality_help import value_of
-from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
+from toolkit.cli.console import notify, print_table, print_text
+from toolkit.cli.modality_options import (
+    declared_options,
+    modality_names,
+    parse_modality_options,
+    string_options,
+    value_of,
+)
 from toolkit.discovery import built_in
 from toolkit.errors import DataError, UsageError
 from toolkit.modality import Options
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     modality: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.py", help="image, audio, text, or your own file.")
+        str | None,
+        typer.Option(metavar="NAME|FILE.py", help=f"{', '.join(modality_names())}, a module, or a .py file."),
     ] = None,
     recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER|NAME", help="What to learn from.")] = None,
@@ -34,7 +40,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: what is faster.")] = None,
@@ -62,7 +68,7 @@ def train(
 
     plan = prepare.prepare(chosen, folder, device, notify, threads)
     if dry_run:
-        print(dump(plan.recipe))
+        print_text(f"{dump(plan.recipe)}\n")
     print_table(plan.describe())
     if not dry_run:
         show(plan.run())

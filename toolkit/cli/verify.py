@@ -34,7 +34,7 @@ def verify(
     with console().status("checking") as status:
         for check in run_checks(only):
             checks.append(check)
-            status.update(f"checking: {len(checks)} done, last: {check.name}")
+            status.update(Text(f"checking: {len(checks)} done, last: {check.name}"))
     rows = [
         (
             c.name,
