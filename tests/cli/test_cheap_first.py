@@ -24,11 +24,11 @@ class Lazy(Modality):
     name = "lazy"
     default_recipe = {"train": {"steps": 5}}
 
-    def read_data(self, cache, notify):
+    def load(self, cache, notify):
         Path("read").touch()
         raise SystemExit(3)
 
-    dataset = network = write = preview = None
+    network = write = preview = None
 """
 
 

@@ -20,7 +20,7 @@ Command = Callable[..., "CompletedProcess[str]"]
 @pytest.mark.parametrize("name", ["image", "audio", "text"])
 def test_every_option_of_a_modality_says_what_it_does(name: str) -> None:
     modality = find(name)
-    for options in (modality.Data, modality.Model, modality.Ask):
+    for options in (modality.Data, modality.Model, modality.SampleOptions):
         shown = {row[0]: row for row in rows(options)}
         assert shown.keys() == {f"--{n.replace('_', '-')}" for n in options.model_fields if n != "source"}
         assert all(field.description for field in options.model_fields.values())

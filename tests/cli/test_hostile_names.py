@@ -45,7 +45,8 @@ def test_a_terminal_gets_no_control_characters_and_a_file_gets_the_text(
 
 
 def test_a_run_whose_labels_are_hostile(toolkit_command: Command, tmp_path: Path) -> None:
-    code = POINTS.replace('labels=("upper", "lower")', f"labels=({MARKUP!r}, {ESCAPE!r}, {BIDI!r})")
+    code = POINTS.replace('("upper", "lower")', f"({MARKUP!r}, {ESCAPE!r}, {BIDI!r})")
+    assert code != POINTS
     (tmp_path / "mine.py").write_text(code)
     common = ("--modality", "mine.py")
     done = toolkit_command(
