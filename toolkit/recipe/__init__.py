@@ -22,6 +22,7 @@ from toolkit.discovery import built_in
 from toolkit.errors import UsageError, unknown
 from toolkit.recipe.check import checked, keys
 from toolkit.recipe.expected import Expected, Smoke, StrictOptions, leaves
+from toolkit.recipe.format import stamped, unstamped
 from toolkit.recipe.inherit import family, fitted
 from toolkit.recipe.options import Options
 
@@ -215,7 +216,7 @@ def load(name_or_path: str | os.PathLike[str], modality: str | None = None) -> R
         raise UsageError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
-    return from_mapping({"name": path.stem, **mapping}, modality, str(path))
+    return from_mapping({"name": path.stem, **unstamped(mapping, str(path))}, modality, str(path))
 
 
 def from_mapping(mapping: Mapping[str, Any], modality: str | None = None, where: str = "recipe") -> Recipe:
@@ -255,6 +256,11 @@ def override(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """TOML with every key that has a value; `load` of it is equal to `recipe`."""
     return tomli_w.dumps(_tree(recipe))
+
+
+def dump_run(recipe: Recipe) -> str:
+    """Return `dump` with the format number and the version of the toolkit, as recipe.toml in a run folder has it."""
+    return tomli_w.dumps(stamped(_tree(recipe)))
 
 
 def difference(a: Recipe, b: Recipe) -> list[str]:
