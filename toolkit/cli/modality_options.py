@@ -36,6 +36,25 @@ def declared_options(context: typer.Context) -> list[str]:
     return [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
 
 
+def words_of(arguments: Sequence[str], switches: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Return words and options apart: ["image", "--size", "32", "x"] -> (["image", "x"], ["--size", "32"]).
+
+    `switches`: options, without their dashes, that take no value.
+    """
+    words: list[str] = []
+    options: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            continue
+        options.append(word)
+        if word.startswith("--") and "=" not in word and word[2:].replace("-", "_") not in switches and rest:
+            options.append(rest.pop(0))
+    return words, options
+
+
 def string_options(options: type[Options]) -> set[str]:
     """The fields that are text, so that what was typed is what is meant: 12 is no number there."""
     return {name for name, field in options.model_fields.items() if field.annotation in (str, str | None)}

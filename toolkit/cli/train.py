@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +17,10 @@ from toolkit.cli.modality_options import (
     parse_modality_options,
     string_options,
     value_of,
+    words_of,
 )
 from toolkit.discovery import built_in
-from toolkit.errors import DataError, UsageError
+from toolkit.errors import DataError, ToolkitError, UsageError
 from toolkit.modality import Options
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="MODALITY|RECIPE|FOLDER", show_default=False, help="Short for one of these options."),
+    ] = None,
     modality: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE.py", help=f"{', '.join(modality_names())}, a module, or a .py file."),
@@ -47,19 +53,27 @@ def train(
 ) -> None:
     """Train from scratch; the same command again goes on where it stopped.
 
-    Every key of the recipe's data and model sections is an option too, such as --size 64 or --rate 16000:
-    `toolkit train --modality text --help` shows those of texts.
+    `toolkit train image`, `toolkit train digits` and `toolkit train --data photos` are enough: what is not said is
+    guessed, and the guess is printed. Every key of the recipe's data and model sections is an option too, such as
+    --size 64 or --rate 16000: `toolkit train text --help` shows those of texts.
     """
-    if modality is None and recipe is None:
-        parse_modality_options(context.args, (), "no modality", declared_options(context))
-        raise UsageError("say what to train: --modality image, or --recipe NAME (toolkit recipes lists them)")
+    words, options = words_of([*([] if what is None else [what]), *context.args])
+    if not words and modality is None and recipe is None and data is None:
+        parse_modality_options(options, (), "no modality", declared_options(context))
+        raise UsageError("say what to train: a modality, a recipe, or --data FOLDER (toolkit recipes lists recipes)")
+    parse_modality_options(words[1:], (), "toolkit train", declared_options(context))
+    from toolkit.recipe.guess import guess
+
+    modality, recipe, data, line = guess(words[0] if words else None, modality, recipe, data)
+    if line:
+        notify(line)
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps both fix the length; give one of them")
     changes: dict[str, Any] = {"train.batch": batch, "train.seed": seed}
     changes = {key: value for key, value in changes.items() if value is not None}
     if minutes is not None or steps is not None:
         changes |= {"train.minutes": minutes, "train.steps": steps}
-    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args, declared_options(context))
+    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), options, declared_options(context))
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
     from toolkit.cli.progress import show
@@ -78,8 +92,12 @@ def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     """The options of the modality that a command line names, for its help. Raises UsageError."""
     from toolkit import recipe
     from toolkit.discovery import find
+    from toolkit.recipe.guess import guess
 
     name, file = value_of("--modality", typed), value_of("--recipe", typed)
+    words, _ = words_of(typed, {"dry_run", "help"})
+    with suppress(ToolkitError):  # help is for those who do not know yet what to say
+        name, file, *_ = guess(words[0] if words else None, name, file, value_of("--data", typed))
     if name is None and file is not None:
         name = recipe.load(file).modality
         if name not in built_in():
