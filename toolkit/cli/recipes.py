@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.console import notify, print_table, print_text
+from toolkit.cli.console import AsJson, notify, print_result, print_text
 from toolkit.errors import StorageError, UsageError
 
 app = typer.Typer(help="List, show and copy recipes.", invoke_without_command=True)
@@ -16,22 +16,34 @@ Name = Annotated[str, typer.Argument(help="As listed: image/mnist, or mnist wher
 
 
 @app.callback()
-def _bare(context: typer.Context) -> None:
+def _bare(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is None:
-        list_()
+        list_(as_json)
+    elif as_json:
+        raise UsageError(f"toolkit recipes --json lists; --json is no option before '{context.invoked_subcommand}'")
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: AsJson = False) -> None:
     """Every recipe, with the minutes it is made for."""
     from toolkit import recipe
 
-    rows = []
-    for name in recipe.list_recipes():
-        found = recipe.load(name)
-        rows.append((name, found.description, f"{found.train.minutes:g}" if found.train.minutes else ""))
-    print_table(rows, ("recipe", "what it trains", "minutes"))
-    print("\nTrain one: toolkit train --recipe NAME     read one: toolkit recipes show NAME")
+    loaded = {name: recipe.load(name) for name in recipe.list_recipes()}
+    content = [
+        {
+            "name": name,
+            "modality": found.modality,
+            "description": found.description,
+            "minutes": found.train.minutes,
+            "steps": found.train.steps,
+        }
+        for name, found in loaded.items()
+    ]
+    minutes = {name: f"{found.train.minutes:g}" if found.train.minutes else "" for name, found in loaded.items()}
+    rows = [(name, found.description, minutes[name]) for name, found in loaded.items()]
+    print_result(as_json, {"recipes": content}, rows, ("recipe", "what it trains", "minutes"))
+    if not as_json:
+        print("\nTrain one: toolkit train --recipe NAME     read one: toolkit recipes show NAME")
 
 
 @app.command()

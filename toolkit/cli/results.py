@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.console import notify, print_text
+from toolkit.cli.console import AsJson, notify, print_result, print_text
 from toolkit.errors import DataError, UsageError
 
 
@@ -18,11 +18,20 @@ def results(
     section: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Print an evaluated run as the [expected] section of a recipe.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print, as a Markdown table, what every recipe came to when it was measured; `toolkit reproduce` does it again."""
     if section is not None and write is not None:
         raise UsageError("--section prints and --write rewrites a file; give one of them")
+    if as_json and (section is not None or write is not None):
+        raise UsageError("--json prints the table of all recipes; leave out --section and --write")
     from toolkit.evaluation import results as measured
+
+    if as_json:
+        known = [(name, recipe.expected) for name, recipe in measured.shipped() if recipe.expected.figures]
+        content = [{"name": name, **expected.model_dump(mode="json")} for name, expected in known]
+        print_result(True, {"recipes": content}, ())
+        return
 
     if section is not None:
         print_text(measured.section(section.expanduser()))
