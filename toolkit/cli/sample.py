@@ -46,6 +46,7 @@ def sample(
 
     import toolkit
     from toolkit.recipe.check import checked
+    from toolkit.run import sample_folder
 
     given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler, "restarts": restarts}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -60,6 +61,9 @@ def sample(
     )
     asked = checked(kind.SampleOptions, further, "sample", "--")
     n = n or kind.conditioning().count(asked) or 64
+    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
+    about = sample_folder.request(generator, n, seed, {**options, **further})
+    folder = sample_folder.place(folder, about, exact=out is not None)
     screen = console()
     columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -71,8 +75,8 @@ def sample(
         start = time.monotonic()
         samples = generator.sample(n, seed=seed, batch=batch, progress=progress, **options, **further)
         seconds = time.monotonic() - start
-    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
     try:
+        sample_folder.record(folder, about)
         overviews = [path for path in samples.save(folder) if path.name in ("grid.png", "index.html")]
     except OSError as error:
         raise StorageError(f"cannot write the samples to {folder}: {error.strerror or error}") from None

@@ -16,6 +16,8 @@ POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
 
+GENERATOR = '<meta name="generator" content="diffusion-toolkit">'
+
 Piece = Callable[[RunFacts, Album], "Markup | None"]
 
 
@@ -53,7 +55,7 @@ def page(facts: RunFacts) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="diffusion-toolkit">
+{GENERATOR}
 {tag("title", facts.title, ": a diffusion model")}
 <style>{STYLE}</style>
 </head>

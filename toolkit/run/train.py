@@ -128,8 +128,8 @@ class TrainingRun:
             device = next(self.state.denoiser.net.parameters()).device
             write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
             if self.state.step < self.course.steps:
-                for path in self._last_pictures():  # of an earlier end
-                    path.unlink(missing_ok=True)
+                for path in self._last_pictures():
+                    previews.keep(path, self.state.step)
                 yield from self._train(store, signals)
             if self.seconds is not None:
                 self.recipe = recipes.replace(self.recipe, {"train.steps": self.state.step})
