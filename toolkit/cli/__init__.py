@@ -20,7 +20,6 @@ app = typer.Typer(
     name="toolkit",
     help="Train generative models from scratch, sample them, and check every formula behind them.",
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # [expected] in a sentence is no markup
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},

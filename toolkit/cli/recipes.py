@@ -8,11 +8,17 @@ from typing import Annotated
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import AsJson, notify, print_result, print_text
 from toolkit.errors import StorageError, UsageError
 
 app = typer.Typer(help="List, show and copy recipes.", invoke_without_command=True)
-Name = Annotated[str, typer.Argument(help="As listed: image/mnist, or mnist where only one modality has it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="As listed: image/mnist, or mnist where only one modality has it.", autocompletion=complete.recipes
+    ),
+]
 
 
 @app.callback()

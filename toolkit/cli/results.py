@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import AsJson, notify, print_result, print_text
 from toolkit.errors import DataError, UsageError
 
@@ -16,7 +17,12 @@ def results(
         Path | None, typer.Option(metavar="FILE.md", help="Rewrite the part between the two markers.")
     ] = None,
     section: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Print an evaluated run as the [expected] section of a recipe.")
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Print an evaluated run as the [expected] section of a recipe.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

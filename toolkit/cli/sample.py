@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import console, notify
 from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options, value_of
 from toolkit.errors import StorageError
@@ -21,21 +22,29 @@ LONGEST = 150
 
 def sample(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.")],
+    run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.", autocompletion=complete.runs)],
     n: Annotated[int | None, typer.Option("-n", min=1, help="How many; 64 unless other options say it.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only this label; otherwise all of them in turn.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Only this label; otherwise all of them in turn.", autocompletion=complete.labels),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...", autocompletion=complete.samplers)
+    ] = None,
     restarts: Annotated[
         int | None, typer.Option(min=0, help="How often the last steps are taken again, with noise added.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
-    ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(metavar="WIDTH", help="Which of the run's two averages.", autocompletion=complete.widths),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/samples/...")] = None,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", autocompletion=complete.devices)] = None,
 ) -> None:
     """Sample a trained run: one picture, single files, and a page to listen on where there is something to hear.
 

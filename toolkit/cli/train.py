@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import notify, print_table, print_text
 from toolkit.cli.modality_options import (
     declared_options,
@@ -31,24 +32,41 @@ def train(
     context: typer.Context,
     what: Annotated[
         str | None,
-        typer.Argument(metavar="MODALITY|RECIPE|FOLDER", show_default=False, help="Short for one of these options."),
+        typer.Argument(
+            metavar="MODALITY|RECIPE|FOLDER",
+            help="Short for one of these options.",
+            autocompletion=complete.things_to_train,
+        ),
     ] = None,
     modality: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE.py", help=f"{', '.join(modality_names())}, a module, or a .py file."),
+        typer.Option(
+            metavar="NAME|FILE.py",
+            help=f"{', '.join(modality_names())}, a module, or a .py file.",
+            autocompletion=complete.modalities,
+        ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.", autocompletion=complete.recipes),
+    ] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER|NAME", help="What to learn from.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time for the whole run; as many steps as fit.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser, in place of minutes.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples a step.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/NAME. An old one is resumed.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any key of the recipe; repeatable.",
+            autocompletion=complete.settings,
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", autocompletion=complete.devices)] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: what is faster.")] = None,
 ) -> None:
     """Train from scratch; the same command again goes on where it stopped.

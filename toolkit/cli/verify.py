@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import AsJson, console, print_result
 from toolkit.errors import UsageError
 
@@ -20,7 +21,10 @@ app = typer.Typer(
 @app.callback()
 def verify(
     context: typer.Context,
-    only: Annotated[str | None, typer.Option(metavar="TEXT", help="A group, or part of a name: C1, unipc.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A group, or part of a name: C1, unipc.", autocompletion=complete.checks),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure every formula of the core against a closed form; exit 1 if one is wrong."""
