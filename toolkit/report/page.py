@@ -23,7 +23,8 @@ Piece = Callable[[RunFacts, Album], "Markup | None"]
 
 def page(facts: RunFacts) -> str:
     """The whole document. What the run does not have is left out."""
-    album = Album(facts.run)
+    # what a page of players or texts shows, its pictures only draw
+    album = Album(facts.run, drawings=any((facts.run / "previews").glob("*.html")))
     # what matters most takes its pictures first, should there not be room for all
     made = {
         "Samples": sections.samples(facts, album),
