@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from collections import Counter
 from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,9 @@ def _from_module(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        near = get_close_matches(name, built_in(), n=1) if what == "modality" else []
+        if near:
+            raise UsageError(f"no modality '{name}'; did you mean '{near[0]}'?") from None
         known = f"known: {', '.join(built_in())}, or" if what == "modality" else "give one that is installed, or"
         raise UsageError(f"no {what} '{name}' ({error}); {known} a path to a .py file") from None
 

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from toolkit.errors import DataError
+from toolkit.errors import DataError, StorageError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -35,3 +35,13 @@ def data_root() -> Path:
     if os.environ.get("TOOLKIT_DATA"):
         return Path(os.environ["TOOLKIT_DATA"]).expanduser()
     return cache() / "data"
+
+
+def check_writable(folder: Path) -> None:
+    """Raise StorageError where no file can be made in `folder`, which need not exist yet. Nothing is written."""
+    whole = folder.absolute()
+    there = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise StorageError(f"cannot write to {folder}: {there} is no folder; choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write to {folder}: {there} may not be written; choose another --out")

@@ -10,7 +10,8 @@ from typing import Literal
 import pytest
 
 from modalities import audio, image, text
-from toolkit.cli.modality_help import kind, rows, value_of
+from tests.conftest import ROOT
+from toolkit.cli.modality_options import kind, modality_names, rows, value_of
 from toolkit.discovery import find
 
 Command = Callable[..., "CompletedProcess[str]"]
@@ -27,6 +28,10 @@ def test_every_option_of_a_modality_says_what_it_does(name: str) -> None:
     assert audio and image and text
 
 
+def test_the_names_of_modalities_are_those_of_their_folders() -> None:
+    assert modality_names() == sorted(path.parent.name for path in (ROOT / "modalities").glob("*/__init__.py"))
+
+
 def test_types_as_help_has_them() -> None:
     assert kind(Literal["a", "b"]) == "a|b" and kind(int | None) == "int" and kind(bool) == "true|false"
     assert kind(Literal[1, 2] | float) == "1|2 or float"
@@ -36,7 +41,8 @@ def test_types_as_help_has_them() -> None:
 
 def test_help_in_a_terminal(toolkit_command: Command, tmp_path: Path) -> None:
     plain = toolkit_command("train", "--help")
-    assert plain.returncode == 0 and "image, audio, text" in plain.stdout and "--tokens" not in plain.stdout
+    assert plain.returncode == 0 and "--tokens" not in plain.stdout
+    assert "audio, image, text, a module, or a .py file." in plain.stdout
     texts = toolkit_command("train", "--modality", "text", "--help")
     assert texts.returncode == 0 and "Options of text: which data:" in texts.stdout
     for said in ("--tokens", "--spread", "Tokens of one example", "[default: 128]", "none|file|folder|speaker"):

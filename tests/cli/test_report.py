@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import ROOT, Command
+import pytest
+
+from tests.conftest import ROOT, Command, run_python
 from tests.report.runs import Seen, make_run
 
 POINTS = str(ROOT / "tests" / "points.py")
@@ -29,9 +31,25 @@ def test_what_is_no_run(toolkit_command: Command, tmp_path: Path) -> None:
     assert done.stderr == "error: empty is no run folder (recipe.toml is missing); `toolkit train` makes one\n"
 
 
-def test_a_folder_that_cannot_be_written(toolkit_command: Command, tmp_path: Path) -> None:
+def test_a_folder_that_is_in_the_way_stays(toolkit_command: Command, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", whole=False)
     (run / "report.html").mkdir()
     done = toolkit_command("report", "run")
+    assert done.returncode == 0 and (run / "report.html").is_dir(), done.stderr
+    assert done.stdout.splitlines() == [
+        "run/report.html is not as this command wrote it and stays; the page is in report-2.html",
+        "page: run/report-2.html",
+        "card: run/README.md",
+    ]
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    run = make_run(tmp_path / "run", whole=False)
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "from toolkit.cli import main; main(['report', 'run'])"
+    )
+    done = run_python("-c", script, cwd=tmp_path)
     assert done.returncode == 74 and len(done.stderr.splitlines()) == 1 and "report.html" in done.stderr
-    assert not (run / "README.md").exists()
+    assert {path.name for path in run.iterdir()} == {"recipe.toml", "facts.json", "previews"}

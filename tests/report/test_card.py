@@ -11,8 +11,9 @@ import pytest
 from tests.report.runs import make_run
 from toolkit.errors import UsageError
 from toolkit.report import report
-from toolkit.report.card import card, md, ours
+from toolkit.report.card import card, md
 from toolkit.report.facts import gather
+from toolkit.report.mark import marked, ours
 
 
 def front(text: str) -> dict[str, object]:
@@ -90,3 +91,29 @@ def test_a_readme_of_the_users_own_stays(tmp_path: Path) -> None:
     assert (run / "README.md").read_text(encoding="utf-8") == changed
     assert (run / "model-card.md").read_text(encoding="utf-8") == "mine too"
     assert len(told) == 1 and "stays" in told[0]
+
+
+def test_a_page_of_the_users_own_stays(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", whole=False)
+    told: list[str] = []
+    first = report(run, notify=told.append)[0]
+    assert first.name == "report.html" and ours(first.read_text(encoding="utf-8"))
+    assert report(run, notify=told.append)[0] == first and told == []
+    changed = first.read_text(encoding="utf-8").replace("</h1>", " and my words</h1>")
+    first.write_text(changed, encoding="utf-8")
+    second = report(run, notify=told.append)[0]
+    assert second.name == "report-2.html" and first.read_text(encoding="utf-8") == changed
+    assert told == [f"{first} is not as this command wrote it and stays; the page is in report-2.html"]
+    assert report(run, notify=told.append)[0] == second  # which is ours, and is written again
+    # a page of before there was a mark is ours by what it says of itself
+    unmarked = second.read_text(encoding="utf-8").partition("\n<!-- toolkit report")[0]
+    first.write_text(unmarked, encoding="utf-8")
+    assert report(run, notify=told.append)[0] == first
+    first.write_text("<html>somebody's</html>", encoding="utf-8")
+    assert report(run, notify=told.append)[0] == second and first.read_text(encoding="utf-8") == (
+        "<html>somebody's</html>"
+    )
+
+
+def test_a_mark_is_of_its_text() -> None:
+    assert ours(marked("a")) and not ours(marked("a").replace("a", "b", 1)) and not ours("a") and not ours("")

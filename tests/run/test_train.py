@@ -15,7 +15,7 @@ from tests.training.test_budget import Clock
 from toolkit import recipe as recipes
 from toolkit.errors import Interrupted, UsageError
 from toolkit.recipe import Recipe
-from toolkit.run import prepare
+from toolkit.run import prepare, previews
 from toolkit.run.generator import Generator
 from toolkit.run.previews import FEW, FILM, amounts
 from toolkit.run.train import TrainingRun
@@ -201,15 +201,19 @@ def test_a_run_by_the_clock_is_resumed_on_its_course_with_the_time_that_is_left(
 
 
 def test_a_finished_run_goes_on_when_more_steps_are_asked(tmp_path: Path) -> None:
-    """On the course of the longer run, from where it is: its learning rate, and nothing of the pictures of before."""
+    """On the course of the longer run, from where it is: its learning rate; the pictures of before are kept."""
     out, said = tmp_path / "r", []
     finish(SMALL, out)
+    ends = {name: (out / "previews" / name).read_bytes() for name in LAST}
     longer = recipes.replace(SMALL, {"train.steps": 20})
     plan = prepare.prepare(longer, out, "cpu", said.append)
     rates = [event.lr for event in plan.run() if isinstance(event, prepare.Progress)]
     assert rates == [plan.config.lr_at(step) for step in range(12, 20)]
     assert any("goes on from step 12 to about 20" in line for line in said)
     assert recipes.load(out / "recipe.toml").train.steps == 20 and names(out) >= set(LAST)
+    kept = {name: name.replace("final", "step").replace(".", "-00000012.", 1) for name in LAST}
+    assert {name: (out / "previews" / kept[name]).read_bytes() for name in LAST} == ends
+    assert (out / "previews" / "final.png").read_bytes() != ends["final.png"]
     # stopped on the way it is the same, bit for bit
     other = tmp_path / "other"
     finish(SMALL, other)
@@ -226,6 +230,16 @@ def test_a_finished_run_goes_on_when_more_steps_are_asked(tmp_path: Path) -> Non
     said.clear()
     prepare.prepare(longer, out, "cpu", said.append)
     assert any("finished, after step 20" in line and "--steps" in line for line in said)
+
+
+def test_a_picture_that_is_kept_takes_the_place_of_none(tmp_path: Path) -> None:
+    for text in ("first", "second", "third"):
+        (tmp_path / "final.png").write_text(text)
+        previews.keep(tmp_path / "final.png", 60)
+    previews.keep(tmp_path / "final.png", 60)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "step-00000060.png": "first", "step-00000060-2.png": "second", "step-00000060-3.png": "third",
+    }  # fmt: skip
 
 
 def test_a_finished_run_goes_on_when_more_minutes_are_asked(tmp_path: Path, clock: Clock) -> None:

@@ -13,29 +13,33 @@ import typer
 import toolkit
 from toolkit.cli import data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
 from toolkit.cli.console import one_line
-from toolkit.cli.modality_help import helped
+from toolkit.cli.modality_options import helped
 from toolkit.errors import Interrupted, ToolkitError
 
 app = typer.Typer(
     name="toolkit",
     help="Train generative models from scratch, sample them, and check every formula behind them.",
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # [expected] in a sentence is no markup
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 # options that only a modality knows are left in context.args, for toolkit/cli/modality_options.py
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
-app.command(context_settings=FURTHER, cls=helped(train.further))(train.train)
-app.command(context_settings=FURTHER, cls=helped(sample.further))(sample.sample)
-app.command(context_settings=FURTHER, cls=helped(evaluate.further_options))(evaluate.evaluate)
-app.command(context_settings=FURTHER)(reproduce.reproduce)
-app.add_typer(data.app, name="data")
-app.add_typer(recipes.app, name="recipes")
-app.command()(report.report)
-app.command()(results.results)
-app.add_typer(verify.app, name="verify")
-app.command()(doctor.doctor)
+train_help, sample_help = helped(train.further), helped(sample.further)
+evaluate_help = helped(evaluate.further_options)
+app.command(context_settings=FURTHER, cls=train_help)(train.train)
+app.command(context_settings=FURTHER, cls=sample_help, short_help="Sample a trained run.")(sample.sample)
+app.command(context_settings=FURTHER, cls=evaluate_help, short_help="Judge the samples of runs, or anybody's files.")(
+    evaluate.evaluate
+)
+app.command(context_settings=FURTHER, short_help="Train a recipe and compare with its figures.")(reproduce.reproduce)
+app.command(short_help="Write a run as a page and a model card.")(report.report)
+app.command(short_help="Print what every recipe came to when it was measured.")(results.results)
+app.command(short_help="Show what this machine has, what does not fit, and the fix.")(doctor.doctor)
+for name, group in (("data", data.app), ("recipes", recipes.app), ("verify", verify.app)):
+    group.rich_markup_mode = None
+    app.add_typer(group, name=name)
 
 
 def _version(asked: bool) -> None:

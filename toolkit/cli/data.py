@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from toolkit.cli.console import notify, print_table
+from toolkit.cli.console import AsJson, notifier, print_result, print_table
 from toolkit.errors import UsageError
 
 app = typer.Typer(help="Look at your own data before training on it.", no_args_is_help=True)
@@ -25,6 +26,7 @@ def inspect(
         str | None, typer.Option(metavar="NAME|FILE.py", help="What the files are; default: as their endings say.")
     ] = None,
     estimate: Annotated[bool, typer.Option(help="Time a few training steps to say how long it will take.")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is in a folder, what is wrong with it, and which command trains on it."""
     from toolkit.discovery import find
@@ -36,13 +38,17 @@ def inspect(
     inspect_folder = kind.inspector()
     if inspect_folder is None:
         raise UsageError(f"modality '{modality}' cannot inspect folders")
-    inspection = inspect_folder(folder, notify)
-    print_table(inspection.rows)
-    if estimate:
-        print_table([("time", _estimate(modality, folder, inspection.changes))])
+    say = notifier(as_json)
+    inspection = inspect_folder(folder, say)
+    if not as_json:
+        print_table(inspection.rows)
+    times = [("time", _estimate(modality, folder, inspection.changes, say))] if estimate else []
+    rows = [{"name": name, "value": value} for name, value in (*inspection.rows, *times)]
+    content = {"path": str(folder), "modality": modality, "rows": rows, "changes": inspection.changes}
+    print_result(as_json, content, times)
 
 
-def _estimate(modality: str, folder: Path, changes: dict[str, Any]) -> str:
+def _estimate(modality: str, folder: Path, changes: dict[str, Any], say: Callable[[str], None]) -> str:
     """From a few real training steps on the proposed recipe."""
     import tempfile
 
@@ -51,7 +57,7 @@ def _estimate(modality: str, folder: Path, changes: dict[str, Any]) -> str:
 
     recipe = choose(modality, None, str(folder), changes, {})
     with tempfile.TemporaryDirectory() as nowhere:
-        plan = prepare.prepare(recipe, Path(nowhere) / "run", None, notify)
+        plan = prepare.prepare(recipe, Path(nowhere) / "run", None, say)
     a_second = plan.probe.steps_per_second * plan.recipe.train.batch
     count = plan.modality.facts.count
     minutes = plan.recipe.train.minutes or 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from toolkit.cli.console import notify, print_table
+from toolkit.cli.console import AsJson, notify, print_result
 
 PACKAGES = (
     "torch", "torchvision", "torchaudio", "numpy", "pillow", "librosa", "soundfile", "soxr", "pydantic", "safetensors",
@@ -22,7 +22,7 @@ OPTIONAL = ("torchcodec", "diffusers")
 Row = tuple[str, str]
 
 
-def doctor() -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Versions, processor features, folders, and whether torch, torchvision and torchaudio fit together."""
     from toolkit import imports
 
@@ -31,17 +31,20 @@ def doctor() -> None:
     rows.append(("system", _try(platform.platform)))
     rows += [(name, versions[name] or "not installed") for name in PACKAGES]
     rows += [(name, versions[name] or "not installed (optional)") for name in OPTIONAL]
-    print_table([*rows, *_processor(), *_devices(), *_folders()])
-
+    rows += [*_processor(), *_devices(), *_folders()]
     problems = imports.skew(versions) or list(_broken(versions))
     problems += [f"{name} is not installed: pip install {name}" for name in PACKAGES[1:] if not versions[name]]
+    notes = []
     if versions["torchaudio"] and not versions["torchcodec"]:
-        notify("note: torchaudio reads and writes no files without torchcodec; sound files go through soundfile")
-    for problem in problems:
-        notify(f"problem: {problem}")
+        notes.append("torchaudio reads and writes no files without torchcodec; sound files go through soundfile")
+    print_result(as_json, {"machine": dict(rows), "notes": notes, "problems": problems}, rows)
+    if not as_json:
+        for line in (*(f"note: {note}" for note in notes), *(f"problem: {problem}" for problem in problems)):
+            notify(line)
+        if not problems:
+            print("no problem found")
     if problems:
         raise typer.Exit(1)
-    print("no problem found")
 
 
 def _own_version() -> str:

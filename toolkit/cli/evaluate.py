@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import console, notify, one_line, print_table
-from toolkit.cli.modality_help import modality_of
-from toolkit.cli.modality_options import declared_options, flags, parse_modality_options, string_options
+from toolkit.cli.modality_options import declared_options, flags, modality_of, parse_modality_options, string_options
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
 from toolkit.recipe.check import checked
@@ -30,7 +30,8 @@ SAMPLES = 1_000
 def evaluate(
     context: typer.Context,
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUNS]...", help="Folders of runs, e.g. runs/digits.")
+        list[str] | None,
+        typer.Argument(metavar="[RUNS]...", help="Folders of runs, e.g. runs/digits.", autocompletion=complete.runs),
     ] = None,
     samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Judge these files instead of a run's samples.")

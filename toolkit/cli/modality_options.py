@@ -1,19 +1,62 @@
-"""Options that only a modality knows, typed as --NAME VALUE like any other: --rate 16000, --seconds 2, --mel FILE."""
+"""Options that only a modality knows, typed as --NAME VALUE like any other: --rate 16000, --seconds 2, --mel FILE.
+
+`parse_modality_options` reads them, and `helped` shows them in --help by what their docstrings say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+import importlib.util
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
+from toolkit.cli.console import one_line
 from toolkit.errors import UsageError, unknown
 from toolkit.modality import Options
+
+if TYPE_CHECKING:
+    from toolkit.modality import Modality
+
+Further = Callable[[Sequence[str]], Iterable[tuple[str, type[Options]]]]
+"""The command line as typed -> (whose, options) that it has beside the command's own."""
+_TYPED = "toolkit.typed"
+
+
+def modality_names() -> list[str]:
+    """Return the names of the packages below `modalities`, none of which is imported."""
+    spec = importlib.util.find_spec("modalities")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return sorted(module.name for module in pkgutil.iter_modules(places) if module.ispkg)
 
 
 def declared_options(context: typer.Context) -> list[str]:
     """The options that a command declares itself."""
     return [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+
+
+def words_of(arguments: Sequence[str], switches: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Return words and options apart: ["image", "--size", "32", "x"] -> (["image", "x"], ["--size", "32"]).
+
+    `switches`: options, without their dashes, that take no value.
+    """
+    words: list[str] = []
+    options: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            continue
+        options.append(word)
+        if word.startswith("--") and "=" not in word and word[2:].replace("-", "_") not in switches and rest:
+            options.append(rest.pop(0))
+    return words, options
 
 
 def string_options(options: type[Options]) -> set[str]:
@@ -63,3 +106,74 @@ def parse_modality_options(
             value = rest.pop(0)
         found[key] = value if key in texts else typed(value)
     return found
+
+
+def helped(further: Further) -> type[TyperCommand]:
+    """Return a command whose --help ends with the options that `further` finds."""
+
+    class Helped(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            ctx.meta[_TYPED] = list(args)
+            return super().parse_args(ctx, args)
+
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            super().format_help(ctx, formatter)
+            for whose, options in further(ctx.meta.get(_TYPED, [])):
+                lines = [(f"{name} {type_}", text) for name, type_, text in rows(options)]
+                if lines:
+                    with formatter.section(one_line(f"Options of {whose}")):
+                        formatter.write_dl(lines)
+
+    return Helped
+
+
+def rows(options: type[Options]) -> list[tuple[str, str, str]]:
+    """Return (--name, type, what it does and its default) of every option but the source, which is --data."""
+    found = []
+    for name, field in options.model_fields.items():
+        if name == "source":
+            continue
+        text = " ".join((field.description or "").split())
+        default = "" if field.default in (None, "") else f"[default: {field.default}]"
+        option = f"--{name.replace('_', '-')}"
+        found.append((option, one_line(kind(field.annotation)), one_line(f"{text} {default}".strip())))
+    return found
+
+
+def kind(annotation: Any) -> str:
+    """Return a type as help shows it: int, a|b, true|false."""
+    origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return "|".join(map(str, inside))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(kind(part) for part in inside if part is not type(None))
+    if annotation is bool:
+        return "true|false"
+    return getattr(annotation, "__name__", str(annotation)).lower()
+
+
+def value_of(option: str, typed: Sequence[str]) -> str | None:
+    """Return what stands behind an option in a command line, `--option value` or `--option=value`."""
+    for i, word in enumerate(typed):
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+        if word == option and i + 1 < len(typed):
+            return typed[i + 1]
+    return None
+
+
+def modality_of(typed: Sequence[str]) -> type[Modality] | None:
+    """Return the modality that a command line names, or that of its first run, if it is one of ours.
+
+    Raises UsageError.
+    """
+    from toolkit.discovery import built_in, find
+    from toolkit.run.generator import read_run
+
+    runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
+    name = value_of("--modality", typed)
+    if runs and name is None:
+        name = read_run(Path(runs[0]).expanduser())[0].modality
+        if name not in built_in():
+            return None  # it may be a stranger's, and its modality is code
+    return None if name is None else find(name)

@@ -8,30 +8,48 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.console import print_table
+from toolkit.cli import complete
+from toolkit.cli.console import AsJson, notify, print_result, print_text
 from toolkit.errors import StorageError, UsageError
 
 app = typer.Typer(help="List, show and copy recipes.", invoke_without_command=True)
-Name = Annotated[str, typer.Argument(help="As listed: image/mnist, or mnist where only one modality has it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="As listed: image/mnist, or mnist where only one modality has it.", autocompletion=complete.recipes
+    ),
+]
 
 
 @app.callback()
-def _bare(context: typer.Context) -> None:
+def _bare(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is None:
-        list_()
+        list_(as_json)
+    elif as_json:
+        raise UsageError(f"toolkit recipes --json lists; --json is no option before '{context.invoked_subcommand}'")
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: AsJson = False) -> None:
     """Every recipe, with the minutes it is made for."""
     from toolkit import recipe
 
-    rows = []
-    for name in recipe.list_recipes():
-        found = recipe.load(name)
-        rows.append((name, found.description, f"{found.train.minutes:g}" if found.train.minutes else ""))
-    print_table(rows, ("recipe", "what it trains", "minutes"))
-    print("\nTrain one: toolkit train --recipe NAME     read one: toolkit recipes show NAME")
+    loaded = {name: recipe.load(name) for name in recipe.list_recipes()}
+    content = [
+        {
+            "name": name,
+            "modality": found.modality,
+            "description": found.description,
+            "minutes": found.train.minutes,
+            "steps": found.train.steps,
+        }
+        for name, found in loaded.items()
+    ]
+    minutes = {name: f"{found.train.minutes:g}" if found.train.minutes else "" for name, found in loaded.items()}
+    rows = [(name, found.description, minutes[name]) for name, found in loaded.items()]
+    print_result(as_json, {"recipes": content}, rows, ("recipe", "what it trains", "minutes"))
+    if not as_json:
+        print("\nTrain one: toolkit train --recipe NAME     read one: toolkit recipes show NAME")
 
 
 @app.command()
@@ -39,7 +57,7 @@ def show(name: Name) -> None:
     """Print a recipe as it is on disk, with its comments."""
     from toolkit import recipe
 
-    print(recipe.locate(name).read_text(encoding="utf-8"), end="")
+    print_text(_read(recipe.locate(name)))
 
 
 @app.command()
@@ -53,12 +71,22 @@ def copy(name: Name, destination: Annotated[Path, typer.Argument(help="A new fil
         target = target / source.name
     if target.suffix != ".toml":
         raise UsageError(f"{target}: a recipe's file ends in .toml; and a folder must exist already")
+    text = _read(source)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
+            file.write(text)
     except FileExistsError:
         raise UsageError(f"{target} exists already; choose another name or remove it") from None
     except OSError as error:
         raise StorageError(f"cannot write {target}: {error.strerror}") from None
-    print(f"{target}\nTrain it: toolkit train --recipe {shlex.quote(str(target))}")
+    notify(str(target))
+    notify(f"Train it: toolkit train --recipe {shlex.quote(str(target))}")
+
+
+def _read(path: Path) -> str:
+    """Return the text of a recipe's file, which may be anybody's. Raises UsageError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read recipe {path}: {error}") from None

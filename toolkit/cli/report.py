@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import notify
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.")],
+    run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.", autocompletion=complete.runs)],
     license: Annotated[
         str, typer.Option(metavar="NAME", help="Of the model, for the card: mit, cc-by-4.0, ...")
     ] = "unknown",
@@ -23,4 +24,4 @@ def report(
     from toolkit.report import report as write
 
     for what, path in zip(("page", "card"), write(run, license, notify), strict=True):
-        print(f"{what}: {path}")
+        notify(f"{what}: {path}")

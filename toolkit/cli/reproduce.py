@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import notify, print_table
 from toolkit.cli.modality_options import declared_options, parse_modality_options
 from toolkit.errors import UsageError
@@ -28,7 +29,10 @@ HOME = Path("runs") / "reproduce"
 
 def reproduce(
     context: typer.Context,
-    recipe: Annotated[str | None, typer.Argument(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME|FILE.toml", help="See toolkit recipes.", autocompletion=complete.recipes),
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A small network for a minute, with figures of its own to compare with.")
     ] = False,
@@ -37,7 +41,7 @@ def reproduce(
         Path | None, typer.Option(metavar="DIR", help=f"Default: {HOME}/NAME-... An old one is resumed.")
     ] = None,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a recipe of your own modality.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", autocompletion=complete.devices)] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
 ) -> None:
     """Train a recipe as it is, evaluate it, and compare with the figures that were measured before.
@@ -59,15 +63,17 @@ def reproduce(
 
     import torch
 
+    from toolkit.device import pick
     from toolkit.evaluation.reproduce import target_of
 
-    for one in chosen:
+    pick(device)
+    for one in chosen:  # all are looked at before the first is trained, which takes long
         target_of(one, smoke)
     if threads is not None:
         torch.set_num_threads(threads)
     found = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device, threads) for one in chosen]
     for result in found:
-        print(result.line)
+        notify(result.line)
     if not all(result.passed for result in found):
         raise typer.Exit(1)
 

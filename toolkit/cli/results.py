@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from toolkit.errors import DataError
+from toolkit.cli import complete
+from toolkit.cli.console import AsJson, notify, print_result, print_text
+from toolkit.errors import DataError, UsageError
 
 
 def results(
@@ -15,17 +17,34 @@ def results(
         Path | None, typer.Option(metavar="FILE.md", help="Rewrite the tables between their markers.")
     ] = None,
     section: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Print an evaluated run as the [expected] section of a recipe.")
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Print an evaluated run as the [expected] section of a recipe.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print, as a Markdown table, what every recipe came to when it was measured; `toolkit reproduce` does it again."""
+    if section is not None and write is not None:
+        raise UsageError("--section prints and --write rewrites a file; give one of them")
+    if as_json and (section is not None or write is not None):
+        raise UsageError("--json prints the table of all recipes; leave out --section and --write")
     from toolkit.evaluation import results as measured
 
+    if as_json:
+        known = [(name, recipe.expected) for name, recipe in measured.shipped() if recipe.expected.figures]
+        content = [{"name": name, **expected.model_dump(mode="json")} for name, expected in known]
+        print_result(True, {"recipes": content}, ())
+        return
+
     if section is not None:
-        print(measured.section(section.expanduser()), end="")
+        print_text(measured.section(section.expanduser()))
         return
     if write is None:
-        print(measured.markdown(measured.shipped()) or "no recipe says yet what was measured")
+        table = measured.markdown(measured.shipped())
+        print_text(f"{table or 'no recipe says yet what was measured'}\n")
         return
     from toolkit.training.storage.files import write_text_atomic
 
@@ -37,4 +56,4 @@ def results(
     new = measured.rewritten(text, measured.shipped(), str(path))
     if new != text:
         write_text_atomic(path, new)
-    print(f"{path}: {'rewritten' if new != text else 'up to date'}")
+    notify(f"{path}: {'rewritten' if new != text else 'up to date'}")

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.cli import complete
 from toolkit.cli.console import console, notify
-from toolkit.cli.modality_help import modality_of
-from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
+from toolkit.cli.modality_options import declared_options, modality_of, parse_modality_options, string_options
 from toolkit.errors import StorageError
 from toolkit.modality import Options
 
@@ -22,21 +22,29 @@ LONGEST = 150
 
 def sample(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.")],
+    run: Annotated[Path, typer.Argument(help="The run's folder, e.g. runs/digits.", autocompletion=complete.runs)],
     n: Annotated[int | None, typer.Option("-n", min=1, help="How many; 64 unless other options say it.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only this label; otherwise all of them in turn.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Only this label; otherwise all of them in turn.", autocompletion=complete.labels),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...", autocompletion=complete.samplers)
+    ] = None,
     restarts: Annotated[
         int | None, typer.Option(min=0, help="How often the last steps are taken again, with noise added.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
-    ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(metavar="WIDTH", help="Which of the run's two averages.", autocompletion=complete.widths),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/samples/...")] = None,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", autocompletion=complete.devices)] = None,
 ) -> None:
     """Sample a trained run: one picture, single files, and a page to listen on where there is something to hear.
 
@@ -47,6 +55,7 @@ def sample(
 
     import toolkit
     from toolkit.recipe.check import checked
+    from toolkit.run import sample_folder
 
     given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler, "restarts": restarts}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -61,6 +70,9 @@ def sample(
     )
     asked = checked(kind.SampleOptions, further, "sample", "--")
     n = n or kind.conditioning().count(asked) or 64
+    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
+    about = sample_folder.request(generator, n, seed, {**options, **further})
+    folder = sample_folder.place(folder, about, exact=out is not None)
     screen = console()
     columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -72,8 +84,8 @@ def sample(
         start = time.monotonic()
         samples = generator.sample(n, seed=seed, batch=batch, progress=progress, **options, **further)
         seconds = time.monotonic() - start
-    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
     try:
+        sample_folder.record(folder, about)
         overviews = [path for path in samples.save(folder) if path.name in ("grid.png", "index.html")]
     except OSError as error:
         raise StorageError(f"cannot write the samples to {folder}: {error.strerror or error}") from None
@@ -82,8 +94,8 @@ def sample(
         print(line)
     print("; ".join(part for part in (rate, kind.view().rate(samples.raw, seconds)) if part))
     for path in overviews:
-        print(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
-    print(f"single files: {folder}")
+        notify(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
+    notify(f"single files: {folder}")
 
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
@@ -100,8 +112,8 @@ def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str
     """
     given = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
     text = "_".join(f"{key}-{value}" for key, value in given.items())
-    string_options = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
-    if string_options == text and len(string_options.encode()) <= LONGEST:
-        return string_options
-    short = string_options.encode()[:LONGEST].decode(errors="ignore")
+    plain = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
+    if plain == text and len(plain.encode()) <= LONGEST:
+        return plain
+    short = plain.encode()[:LONGEST].decode(errors="ignore")
     return f"{short}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"

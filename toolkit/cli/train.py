@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolkit.cli.console import notify, print_table
-from toolkit.cli.modality_help import value_of
-from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
+from toolkit.cli import complete
+from toolkit.cli.console import notify, print_table, print_text
+from toolkit.cli.modality_options import (
+    declared_options,
+    modality_names,
+    parse_modality_options,
+    string_options,
+    value_of,
+    words_of,
+)
 from toolkit.discovery import built_in
-from toolkit.errors import DataError, UsageError
+from toolkit.errors import DataError, ToolkitError, UsageError
 from toolkit.modality import Options
 
 if TYPE_CHECKING:
@@ -22,38 +30,68 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
-    modality: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.py", help="image, audio, text, or your own file.")
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODALITY|RECIPE|FOLDER",
+            help="Short for one of these options.",
+            autocompletion=complete.things_to_train,
+        ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.")] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.py",
+            help=f"{', '.join(modality_names())}, a module, or a .py file.",
+            autocompletion=complete.modalities,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE.toml", help="See toolkit recipes.", autocompletion=complete.recipes),
+    ] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER|NAME", help="What to learn from.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time for the whole run; as many steps as fit.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser, in place of minutes.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples a step.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: runs/NAME. An old one is resumed.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any key of the recipe; repeatable.",
+            autocompletion=complete.settings,
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", autocompletion=complete.devices)] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: what is faster.")] = None,
 ) -> None:
     """Train from scratch; the same command again goes on where it stopped.
 
-    Every key of the recipe's data and model sections is an option too, such as --size 64 or --rate 16000:
-    `toolkit train --modality text --help` shows those of texts.
+    `toolkit train image`, `toolkit train digits` and `toolkit train --data photos` are enough: what is not said is
+    guessed, and the guess is printed. Every key of the recipe's data and model sections is an option too, such as
+    --size 64 or --rate 16000: `toolkit train text --help` shows those of texts.
     """
-    if modality is None and recipe is None:
-        parse_modality_options(context.args, (), "no modality", declared_options(context))
-        raise UsageError("say what to train: --modality image, or --recipe NAME (toolkit recipes lists them)")
+    words, options = words_of([*([] if what is None else [what]), *context.args])
+    if not words and modality is None and recipe is None and data is None:
+        parse_modality_options(options, (), "no modality", declared_options(context))
+        raise UsageError("say what to train: a modality, a recipe, or --data FOLDER (toolkit recipes lists recipes)")
+    parse_modality_options(words[1:], (), "toolkit train", declared_options(context))
+    from toolkit.recipe.guess import guess
+
+    modality, recipe, data, line = guess(words[0] if words else None, modality, recipe, data)
+    if line:
+        notify(line)
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps both fix the length; give one of them")
     changes: dict[str, Any] = {"train.batch": batch, "train.seed": seed}
     changes = {key: value for key, value in changes.items() if value is not None}
     if minutes is not None or steps is not None:
         changes |= {"train.minutes": minutes, "train.steps": steps}
-    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), context.args, declared_options(context))
+    chosen = choose(modality, recipe, data, changes, pairs(settings or ()), options, declared_options(context))
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
     from toolkit.cli.progress import show
@@ -62,7 +100,7 @@ def train(
 
     plan = prepare.prepare(chosen, folder, device, notify, threads)
     if dry_run:
-        print(dump(plan.recipe))
+        print_text(f"{dump(plan.recipe)}\n")
     print_table(plan.describe())
     if not dry_run:
         show(plan.run())
@@ -72,8 +110,12 @@ def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     """The options of the modality that a command line names, for its help. Raises UsageError."""
     from toolkit import recipe
     from toolkit.discovery import find
+    from toolkit.recipe.guess import guess
 
     name, file = value_of("--modality", typed), value_of("--recipe", typed)
+    words, _ = words_of(typed, {"dry_run", "help"})
+    with suppress(ToolkitError):  # help is for those who do not know yet what to say
+        name, file, *_ = guess(words[0] if words else None, name, file, value_of("--data", typed))
     if name is None and file is not None:
         name = recipe.load(file).modality
         if name not in built_in():
@@ -146,14 +188,16 @@ def _default(modality: str, data: str | None, source: str | None) -> Recipe:
     """Without --recipe: the one named like the data, the modality's one for folders, or the modality's default."""
     from toolkit import recipe
     from toolkit.discovery import find
+    from toolkit.recipe.inherit import adopt, family
 
-    shipped = recipe.list_recipes(modality)
     wanted = "folder" if source is not None and Path(source).is_absolute() else data
-    if f"{modality}/{wanted}" in shipped:
-        return recipe.load(f"{modality}/{wanted}")
+    for known in family(modality):
+        if f"{known}/{wanted}" in recipe.list_recipes(known):
+            return recipe.load(f"{known}/{wanted}", modality)
     kind = find(modality)
     if isinstance(kind.default_recipe, str):
-        return recipe.load(kind.default_recipe)
+        named = recipe.load(kind.default_recipe)
+        return named if named.modality == modality else adopt(named, modality)  # the class that was named is trained
     return recipe.from_mapping({"name": kind.name, **kind.default_recipe}, modality, modality)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from toolkit.cli.console import console, print_table
+from toolkit.cli import complete
+from toolkit.cli.console import AsJson, console, print_result
 from toolkit.errors import UsageError
 
 app = typer.Typer(
@@ -19,22 +21,28 @@ app = typer.Typer(
 @app.callback()
 def verify(
     context: typer.Context,
-    only: Annotated[str | None, typer.Option(metavar="TEXT", help="A group, or part of a name: C1, unipc.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A group, or part of a name: C1, unipc.", autocompletion=complete.checks),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure every formula of the core against a closed form; exit 1 if one is wrong."""
     if context.invoked_subcommand is not None:
         if only is not None:
             raise UsageError(f"--only chooses among the core's own checks, and '{context.invoked_subcommand}' is none")
+        if as_json:
+            raise UsageError(f"write --json behind '{context.invoked_subcommand}'")
         return
     from rich.text import Text
 
     from toolkit.verify import run_checks
 
     checks = []
-    with console().status("checking") as status:
+    with console(stderr=as_json).status("checking") as status:
         for check in run_checks(only):
             checks.append(check)
-            status.update(f"checking: {len(checks)} done, last: {check.name}")
+            status.update(Text(f"checking: {len(checks)} done, last: {check.name}"))
     rows = [
         (
             c.name,
@@ -45,9 +53,11 @@ def verify(
         )
         for c in checks
     ]
-    print_table(rows, ("check", "measured", "expected", "", "note"))
     wrong = sum(not check.ok for check in checks)
-    print(f"\n{len(checks) - wrong} right, {wrong} wrong")
+    content = {"right": len(checks) - wrong, "wrong": wrong, "checks": [asdict(check) for check in checks]}
+    print_result(as_json, content, rows, ("check", "measured", "expected", "", "note"))
+    if not as_json:
+        print(f"\n{len(checks) - wrong} right, {wrong} wrong")
     if wrong:
         raise typer.Exit(1)
 
@@ -57,6 +67,7 @@ def bound(
     model: Annotated[
         str, typer.Option(metavar="MODULE", help="A .py file or a module with denoiser(source); it is run.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Compare the bound of a denoiser of yours with sources of known entropy; exit 1 if it is below one.
 
@@ -66,7 +77,7 @@ def bound(
 
     from toolkit.verify.audit import audits
 
-    with console().status("measuring"):
+    with console(stderr=as_json).status("measuring"):
         found = list(audits(model))
     rows = [
         (
@@ -80,12 +91,15 @@ def bound(
         )
         for one in found
     ]
-    print_table(rows, ("source", "bound", "these rows", "entropy", "above", "", ""))
+    audited = [{**one._asdict(), "excess": one.excess, "holds": one.holds} for one in found]
+    print_result(as_json, {"sources": audited}, rows, ("source", "bound", "these rows", "entropy", "above", "", ""))
     broken = [one.source for one in found if not one.holds]
-    if broken:
+    if broken and not as_json:
         print(f"\nno bound for {', '.join(broken)}: what this denoiser says depends on more than x_t")
+    elif not as_json:
+        print("\nnowhere below the entropy; bits a symbol, of items with their lengths, +- one standard error")
+    if broken:
         raise typer.Exit(1)
-    print("\nnowhere below the entropy; bits a symbol, of items with their lengths, +- one standard error")
 
 
 def _text(value: str | float) -> str:

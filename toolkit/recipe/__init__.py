@@ -18,9 +18,12 @@ import tomli_w
 from pydantic import Field, PlainValidator, Strict, model_validator
 
 from toolkit import paths
+from toolkit.discovery import built_in
 from toolkit.errors import UsageError, unknown
 from toolkit.recipe.check import checked, keys
 from toolkit.recipe.expected import Expected, Smoke, StrictOptions, leaves
+from toolkit.recipe.format import stamped, unstamped
+from toolkit.recipe.inherit import family, fitted
 from toolkit.recipe.options import Options
 
 if sys.version_info >= (3, 11):
@@ -180,6 +183,8 @@ def locate(name_or_path: str | os.PathLike[str], modality: str | None = None) ->
         return path
     known = list_recipes()
     full = [n for n in known if n == name]
+    if modality is not None and modality not in built_in() and not full:
+        modality = next((one for one in family(modality) if one in built_in()), None)
     short = [n for n in known if n.split("/")[1] == name and (modality is None or n.startswith(f"{modality}/"))]
     found = full or short
     if len(found) > 1:
@@ -192,9 +197,10 @@ def locate(name_or_path: str | os.PathLike[str], modality: str | None = None) ->
 
 
 def load(name_or_path: str | os.PathLike[str], modality: str | None = None) -> Recipe:
-    """A recipe by name or path, checked except for [data] and [model].
+    """Return a recipe by name or path, checked except for [data] and [model].
 
-    `modality` fills in one that the file does not name; a file that names another one is an error.
+    `modality` fills in one that the file does not name, and takes over a recipe of a modality that its class derives
+    from; a file that names any other one is an error.
     """
     path = locate(name_or_path, modality)
     try:
@@ -210,16 +216,14 @@ def load(name_or_path: str | os.PathLike[str], modality: str | None = None) -> R
         raise UsageError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
-    return from_mapping({"name": path.stem, **mapping}, modality, str(path))
+    return from_mapping({"name": path.stem, **unstamped(mapping, str(path))}, modality, str(path))
 
 
 def from_mapping(mapping: Mapping[str, Any], modality: str | None = None, where: str = "recipe") -> Recipe:
     """A recipe from nested dicts, as in TOML. `where` begins the message when something in it is wrong."""
     known = {} if modality is None else {"modality": modality}
     recipe = checked(Recipe, {**known, **mapping}, where)
-    if modality is not None and recipe.modality != modality:
-        raise UsageError(f"{where}: this recipe is for modality '{recipe.modality}', not '{modality}'")
-    return recipe
+    return recipe if modality is None else fitted(recipe, modality, where)
 
 
 def replace(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -252,6 +256,11 @@ def override(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """TOML with every key that has a value; `load` of it is equal to `recipe`."""
     return tomli_w.dumps(_tree(recipe))
+
+
+def dump_run(recipe: Recipe) -> str:
+    """Return `dump` with the format number and the version of the toolkit, as recipe.toml in a run folder has it."""
+    return tomli_w.dumps(stamped(_tree(recipe)))
 
 
 def difference(a: Recipe, b: Recipe) -> list[str]:

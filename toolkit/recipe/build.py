@@ -38,6 +38,26 @@ if TYPE_CHECKING:
     from toolkit.modality import Modality
 
 
+def check(recipe: Recipe) -> None:
+    """Raise UsageError for names, or options of them, that the core does not have or that do not go together.
+
+    It takes no data, so that what would fail after the training is said before it.
+    """
+    law, noise = _plain_times(recipe.diffusion.time), schedule(recipe.diffusion)
+    instantiate(WEIGHTINGS, recipe.diffusion.weighting, "weighting")
+    spec = recipe.sample.sampler
+    sampler(spec if isinstance(spec, str) else {k: v for k, v in spec.items() if (k, v) != ("error", "learned")})
+    try:
+        grid(recipe.sample.grid, law)(noise, recipe.sample.steps)
+    except ValueError as error:
+        raise UsageError(f"sample.grid: {error}") from None
+
+
+def _plain_times(spec: Named) -> TimeDistribution:
+    made: TimeDistribution = instantiate(TIME_DISTRIBUTIONS, spec, "time law")
+    return made
+
+
 def schedule(diffusion: Diffusion) -> Schedule:
     """The schedule of a [diffusion] section, warped as it says. Raises UsageError."""
     made: Schedule = instantiate(SCHEDULES, diffusion.schedule, "schedule")
@@ -106,7 +126,7 @@ def time_distribution(diffusion: Diffusion, denoiser: Denoiser, facts: Facts) ->
             spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
         elif whole is not None:
             spec = {"high": highest(whole), **spec}
-    made: TimeDistribution = instantiate(TIME_DISTRIBUTIONS, spec, "time law")
+    made = _plain_times(spec)
     return Topped(made, diffusion.top, high=highest(whole)) if whole is not None and diffusion.top else made
 
 

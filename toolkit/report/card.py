@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,16 +13,15 @@ from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report.facts import RunFacts
 from toolkit.report.figures import Judged
 from toolkit.report.html import clean
+from toolkit.report.mark import marked
 from toolkit.report.text import commands, exactness, summary, unfinished
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
-_MARK = re.compile(r"\n<!-- toolkit report ([0-9a-f]{64}) -->\n$")
 
 
 def card(facts: RunFacts, license: str = "unknown") -> str:
-    """Front matter and text. `license`: an identifier such as mit or cc-by-4.0. Raises UsageError for other text."""
-    if not LICENSE.fullmatch(license):
-        raise UsageError(f"--license takes an identifier such as mit, apache-2.0 or cc-by-4.0, not '{license}'")
+    """Return front matter and text. `license`: an identifier such as mit or cc-by-4.0. Raises UsageError for others."""
+    check_license(license)
     own = next((one for one in facts.judged if not one.name), None)
     told = own.told if own is not None else []
     parts = [front(facts, license.lower(), told), f"# {md(facts.title)}", md(summary(facts))]
@@ -50,18 +48,13 @@ def card(facts: RunFacts, license: str = "unknown") -> str:
     trained = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.machine.items())
     if trained:
         parts += ["## Trained on", md(trained)]
-    text = clean("\n\n".join(parts)) + "\n"
-    return f"{text}\n<!-- toolkit report {_digest(text)} -->\n"
+    return marked(clean("\n\n".join(parts)) + "\n")
 
 
-def ours(text: str) -> bool:
-    """Whether a README.md is a card as this module wrote it, and nobody has changed it since."""
-    mark = _MARK.search(text)
-    return mark is not None and mark[1] == _digest(text[: mark.start()])
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+def check_license(license: str) -> None:
+    """Raise UsageError when `license` is no identifier such as mit or cc-by-4.0."""
+    if not LICENSE.fullmatch(license):
+        raise UsageError(f"--license takes an identifier such as mit, apache-2.0 or cc-by-4.0, not '{license}'")
 
 
 def front(facts: RunFacts, license: str, told: list[Metric]) -> str:

@@ -16,12 +16,15 @@ POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
 
+GENERATOR = '<meta name="generator" content="diffusion-toolkit">'
+
 Piece = Callable[[RunFacts, Album], "Markup | None"]
 
 
 def page(facts: RunFacts) -> str:
     """The whole document. What the run does not have is left out."""
-    album = Album(facts.run)
+    # what a page of players or texts shows, its pictures only draw
+    album = Album(facts.run, drawings=any((facts.run / "previews").glob("*.html")))
     # what matters most takes its pictures first, should there not be room for all
     made = {
         "Samples": sections.samples(facts, album),
@@ -53,7 +56,7 @@ def page(facts: RunFacts) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="diffusion-toolkit">
+{GENERATOR}
 {tag("title", facts.title, ": a diffusion model")}
 <style>{STYLE}</style>
 </head>

@@ -27,7 +27,7 @@ nav a:hover, nav a:focus { border-color: var(--accent) }
 main > section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.1rem 1.3rem;
   margin: 1.1rem 0; scroll-margin-top: 1rem }
 figure { margin: 0 } figcaption { color: var(--soft); font-size: .88rem; margin: .3rem 0 }
-img { max-width: 100%; height: auto; border-radius: 6px; display: block; background: #888 }
+img { max-width: 100%; height: auto; border-radius: 6px; display: block }
 .plots { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem 1.4rem }
 .plot b { color: var(--ink) } .plot svg { display: block; width: 100%; height: auto }
 .rule { stroke: var(--line); stroke-width: 1 }
@@ -64,6 +64,7 @@ summary { cursor: pointer; color: var(--accent); margin: .2rem 0 .5rem }
 .in-group { border-left: 4px solid var(--line); padding-left: .7rem; margin-bottom: .9rem }
 .in-made { border-color: var(--made) } .in-real { border-color: var(--good) }
 audio { display: block; width: 100%; height: 36px; margin-top: .3rem }
+@media (prefers-color-scheme: dark) { img.ink { filter: invert(1) } }
 @media (min-width: 900px) { .in-both { display: grid; grid-template-columns: minmax(0, 2fr) minmax(0, 1fr);
   gap: 1rem } }
 @media (max-width: 640px) { body { font-size: 15px } main, header, footer { padding-left: .7rem; padding-right: .7rem }

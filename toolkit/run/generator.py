@@ -35,6 +35,7 @@ from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import Facts, Modality, Options, Request
 from toolkit.recipe import Named, Recipe, build
 from toolkit.recipe.check import checked
+from toolkit.recipe.format import explained, unstamped
 from toolkit.run import levels
 from toolkit.run.samples import Samples, gather
 from toolkit.training.precision import autocast, resolve
@@ -285,12 +286,15 @@ def load(
             f"name it: --modality {recipe.modality}"
         )
     kind = find(modality or recipe.modality)
-    opened = kind(*recipes.validate_for(recipe, kind), facts)
-    made = build.denoiser(recipe, opened)
+    with explained(run / "recipe.toml"):
+        opened = kind(*recipes.validate_for(recipe, kind), facts)
+        made = build.denoiser(recipe, opened)
     found = CheckpointStore(run / "checkpoints").load(groups=["model", "ema"], step=step, notify=notify)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
-    load_ema_weights(made, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
+    width = resolve_ema_width(recipe, ema)
+    with explained(run / "recipe.toml"):
+        load_ema_weights(made, found.groups, width, f"{found.folder}")
     law = build.time_distribution(recipe.diffusion, made, facts)
     if law.state():
         try:
@@ -312,14 +316,17 @@ def read_run(run: Path) -> tuple[Recipe, Facts]:
         if not (run / name).is_file():
             what = "is no run folder" if run.is_dir() else "does not exist"
             raise UsageError(f"{run} {what} ({name} is missing); `toolkit train` makes one")
-    recipe = recipes.load(run / "recipe.toml")
+    with explained(run / "recipe.toml"):
+        recipe = recipes.load(run / "recipe.toml")
     try:
         facts = json.loads((run / "facts.json").read_text(encoding="utf-8")[:1_000_000])
     except (OSError, ValueError, RecursionError) as error:
         raise ToolkitError(f"{run / 'facts.json'} cannot be read ({error}); restore it from a copy") from None
     if not isinstance(facts, dict):
         raise ToolkitError(f"{run / 'facts.json'} does not hold facts; restore it from a copy")
-    return recipe, checked(Facts, facts, str(run / "facts.json"))
+    where = str(run / "facts.json")
+    with explained(run / "facts.json"):
+        return recipe, checked(Facts, unstamped(facts, where), where)
 
 
 def resolve_ema_width(recipe: Recipe, ema: float | None) -> float:

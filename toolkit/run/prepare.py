@@ -34,6 +34,7 @@ NOT_PART_OF_A_RUN = {
     *("train.minutes", "train.previews", "train.checkpoint_minutes", "train.keep", "train.threads", "description")
 }
 """Keys that may change when a run is resumed: they do not touch its numbers, but for the last digits."""
+_HOW_LONG = "how long? give --minutes or --steps, or set train.minutes in the recipe"
 
 
 def prepare(
@@ -50,6 +51,10 @@ def prepare(
     """
     out, where = Path(out), pick(device)  # before anything that takes long
     before = _earlier(recipe, out, notify)
+    build.check(recipe)
+    paths.check_writable(out)
+    if before is None and recipe.train.steps is None and recipe.train.minutes is None:
+        raise UsageError(_HOW_LONG)
     kind = find(recipe.modality)
     modality = kind(*recipes.validate_for(recipe, kind))
     facts = modality.open(paths.cache(), notify)
@@ -165,7 +170,7 @@ def _changed_facts(before: Facts, now: Facts) -> str:
 def _fitting(recipe: Recipe, measured: Probe, shown: tuple[int, int]) -> int:
     """Steps that should fit into the time, less what pictures and checkpoints take: the first plan, to be corrected."""
     if recipe.train.minutes is None:
-        raise UsageError("how long? give --minutes or --steps, or set train.minutes in the recipe")
+        raise UsageError(_HOW_LONG)
     steps = 60 * recipe.train.minutes * measured.steps_per_second
     kinds = previews.amounts(recipe, shown, int(steps))
     drawn = max(0, recipe.train.previews - 1) * kinds.preview + kinds.final + kinds.film

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -141,6 +142,18 @@ def film(generator: Generator, stem: Path, n: int = FILM, progress: Watch | None
     times = [150] * (len(frames) - 1) + [2000]
     _save(frames[0], paths[1], save_all=True, append_images=frames[1:], duration=times, loop=0)
     return paths
+
+
+def keep(path: Path, step: int) -> None:
+    """Call a picture of an earlier end, after `step`, by a name of its own: the longer run draws its own end.
+
+    final.png becomes step-00000060.png, noise-to-sample.gif noise-to-sample-00000060.gif.
+    """
+    if not path.is_file():
+        return
+    stem = f"{'step' if path.stem == 'final' else path.stem}-{step:08d}"
+    names = (f"{stem}{'' if i == 1 else f'-{i}'}{path.suffix}" for i in count(1))
+    path.rename(next(new for new in map(path.with_name, names) if not new.exists()))
 
 
 def draw_law(law: Adaptive, path: Path) -> Path:

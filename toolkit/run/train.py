@@ -21,6 +21,7 @@ from toolkit.diffusion.top import without_top
 from toolkit.errors import DivergedError, Interrupted
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
+from toolkit.recipe.format import stamped
 from toolkit.run import previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
@@ -122,17 +123,17 @@ class TrainingRun:
         with RunLock(self.out), Signals() as signals, using(self.probe.threads):
             store = CheckpointStore(self.out / "checkpoints", self.recipe.train.keep)
             store.preflight(CheckpointStore.size(self.state.groups()))
-            write_text_atomic(self.out / "recipe.toml", recipes.dump(self.recipe))
-            write_json_atomic(self.out / "facts.json", self.modality.facts.model_dump(mode="json"))
+            write_text_atomic(self.out / "recipe.toml", recipes.dump_run(self.recipe))
+            write_json_atomic(self.out / "facts.json", stamped(self.modality.facts.model_dump(mode="json")))
             device = next(self.state.denoiser.net.parameters()).device
             write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
             if self.state.step < self.course.steps:
-                for path in self._last_pictures():  # of an earlier end
-                    path.unlink(missing_ok=True)
+                for path in self._last_pictures():
+                    previews.keep(path, self.state.step)
                 yield from self._train(store, signals)
             if self.seconds is not None:
                 self.recipe = recipes.replace(self.recipe, {"train.steps": self.state.step})
-                write_text_atomic(self.out / "recipe.toml", recipes.dump(self.recipe))
+                write_text_atomic(self.out / "recipe.toml", recipes.dump_run(self.recipe))
             yield from self._finish(signals)
 
     def _train(self, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
