@@ -1,4 +1,4 @@
-"""Between tokens and texts."""
+"""Conversion of rows of tokens into texts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from toolkit.data.dataset import Facts
 
 
 class Codec(NamedTuple):
-    """What rows of tokens (B, L) say."""
+    """Decoder of rows of tokens (B, L)."""
 
     vocabulary: Vocabulary
     items: bool
-    """Examples are whole items, which end with EOS, and not cut from running text."""
+    """True where examples are whole items that end with EOS, not crops of running text."""
     paired: bool
-    """Items are a source, SEP, and the target that is written."""
+    """True where an item is a source, SEP and the target to be written."""
 
     @classmethod
     def of(cls, facts: Facts) -> Codec:
@@ -26,7 +26,7 @@ class Codec(NamedTuple):
         return cls(Vocabulary.from_text(str(extra["vocabulary"])), bool(extra["items"]), bool(extra["paired"]))
 
     def texts(self, raw: Tensor) -> list[str]:
-        """Return what tokens (B, L) say, up to the end of an item; of a pair, the target."""
+        """Return the text of each row of tokens (B, L), up to the end of an item; of a pair, the target."""
         texts = []
         for row in raw.tolist():
             start = row.index(SEP) + 1 if self.paired and SEP in row else 0

@@ -24,16 +24,16 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class TextConditioning(Conditioning):
-    """Where texts end, which tokens are given, and how much noise each token has beside the others."""
+    """Conditions of texts: masks beyond their ends, given tokens, and relative noise levels of tokens."""
 
     def __init__(self, model: Model, facts: Facts, splits: Splits | None) -> None:
-        """`splits`: the open data, if it is: a run of pairs writes targets for its sources while it trains."""
+        """`splits`: the opened data, or None; previews of a run of pairs write targets for its held-out sources."""
         super().__init__(facts.shape)
         self.model, self.facts, self.splits = model, facts, splits
         self.codec = Codec.of(facts)
 
     def batch(self, examples: Examples, draws: Draws) -> Examples:
-        """Cut running text anywhere; add where texts end, which tokens are given, and their noise levels."""
+        """Crop running text at random, and add masks, given tokens and noise levels of tokens as conditions."""
         tokens, length = examples.raw, examples.cond["length"]
         if not self.codec.items:
             tokens = crop(tokens, draws) if tokens.shape[-1] > self.shape[-1] else tokens
@@ -54,18 +54,18 @@ class TextConditioning(Conditioning):
         return Examples(tokens, cond)
 
     def plan(self, options: Options, labels: Tensor | None, seed: int, positions: Sequence[int]) -> list[Request]:
-        """Texts of the asked or a drawn length, or with what is given in its place. Raises UsageError."""
+        """Return requests for texts of a set or drawn length, with any given tokens in place. Raises UsageError."""
         assert isinstance(options, SampleOptions)
         requests = self._requests(options, seed, positions)
         return [self.redraw(request, seed, [positions[i] for i in request.which], 0) for request in requests]
 
     def redraw(self, request: Request, seed: int, positions: Sequence[int], round: int) -> Request:
-        """Other tokens become noise in each round, so that all have their turn to be written anew."""
+        """Return the request with other noise levels in each round, so that every token is rewritten in its turn."""
         scales = token_noise.scales(self.model.spread, request.shape[-1], seed, positions, round)
         return request._replace(cond={**request.cond, **scales})
 
     def _requests(self, options: SampleOptions, seed: int, positions: Sequence[int]) -> list[Request]:
-        """The requests without the tokens' noise levels."""
+        """Return the requests without noise levels of tokens."""
         if why := contradiction(options, self.codec.paired):
             raise UsageError(why)
         trained, count, items = self.shape[-1], len(positions), self.codec.items
@@ -73,7 +73,7 @@ class TextConditioning(Conditioning):
             given = with_holes(options.infill, self.codec.vocabulary, count, items)
             length = torch.full((count,), given["tokens"].shape[-1])
             requests = of_length(length, trained, options.temperature, given)
-            # an end in a hole would cut off what is given behind it
+            # an end in a hole would cut off the given text behind it
             return [each._replace(cond={**each.cond, "endless": torch.ones(len(each.which))}) for each in requests]
         if options.length is not None:
             length = torch.full((count,), options.length + items)
@@ -82,15 +82,15 @@ class TextConditioning(Conditioning):
         else:
             length = torch.full((count,), trained)
         if options.source is not None:
-            most = None if options.length is None else options.length + 1
-            length, given = with_source(options.source, self.codec.vocabulary, length, trained, most)
+            target = None if options.length is None else options.length + 1
+            length, given = with_source(options.source, self.codec.vocabulary, length, trained, target)
             return of_length(length, trained, options.temperature, given)
         if self.codec.paired:
             return self._targets(positions, length, options.temperature)
         return of_length(length, trained, options.temperature)
 
     def _targets(self, positions: Sequence[int], length: Tensor, temperature: float) -> list[Request]:
-        """Targets for held-out sources, or for those of the training, where no source is named."""
+        """Return requests for targets of held-out sources, or of training sources where none is held out."""
         if self.splits is None:
             raise UsageError("this run writes one column given the other: say what is given with --source TEXT")
         pairs = self.splits.test if len(self.splits.test) else self.splits.train
@@ -103,7 +103,7 @@ class TextConditioning(Conditioning):
 
 
 def conditions(tokens: Tensor, length: Tensor, given: Tensor | None) -> dict[str, Tensor]:
-    """mask where a row (B, L) is longer than its text, and given where some of it is told; (B, 1, L) float each."""
+    """Return `mask`, 0 beyond a text's end, and `given`, 1 at given tokens, where there are any: (B, 1, L) float."""
     cond = {}
     if int(length.min()) < tokens.shape[-1]:
         cond["mask"] = (torch.arange(tokens.shape[-1]) < length[:, None]).float()[:, None]
@@ -115,22 +115,22 @@ def conditions(tokens: Tensor, length: Tensor, given: Tensor | None) -> dict[str
 def of_length(
     length: Tensor, trained: int, temperature: float, given: Mapping[str, Tensor] | None = None
 ) -> list[Request]:
-    """Texts of length (B,) tokens, those of equal length together; by windows where longer than in training.
+    """Return one request for all texts of equal length (B,), in tokens; by windows where longer than in training.
 
     `given`: conditions with a row for each text.
     """
-    made = []
+    requests = []
     for size in length.unique().tolist():
         which = (length == size).nonzero()[:, 0]
         cond = {name: value[which, ..., :size] for name, value in (given or {}).items()}
         if temperature != 1:
             cond["temperature"] = torch.full((len(which),), temperature)
-        made.append(Request(tuple(which.tolist()), (size,), cond, trained if size > trained else None))
-    return made
+        requests.append(Request(tuple(which.tolist()), (size,), cond, trained if size > trained else None))
+    return requests
 
 
 def draw(quantiles: Sequence[float], seed: int, positions: Sequence[int]) -> Tensor:
-    """Lengths drawn from their quantiles (from least to most): (B,) int64."""
+    """Draw lengths from their quantiles (ascending): (B,) int64, at least 1."""
     place = uniform(seed, "length", positions) * (len(quantiles) - 1)
     low = place.floor().long().clamp(max=max(0, len(quantiles) - 2))
     table = torch.tensor(quantiles, dtype=torch.float64)
@@ -139,7 +139,7 @@ def draw(quantiles: Sequence[float], seed: int, positions: Sequence[int]) -> Ten
 
 
 def with_holes(text: str, vocabulary: Vocabulary, count: int, item: bool) -> dict[str, Tensor]:
-    """tokens and given, (count, 1, L), of a text whose underscores are holes; `item`: it ends with EOS.
+    """Return `tokens` and `given`, (count, 1, L), of a text whose underscores are holes; `item`: it ends with EOS.
 
     A hole of k characters becomes k tokens, or as many as k characters of the text around it take where tokens are
     longer. Raises UsageError, DataError.
@@ -148,12 +148,12 @@ def with_holes(text: str, vocabulary: Vocabulary, count: int, item: bool) -> dic
     holes = [part for part in parts if isinstance(part, int)]
     if not holes:
         raise UsageError("--infill: the text has no holes; write _ for every character that is to be found")
-    known = [vocabulary.encode(part).tolist() if isinstance(part, str) else [] for part in parts]
+    encoded = [vocabulary.encode(part).tolist() if isinstance(part, str) else [] for part in parts]
     characters = sum(len(part) for part in parts if isinstance(part, str))
-    each = sum(map(len, known)) / characters if characters and vocabulary.kind != "char" else 1.0
+    each = sum(map(len, encoded)) / characters if characters and vocabulary.kind != "char" else 1.0
     tokens: list[int] = []
     given: list[bool] = []
-    for part, ids in zip(parts, known, strict=True):
+    for part, ids in zip(parts, encoded, strict=True):
         size = len(ids) if isinstance(part, str) else max(1, round(part * each))
         tokens += ids if isinstance(part, str) else [EOS] * size
         given += [isinstance(part, str)] * size
@@ -166,18 +166,18 @@ def with_holes(text: str, vocabulary: Vocabulary, count: int, item: bool) -> dic
 
 
 def with_source(
-    text: str, vocabulary: Vocabulary, length: Tensor, trained: int, asked: int | None = None
+    text: str, vocabulary: Vocabulary, length: Tensor, trained: int, target: int | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The lengths (B,) of a source with targets of `length` (B,) after it, and tokens and given, (B, 1, L).
+    """Return the lengths (B,) of a source and targets of `length` (B,) after it, and `tokens` and `given`, (B, 1, L).
 
-    Raises UsageError when the source leaves no room.
+    `target`: tokens that must fit behind the source. Raises UsageError when it leaves no room.
     """
     source = [*vocabulary.encode(text).tolist(), SEP]
     room = trained - len(source)
     if room < 2:
         raise UsageError(f"--source has {len(source) - 1} tokens, and this run takes {trained - 3} at most")
-    if asked is not None and asked > room:
-        raise UsageError(f"--length {asked - 1} does not fit behind this --source: {room - 1} tokens do")
+    if target is not None and target > room:
+        raise UsageError(f"--length {target - 1} does not fit behind this --source: {room - 1} tokens do")
     length = len(source) + length.clamp(max=room)
     tokens = torch.full((1, 1, int(length.max())), EOS)
     tokens[..., : len(source)] = torch.tensor(source)
@@ -188,7 +188,7 @@ def with_source(
 
 
 def contradiction(options: SampleOptions, paired: bool) -> str:
-    """Why these options do not go together, or ""."""
+    """Return why these options do not go together, or ""."""
     if options.infill is not None and (options.length is not None or options.source is not None):
         return "--infill says by itself how long the text is; leave --length and --source out"
     if options.source is not None and not paired:

@@ -1,4 +1,4 @@
-"""What is in a text file or a folder of them, counted in blocks, and what to train from it."""
+"""Survey of a text file or a folder of them, counted in blocks, and a recipe to train from it."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ from toolkit.modality import Inspection
 
 USUAL_SHARE = 0.95
 SHORT_LINE = 60
-"""Characters. Where 95 % of the lines have no more, and hardly any is empty, each line is taken for an item."""
+"""Characters. Each line is taken for an item where 95 % of the lines have no more and hardly any is empty."""
 FEW_EMPTY = 0.01
 FEW_CHARACTERS = 200_000
-"""With fewer, the smallest network is proposed."""
+"""The smallest network is proposed for fewer."""
 _LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 _SHOWN = 3
 
 
 @dataclass
 class Survey:
-    """The texts at a path, counted, and what to train from them."""
+    """Counts of the texts at a path, and proposed options for a training from them."""
 
     path: Path
     source: Source
     problems: Problems
     counts: np.ndarray
-    """(CODE_POINTS,) int64: how often each character occurs."""
+    """Occurrences of each character, (CODE_POINTS,) int64."""
     sizes: np.ndarray
-    """(N,) int64: characters of each line that is not empty; of each row, where there are rows."""
+    """Characters of each line that is not empty, or of each row of a table, (N,) int64."""
     empty: int
-    """Lines."""
+    """Empty lines."""
     copies: int
-    """Lines or rows that are not the first of their kind."""
+    """Lines or rows that have occurred before."""
     paired: bool
-    """Whether there is a source and a target."""
+    """True where rows are a source and a target."""
     speakers: Counter[str] = field(default_factory=Counter)
-    """Speeches of each, as in a play."""
+    """Speeches of each speaker, as in a play."""
     spoken: int = 0
     """Characters of all speeches."""
 
@@ -67,7 +67,7 @@ class Survey:
 
     @property
     def items(self) -> str:
-        """As the option data.items takes it."""
+        """Proposed data.items."""
         if not self.source.packed:
             return "auto"
         few = self.empty <= FEW_EMPTY * len(self.sizes)
@@ -75,23 +75,23 @@ class Survey:
 
     @property
     def labels(self) -> str:
-        """As the option data.labels takes it."""
+        """Proposed data.labels."""
         return "folder" if files.label_names(self.source.listing.entries) else "none"
 
     @property
     def is_play(self) -> bool:
-        """Whether data.labels = "speaker" would find several speakers, and most of the text is theirs."""
+        """True where data.labels = "speaker" has several labels, and most of the text is speeches."""
         often = [name for name, count in self.speakers.items() if count >= MIN_SPEECHES]
         return len(often) > 1 and self.spoken > self.characters / 2
 
     @property
     def usual(self) -> int:
-        """Characters that 95 % of the lines or rows have at most."""
+        """Characters of a line or row: the 95 % quantile."""
         return int(np.quantile(self.sizes, USUAL_SHARE, method="inverted_cdf")) if len(self.sizes) else 0
 
     @property
     def length(self) -> int:
-        """Tokens: 128 for running text, else the smallest power of two that holds 95 % of the items with EOS."""
+        """Proposed data.length: 128 for running text, else the least power of two for 95 % of the items with EOS."""
         if self.items == "auto" and self.source.packed:
             return 128
         each = _bytes(self.counts) / self.characters if self.tokens == "byte" else 1.0
@@ -103,131 +103,131 @@ class Survey:
         return "smoke" if self.characters < FEW_CHARACTERS else "small"
 
     def changes(self) -> dict[str, Any]:
-        """The proposals at dotted keys of a recipe."""
-        found = {"data.source": _written(self.path), "data.tokens": self.tokens, "data.length": self.length}
+        """Return the proposals by dotted keys of a recipe."""
+        always = {"data.source": _as_option(self.path), "data.tokens": self.tokens, "data.length": self.length}
         others = {"data.items": (self.items, "auto"), "data.labels": (self.labels, "none")}
-        return found | {k: v for k, (v, usual) in others.items() if v != usual} | {"model.preset": self.preset}
+        return always | {k: v for k, (v, default) in others.items() if v != default} | {"model.preset": self.preset}
 
     @property
     def command(self) -> str:
-        """What to type to train from it."""
-        parts = ["toolkit", "train", "--modality", "text", "--data", _written(self.path)]
+        """Shell command that trains from these texts."""
+        parts = ["toolkit", "train", "--modality", "text", "--data", _as_option(self.path)]
         for key, value in self.changes().items():
             if key != "data.source":
                 parts += [f"--{key.split('.')[1]}", str(value)]
         return shlex.join(parts)
 
     def rows(self) -> list[tuple[str, str]]:
-        """(what, how much), for a table."""
-        return [*_what_there_is(self), *_what_is_wrong(self), *_what_to_do(self)]
+        """Return (name, value) pairs for a table."""
+        return [*_contents(self), *_problems(self), *_proposals(self)]
 
 
 def inspect(path: Path, notify: Callable[[str], None]) -> Inspection:
-    """Return what is in a file or folder of texts, and what to train from it. Raises DataError."""
-    counted = survey(path, notify)
-    return Inspection(counted.rows(), counted.changes())
+    """Return counts of a file or folder of texts, and a proposed recipe. Raises DataError."""
+    result = survey(path, notify)
+    return Inspection(result.rows(), result.changes())
 
 
 def survey(path: Path, notify: Callable[[str], None]) -> Survey:
-    """Count what is in the texts at `path`. Raises DataError when there is no readable one."""
-    source = open_path(Data(source=_written(path)))
+    """Count characters, lines and speeches of the texts at `path`. Raises DataError when none is readable."""
+    source = open_path(Data(source=_as_option(path)))
     problems, pace = Problems(), Pace()
     counts = np.zeros(CODE_POINTS, np.int64)
-    sizes, seen = array("q"), array("q")
+    sizes, hashes = array("q"), array("q")
     empty, paired = 0, False
     for document in documents(source, problems):
-        counted = _counted(document.blocks, counts)
-        texts = (line for line, _ in text_files.lines(counted, text_files.LONGEST_PIECE))
-        for text in texts if source.packed else ["".join(counted) + (document.given or "")]:
+        blocks = _add_to(counts, document.blocks)
+        texts = (line for line, _ in text_files.lines(blocks, text_files.LONGEST_PIECE))
+        for text in texts if source.packed else ["".join(blocks) + (document.given or "")]:
             if text:
                 sizes.append(len(text))
-                seen.append(hash(text))
+                hashes.append(hash(text))
             else:
                 empty += 1
         if document.given:
             paired = True
-            deque(_counted([document.given], counts), maxlen=0)
+            deque(_add_to(counts, [document.given]), maxlen=0)
         if pace.due():
             notify(f"counted {int(counts.sum()):,} characters")
     if not len(sizes):
         rejected = sorted([*source.listing.rejected, *problems.rejected])
         raise DataError(f"no readable text in {path}: {rejected[0] if rejected else 'all of it is empty'}")
-    copies = len(seen) - len(np.unique(np.frombuffer(seen, np.int64)))
-    found = Survey(path, source, problems, counts, np.array(sizes), empty, copies, paired)
+    copies = len(hashes) - len(np.unique(np.frombuffer(hashes, np.int64)))
+    result = Survey(path, source, problems, counts, np.array(sizes), empty, copies, paired)
     for entry in source.listing.entries if source.packed else ():
         for speaker, text in speeches(text_files.blocks(entry.path, entry.name, Problems())):
-            found.speakers[speaker] += 1
-            found.spoken += len(text)
-    return found
+            result.speakers[speaker] += 1
+            result.spoken += len(text)
+    return result
 
 
-def _counted(blocks: Iterable[str], counts: np.ndarray) -> Iterator[str]:
-    """The same blocks, whose characters are added to `counts`."""
+def _add_to(counts: np.ndarray, blocks: Iterable[str]) -> Iterator[str]:
+    """Yield the same blocks, and add their characters to `counts`."""
     for block in blocks:
-        found = np.bincount(np.frombuffer(block.encode("utf-32-le"), "<u4"))
-        counts[: len(found)] += found
+        new = np.bincount(np.frombuffer(block.encode("utf-32-le"), "<u4"))
+        counts[: len(new)] += new
         yield block
 
 
 def _bytes(counts: np.ndarray) -> int:
-    """How many bytes the counted characters take in UTF-8."""
+    """Return the bytes of the counted characters in UTF-8."""
     return int(counts.sum() + counts[0x80:].sum() + counts[0x800:].sum() + counts[0x10000:].sum())
 
 
-def _written(path: Path) -> str:
-    """`path` so that it is not taken for a data set of that name."""
+def _as_option(path: Path) -> str:
+    """Return `path` in a form that is not taken for a data set of that name."""
     return str(path) if path.is_absolute() or str(path).startswith(".") else f"./{path}"
 
 
-def _what_there_is(of: Survey) -> list[tuple[str, str]]:
-    entries = of.source.listing.entries
+def _contents(texts: Survey) -> list[tuple[str, str]]:
+    entries = texts.source.listing.entries
     endings = Counter(Path(entry.name).suffix.lower() for entry in entries)
-    shown = ", ".join(f"{ending} ({count:,})" for ending, count in endings.most_common())
-    share = of.counts[of.counts > 0] / of.characters
-    low, median, usual, high = np.quantile(of.sizes, [0, 0.5, USUAL_SHARE, 1], method="inverted_cdf").astype(int)
-    noun = "lines" if of.source.packed else "rows"
+    kinds = ", ".join(f"{ending} ({count:,})" for ending, count in endings.most_common())
+    share = texts.counts[texts.counts > 0] / texts.characters
+    low, median, usual, high = np.quantile(texts.sizes, [0, 0.5, USUAL_SHARE, 1], method="inverted_cdf").astype(int)
+    noun = "lines" if texts.source.packed else "rows"
     names = files.label_names(entries)
-    speeches = f"; {len(of.speakers):,} speakers with {of.speakers.total():,} speeches" if of.speakers else ""
+    speeches = f"; {len(texts.speakers):,} speakers with {texts.speakers.total():,} speeches" if texts.speakers else ""
     return [
-        ("files", f"{len(entries):,}: {shown}; {sum(entry.size for entry in entries):,} bytes"),
+        ("files", f"{len(entries):,}: {kinds}; {sum(entry.size for entry in entries):,} bytes"),
         (
             "characters",
-            f"{of.characters:,}, {len(share):,} distinct, {int((of.counts == 1).sum()):,} of them seen once",
+            f"{texts.characters:,}, {len(share):,} distinct, {int((texts.counts == 1).sum()):,} of them seen once",
         ),
         ("entropy of characters", f"{-float(share @ np.log2(share)):.2f} bits each, by their frequencies alone"),
-        (noun, f"{len(of.sizes):,}" + (f", and {of.empty:,} empty ones" if of.source.packed else "")),
+        (noun, f"{len(texts.sizes):,}" + (f", and {texts.empty:,} empty ones" if texts.source.packed else "")),
         (
             f"length of {noun}",
             f"{low:,} to {high:,} characters, half up to {median:,}, {USUAL_SHARE:.0%} up to {usual:,}",
         ),
-        (f"{noun} that occur again", f"{of.copies:,} ({of.copies / len(of.sizes):.1%})"),
+        (f"{noun} that occur again", f"{texts.copies:,} ({texts.copies / len(texts.sizes):.1%})"),
         ("labels", (f"{len(names):,} folders" if names else "none by folders") + speeches),
     ]
 
 
-def _what_is_wrong(of: Survey) -> list[tuple[str, str]]:
-    rejected = sorted([*of.source.listing.rejected, *of.problems.rejected])
-    found = [("left out", rejected), ("mended", of.problems.notes)]
+def _problems(texts: Survey) -> list[tuple[str, str]]:
+    rejected = sorted([*texts.source.listing.rejected, *texts.problems.rejected])
+    problems = [("left out", rejected), ("mended", texts.problems.notes)]
     rows = [
-        (what, "; ".join(lines[:_SHOWN]) + (" ..." if len(lines) > _SHOWN else "")) for what, lines in found if lines
+        (what, "; ".join(lines[:_SHOWN]) + (" ..." if len(lines) > _SHOWN else "")) for what, lines in problems if lines
     ]
-    return rows + [("note", note) for note in of.source.listing.notes]
+    return rows + [("note", note) for note in texts.source.listing.notes]
 
 
-def _what_to_do(of: Survey) -> list[tuple[str, str]]:
-    rare = int(((of.counts > 0) & (of.counts < RARE)).sum())
-    tokens = "characters" if of.tokens == "char" else f"bytes: {np.count_nonzero(of.counts):,} characters are many"
-    if of.items == "line":
+def _proposals(texts: Survey) -> list[tuple[str, str]]:
+    rare, distinct = int(((texts.counts > 0) & (texts.counts < RARE)).sum()), np.count_nonzero(texts.counts)
+    tokens = "characters" if texts.tokens == "char" else f"bytes: {distinct:,} characters are many"
+    if texts.items == "line":
         items = "each line is an item"
-    elif not of.source.packed:
-        items = "each row is an item" + (", the first column is given" if of.paired else "")
+    elif not texts.source.packed:
+        items = "each row is an item" + (", the first column is given" if texts.paired else "")
     else:
         items = "none: running text"
     return [
-        ("proposed tokens", f"{of.tokens} ({tokens})" + (f"; {rare:,} characters are rare" if rare else "")),
+        ("proposed tokens", f"{texts.tokens} ({tokens})" + (f"; {rare:,} characters are rare" if rare else "")),
         ("proposed items", items),
-        ("proposed length", f"{of.length:,} tokens"),
-        ("proposed labels", of.labels + ("; or speaker, and each speech is an item" if of.is_play else "")),
-        ("proposed preset", of.preset),
-        ("to train", of.command),
+        ("proposed length", f"{texts.length:,} tokens"),
+        ("proposed labels", texts.labels + ("; or speaker, and each speech is an item" if texts.is_play else "")),
+        ("proposed preset", texts.preset),
+        ("to train", texts.command),
     ]

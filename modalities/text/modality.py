@@ -26,7 +26,7 @@ from toolkit.modality import Inspection, Modality, Options
 
 
 class Text(Modality):
-    """Sequences of tokens: running text, or items with an end, or pairs of which the second is written."""
+    """Sequences of tokens: running text, items with an end, or pairs of a source and the target to write."""
 
     name = "text"
     default_recipe: ClassVar[str | Mapping[str, Any]] = "text/shakespeare"
@@ -39,7 +39,7 @@ class Text(Modality):
 
     @property
     def codec(self) -> Codec:
-        """What the tokens say."""
+        """Decoder of tokens into texts."""
         return Codec.of(self.facts)
 
     def load(self, cache: Path, notify: Callable[[str], None]) -> Splits:
@@ -82,7 +82,7 @@ class Text(Modality):
         return x.long()
 
     def texts(self, raw: Tensor) -> list[str]:
-        """Return what tokens (B, L) say, up to the end of an item; of a pair, the target."""
+        """Return the text of each row of tokens (B, L), up to the end of an item; of a pair, the target."""
         return self.codec.texts(raw)
 
     def read(self, path: Path) -> Tensor:
@@ -104,7 +104,7 @@ class Text(Modality):
         return paths
 
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
-        """Return the texts beside and below each other."""
+        """Return a picture of the texts beside and below each other."""
         return picture.preview(self.texts(raw), labels)
 
     def conditioning(self) -> TextConditioning:
