@@ -17,7 +17,7 @@ _WIDE = 46
 _SIZE, _LINE, _GAP = 14, 18, 16
 _INK, _FAINT = "#1d1d1f", "#9a9aa2"
 SHORT = 24
-"""Texts that are at most so long go into one list."""
+"""Characters of the longest text for which texts go into one list."""
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --faint: #6b6b70; --paper: #fafafa; --card: #fff; --line: #ddd }
@@ -34,33 +34,33 @@ small { color: var(--faint); display: block; margin-bottom: .3rem; font-family: 
 
 
 def lines(texts: Sequence[str], labels: Sequence[str] = ()) -> list[str]:
-    """What a terminal shows: one text after another, control characters made visible, none wrapped."""
-    shown = []
+    """Return lines for a terminal: one text after another, control characters made visible, none wrapped."""
+    rows = []
     for i, text in enumerate(texts):
         label = f"[{visible(labels[i])}] " if labels else ""
-        shown += [label + visible(line) for line in text.split("\n")]
+        rows += [label + visible(line) for line in text.split("\n")]
         if any("\n" in other for other in texts) or len(text) > 2 * SHORT:
-            shown.append("")
-    return shown
+            rows.append("")
+    return rows
 
 
 def visible(text: str) -> str:
-    """`text` with everything that would move a cursor or change a terminal replaced by a picture of it."""
+    """Return `text` with every character that would move a cursor or change a terminal replaced by a picture of it."""
     table = {code: 0x2400 + code for code in range(32) if code != 9} | {127: 0x2421}
     safe = text.translate(table)
     return "".join(c if c.isprintable() or c == "\t" or "\u2400" <= c <= "\u2421" else "\ufffd" for c in safe)
 
 
 def preview(texts: Sequence[str], labels: Sequence[str] = (), across: int = _COLUMNS) -> PIL.Image.Image:
-    """Texts beside (`across`) and below each other, at most 24, in fixed-width letters, lines of 46 at most."""
-    shown = list(texts[:_MOST])
+    """Draw at most 24 texts, `across` of them in a row, in fixed-width letters and lines of at most 46."""
+    texts = texts[:_MOST]
     blocks = []
-    for i, text in enumerate(shown):
+    for i, text in enumerate(texts):
         wrapped = [part for line in text.split("\n") for part in textwrap.wrap(
             visible(line), _WIDE, drop_whitespace=False, replace_whitespace=False) or [""]]  # fmt: skip
         blocks.append(([f"[{visible(labels[i])[: _WIDE - 2]}]"] if labels else []) + wrapped)
-    columns = min(across, len(shown))
-    rows = math.ceil(len(shown) / columns)
+    columns = min(across, len(texts))
+    rows = math.ceil(len(texts) / columns)
     font = _font()
     wide = round(_WIDE * font.getlength("M")) + _GAP
     heights = [_LINE * max(len(b) for b in blocks[r * columns : (r + 1) * columns]) + _GAP for r in range(rows)]
@@ -78,14 +78,14 @@ def preview(texts: Sequence[str], labels: Sequence[str] = (), across: int = _COL
 
 
 def strip(moments: Sequence[Sequence[str]], titles: Sequence[str] = ()) -> PIL.Image.Image:
-    """How the first two texts came to be: one row for each moment."""
-    shown = [text for moment in moments for text in moment[:2]]
+    """Draw the first two texts of each moment, one row a moment."""
+    texts = [text for moment in moments for text in moment[:2]]
     labels = [title for title in titles for _ in range(min(2, len(moments[0])))] if titles else []
-    return preview(shown[:_MOST], labels[:_MOST], across=min(2, len(moments[0])))
+    return preview(texts[:_MOST], labels[:_MOST], across=min(2, len(moments[0])))
 
 
 def page(texts: Sequence[str], labels: Sequence[str], real: Sequence[str] = (), names: Sequence[str] = ()) -> str:
-    """A page of generated texts and, below them, real ones, which fetches nothing."""
+    """Return a page of generated texts, with real ones below, that fetches nothing."""
     parts = ["<h1>Generated texts</h1>", _cards(texts, labels)]
     if real:
         parts += ["<h2>Real ones, for comparison</h2>", _cards(real, names)]

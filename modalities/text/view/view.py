@@ -1,4 +1,4 @@
-"""What people read of texts."""
+"""Views of texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.view import View
 
 
 class TextView(View):
-    """Lines, a page of texts, and the likeliest tokens on their way from noise."""
+    """Lines, a page, and a strip of texts on their way from noise."""
 
     counts = (8, 24)
 
@@ -25,11 +25,11 @@ class TextView(View):
         return picture.lines(self.codec.texts(raw), labels)
 
     def strip(self, moments: Tensor) -> PIL.Image.Image:
-        """The likeliest tokens of two texts on their way from noise, (T, B, L)."""
+        """Return a picture of the first two texts of moments (T, B, L), the likeliest tokens of each."""
         return picture.strip([self.codec.texts(moment) for moment in moments])
 
     def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
-        """A page of texts, with real ones below."""
+        """Return a page of texts, with real ones below."""
         texts = self.codec.texts(raw)
         if real is None:
             return picture.page(texts, labels)
