@@ -1,10 +1,10 @@
-"""Tokens on disk: each split's documents one after the other, memory-mapped, and where each of them lies.
+"""Tokens on disk: each split's documents one after the other, memory-mapped, and the span of each.
 
     CACHE/text/<key>/train.npy  train-spans.npy  test.npy  test-spans.npy  about.json
 
-A source is read three times in small blocks: to see how much there is, to learn the vocabulary from its
-training text, and to write its tokens. EOS follows every document, and every end where one is cut into train and test.
-Neither the length of examples nor how they are cut is part of it.
+A source is read three times in small blocks: to count its characters, to learn the vocabulary from its
+training text, and to write its tokens. EOS follows every document, and both parts of one cut into train and test.
+The cache depends neither on the length of examples nor on how they are cut.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from toolkit.errors import DataError
 
 VERSION = 1
 MIN_SPEECHES = 20
-"""Speakers with fewer are labelled OTHER together."""
+"""Speakers with fewer speeches share the label OTHER."""
 OTHER = "other"
 _NOUN = "tokens"
 _POSITIONAL = -1.0
-"""In place of a hash: the end of the text is held out."""
+"""Score in place of a hash: the end of the text is held out."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Split:
     tokens: np.ndarray
     """(T,) int16 or int32, perhaps memory-mapped."""
     spans: np.ndarray
-    """(N, 3) int64: tokens of each document with its EOS, leading ones that are given (source and SEP), label."""
+    """(N, 3) int64: tokens of each document with its EOS, leading given ones (source and SEP), label."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TokenCorpus:
 
 @dataclass
 class _Plan:
-    """What the first reading found: for each document its characters, how many of them train, and its label."""
+    """Result of the first reading: characters of each document, how many of them train, and its label."""
 
     sizes: array[int]
     cuts: np.ndarray
@@ -70,7 +70,7 @@ class _Plan:
 
 
 def load(folder: Path) -> TokenCorpus | None:
-    """What is kept in `folder`; None when there is nothing or it is damaged."""
+    """Return the corpus in `folder`; None when there is none or it is damaged."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         vocabulary = Vocabulary.from_text(about["vocabulary"])
@@ -82,7 +82,7 @@ def load(folder: Path) -> TokenCorpus | None:
 
 
 def _load_split(folder: Path, split: str, vocabulary: Vocabulary, labels: int) -> Split:
-    """Raises ValueError when it is damaged."""
+    """Return a split. Raises ValueError when it is damaged."""
     tokens = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
     spans = np.load(folder / f"{split}-spans.npy", allow_pickle=False)
     if tokens.ndim != 1 or tokens.dtype != vocabulary.dtype or spans.dtype != np.int64 or spans.shape[1:] != (3,):
@@ -125,7 +125,7 @@ def build(source: Source, tokens: str, labels: str, folder: Path, notify: Callab
 
 
 def score(text: str) -> float:
-    """A number in [0, 1) that depends on nothing but `text`."""
+    """Return a number in [0, 1) that depends on nothing but `text`."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") / 2**64
 
 
@@ -135,7 +135,7 @@ def _report(source: Source, problems: Problems) -> None:
 
 def _look(source: Source, labels: str, problems: Problems, notify: Callable[[str], None]) -> _Plan:
     sizes, scores, raw = array("q"), array("d"), array("q")
-    found: dict[str | None, int] = {}
+    ids: dict[str | None, int] = {}
     pace = Pace()
     for document in documents(source, problems):
         sizes.append(sum(len(block) for block in document.blocks))
@@ -143,16 +143,16 @@ def _look(source: Source, labels: str, problems: Problems, notify: Callable[[str
             scores.append(0.0 if document.split == "test" else 2.0)
         else:
             scores.append(score(document.key) if document.key else _POSITIONAL)
-        raw.append(found.setdefault(document.label, len(found)))
+        raw.append(ids.setdefault(document.label, len(ids)))
         if pace.due():
             notify(f"read {len(sizes):,} texts")
-    names, number = _name(found, np.frombuffer(raw, np.int64), labels, problems)
+    names, number = _name(ids, np.frombuffer(raw, np.int64), labels, problems)
     cuts = _cuts(np.frombuffer(sizes, np.int64), np.frombuffer(scores, np.float64), source.test)
     return _Plan(sizes, cuts, number[np.frombuffer(raw, np.int64)], names)
 
 
 def _cuts(sizes: np.ndarray, scores: np.ndarray, test: float) -> np.ndarray:
-    """(N,) int64: how many characters of each text train; the rest is held out.
+    """Return how many characters of each text train, (N,) int64; the rest is held out.
 
     Of two different items or more at least one is held out, and at least one is not.
     """
@@ -167,29 +167,29 @@ def _cuts(sizes: np.ndarray, scores: np.ndarray, test: float) -> np.ndarray:
 
 
 def _name(
-    found: dict[str | None, int], raw: np.ndarray, labels: str, problems: Problems
+    ids: dict[str | None, int], raw: np.ndarray, labels: str, problems: Problems
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """The labels, and for each of `found` which one it is; () and zeros when there are not at least two."""
-    counts = np.bincount(raw, minlength=len(found))
-    known = [name for name in found if name is not None]
+    """Return the labels, and the number of each of `ids` among them; () and zeros when there are not at least two."""
+    counts = np.bincount(raw, minlength=len(ids))
+    candidates = [name for name in ids if name is not None]
     if labels == "speaker":
-        known = [name for name in known if counts[found[name]] >= MIN_SPEECHES]
-    names = sorted(known, key=lambda name: (name.casefold(), name))
-    if labels == "speaker" and names and len(names) < len(found):
+        candidates = [name for name in candidates if counts[ids[name]] >= MIN_SPEECHES]
+    names = sorted(candidates, key=lambda name: (name.casefold(), name))
+    if labels == "speaker" and names and len(names) < len(ids):
         names = [name for name in names if name != OTHER] + [OTHER]
-    number = np.zeros(max(1, len(found)), np.int64)
-    if labels == "none" or len(names) < 2 or (None in found and labels != "speaker"):
+    number = np.zeros(max(1, len(ids)), np.int64)
+    if labels == "none" or len(names) < 2 or (None in ids and labels != "speaker"):
         if labels != "none":
             problems.note(f"no labels: data.labels '{labels}' does not tell all texts apart")
         return (), number
     place = {name: i for i, name in enumerate(names)}
-    for name, i in found.items():
+    for name, i in ids.items():
         number[i] = place.get(name or "", len(names) - 1)
     return tuple(names), number
 
 
 def _replay(source: Source, plan: _Plan) -> Iterator[tuple[Document, int, int]]:
-    """Each document again, with its cut and its label. Raises DataError when there are others than before."""
+    """Yield each document again, with its cut and its label. Raises DataError when there are others than before."""
     number = 0
     for number, document in enumerate(documents(source, Problems()), start=1):
         if number > len(plan.cuts):
@@ -213,23 +213,23 @@ def _learn(source: Source, tokens: str, plan: _Plan) -> Vocabulary:
     counts = np.zeros(128, np.int64)
     if parse(tokens)[0] == "char":
         for text in _gathered(training()):
-            found = np.bincount(np.frombuffer(text.encode("utf-32-le"), "<u4"))
-            counts = np.pad(counts, (0, max(0, len(found) - len(counts))))
-            counts[: len(found)] += found
+            new = np.bincount(np.frombuffer(text.encode("utf-32-le"), "<u4"))
+            counts = np.pad(counts, (0, max(0, len(new) - len(counts))))
+            counts[: len(new)] += new
     return learn(tokens, counts, training())
 
 
 def _gathered(texts: Iterator[str]) -> Iterator[str]:
-    """The same characters in fewer, longer texts."""
-    held: list[str] = []
+    """Yield the same characters in fewer, longer texts."""
+    buffer: list[str] = []
     total = 0
     for text in texts:
-        held.append(text)
+        buffer.append(text)
         total += len(text)
         if total >= GATHERED:
-            yield "".join(held)
-            held, total = [], 0
-    yield "".join(held)
+            yield "".join(buffer)
+            buffer, total = [], 0
+    yield "".join(buffer)
 
 
 def _write(source: Source, vocabulary: Vocabulary, plan: _Plan, staging: Path, notify: Callable[[str], None]) -> None:

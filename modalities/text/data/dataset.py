@@ -1,4 +1,4 @@
-"""From a source's name to its tokens, and batches of examples cut from them."""
+"""The tokens of a source, and batches of examples cut from them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Texts(Dataset):
     """
 
     lengths: Tensor | None
-    """(N,) int64, of items: tokens of each that are real."""
+    """Real tokens of each item, (N,) int64; None for running text."""
     labels: Tensor | None
-    """(N,) int64, when texts have labels."""
+    """(N,) int64; None when texts have no labels."""
     given: Tensor | None
-    """(N,) int64: leading tokens that are given (source and SEP), when items are pairs."""
+    """Leading given tokens (source and SEP), (N,) int64; None unless items are pairs."""
     skipped: int
     """Items that do not fit into an example and must not be cut."""
 
@@ -73,13 +73,13 @@ class Texts(Dataset):
 
     @property
     def sizes(self) -> Tensor:
-        """(N,) int64: tokens of each example that are real."""
+        """Real tokens of each example, (N,) int64."""
         return self._sizes
 
     def take(self, indices: Tensor) -> Examples:
-        """raw: (B, W) int64, W = 2 L for running text that trains and L otherwise; PAD beyond each text's end.
+        """Return raw (B, W) int64, W = 2 L for running text that trains and L otherwise; PAD beyond each text's end.
 
-        cond: length (B,) int64, tokens that are real, at most W; label (B,) and given (B,) int64 where there are such.
+        cond: length (B,) int64, real tokens, at most W; label (B,) and given (B,) int64 where there are such.
         """
         sizes = self._sizes[indices]
         places = self._starts[indices].numpy()[:, None] + np.arange(self.width)
@@ -103,28 +103,28 @@ class Corpus:
     rejected: tuple[str, ...]
     """One line for each file and kind of thing that was left out."""
     notes: tuple[str, ...]
-    """What was mended while reading."""
+    """One line for each file and kind of thing that was mended while reading."""
     packed: bool
     """Running text; otherwise items with EOS."""
     length: int
     """Tokens of an example, L."""
     lengths: tuple[float, ...]
-    """101 quantiles, 0 to 100 %, of the tokens (with EOS, without those given) of a training item; () for running
-    text. They are what lengths are drawn from when sampling."""
+    """101 quantiles, 0 to 100 %, of the tokens (with EOS, without given ones) of a training item; () for running text.
+    Lengths of samples are drawn from them."""
     train: Texts
     test: Texts
 
 
 def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Corpus:
-    """The texts of options.source, whose tokens are kept in cache_folder/text.
+    """Return the texts of options.source, whose tokens are kept in cache_folder/text.
 
     Raises DataError when there is no such source or no training text in it, UsageError for options that do not fit
     it, StorageError when the cache cannot be written.
     """
     tokens.parse(options.tokens)
     source = datasets.find(options) if options.source in datasets.NAMES else open_path(options)
-    asked = options.model_dump(exclude={"source", "length"})
-    key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), name=options.source, **asked)
+    others = options.model_dump(exclude={"source", "length"})
+    key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), name=options.source, **others)
     home = cache_folder / "text" / key
     stored = cache.load(home) or cache.build(source, options.tokens, options.labels, home, notify)
     if stored is None:
@@ -157,7 +157,7 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
 
 
 def open_path(options: Data) -> Source:
-    """The user's file or folder options.source. Raises DataError when there is none."""
+    """Return the texts of the file or folder options.source. Raises DataError when there is none."""
     path = locate(options.source, datasets.NAMES, EXTENSIONS)
     try:
         listing = files.scan(path, EXTENSIONS, "texts") if path.is_dir() else single(path)
@@ -169,7 +169,7 @@ def open_path(options: Data) -> Source:
 
 
 def crop(rows: Tensor, draws: Draws) -> Tensor:
-    """A random half of each row, (B, L) of (B, 2 L), that begins anywhere; of shorter texts, one without PAD if it can.
+    """Return a random half of each row, (B, L) of (B, 2 L), that begins anywhere, without PAD if the text allows it.
 
     Every stretch of L tokens of a running text is equally likely, but for those at multiples of L (twice).
     """
@@ -180,7 +180,7 @@ def crop(rows: Tensor, draws: Draws) -> Tensor:
 
 
 def report(lines: list[str], notify: Callable[[str], None]) -> None:
-    """Tell the user the first few lines, and how many more there are."""
+    """Pass the first few lines to `notify`, and how many more there are."""
     for line in lines[:_SHOWN]:
         notify(line)
     if len(lines) > _SHOWN:
@@ -195,7 +195,7 @@ def _why(source: Source) -> str:
 
 
 def _streams(spans: np.ndarray) -> np.ndarray:
-    """(3, S): the spans of running text, those of one label after the other as one, without the EOS at its end."""
+    """Return the spans of running text, (3, S): neighbours of one label as one, without the EOS at its end."""
     if not len(spans):
         return spans.T
     first = np.flatnonzero(np.diff(spans[:, 2], prepend=-1))
@@ -204,12 +204,12 @@ def _streams(spans: np.ndarray) -> np.ndarray:
 
 
 def _stretches(counts: np.ndarray, length: int, width: int) -> np.ndarray:
-    """How many examples of `width` (L or 2 L) tokens each running text makes, a new one every L."""
+    """Return how many examples of `width` (L or 2 L) tokens each running text makes, a new one every L."""
     return np.maximum(1, -(-(counts - (width - length)) // length))
 
 
 def _pieces(counts: np.ndarray, uncut: np.ndarray, length: int) -> np.ndarray:
-    """How many examples each item makes; none when it must not be cut but is longer than L."""
+    """Return how many examples each item makes; none when it must not be cut but is longer than L."""
     pieces = -(-counts // length) - ((counts % length == 1) & (counts > 1))
     return np.where(uncut, (counts <= length).astype(np.int64), pieces)
 
@@ -217,7 +217,7 @@ def _pieces(counts: np.ndarray, uncut: np.ndarray, length: int) -> np.ndarray:
 def _laid_out(
     begins: np.ndarray, counts: np.ndarray, pieces: np.ndarray, length: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First token, tokens and text of each example, each (N,) int64."""
+    """Return the first token, the number of tokens and the text of each example, each (N,) int64."""
     which = np.repeat(np.arange(len(counts)), pieces)
     place = (np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * length
     if width > length:  # the last one ends with the text

@@ -19,14 +19,14 @@ from toolkit.errors import DataError
 
 NAMES = ("shakespeare", "tinyshakespeare", "e2e", "abc", "names", "backwards")
 TINY_TEST = 0.1
-"""The first int(0.9 n) characters train, as in nanoGPT's data/shakespeare_char/prepare.py."""
+"""Held-out share: the first int(0.9 n) characters train, as in nanoGPT's data/shakespeare_char/prepare.py."""
 _WORD = re.compile(r"[A-Za-z]+")
 _FIELD = re.compile(r"([A-Za-z]):(?![|:\]])")
-_KEPT = "MLK"
+_HEADER = "MLK"
 
 
 def find(options: Data) -> Source:
-    """The data set called options.source, one of NAMES. Raises DataError when it is not here."""
+    """Return the data set called options.source, one of NAMES. Raises DataError when its files are not there."""
     if options.source == "tinyshakespeare":
         return _tinyshakespeare(options)
     if options.source == "e2e":
@@ -41,35 +41,35 @@ def find(options: Data) -> Source:
 
 
 def proper_names(texts: Iterable[str]) -> list[str]:
-    """Distinct capitalised words, sorted, that never occur in lower case nor only in capitals."""
+    """Return distinct capitalised words, sorted, that never occur in lower case; words all in capitals do not count."""
     words = {word for text in texts for word in _WORD.findall(text)}
-    found = (word for word in words if word[0].isupper() and word[1:].islower())
-    return sorted(word for word in found if word.lower() not in words)
+    names = (word for word in words if word[0].isupper() and word[1:].islower())
+    return sorted(word for word in names if word.lower() not in words)
 
 
 def tunes(parts: Iterable[str]) -> Iterator[str]:
-    """The tunes of an ABC file: of the header only the lines M, L and K, then the music.
+    """Yield the tunes of an ABC file: of the header only the lines M, L and K, then the music.
 
     A tune begins with X: and ends before the next one or an empty line (the ABC standard 2.1, section 2.2).
     """
-    kept: list[str] = []
+    tune: list[str] = []
     inside = body = music = False
     for line, _ in text_files.lines(parts, text_files.LONGEST_PIECE):
         line = line.split("%")[0].rstrip()
         field = _FIELD.match(line)
         if not line or (field and field[1] == "X"):
             if music:
-                yield "\n".join(kept)
-            kept, inside, body, music = [], field is not None, False, False
+                yield "\n".join(tune)
+            tune, inside, body, music = [], field is not None, False, False
         elif inside and field:
             body = body or field[1] == "K"
-            if field[1] in _KEPT:
-                kept.append(f"{field[1]}:{line[2:].strip()}")
+            if field[1] in _HEADER:
+                tune.append(f"{field[1]}:{line[2:].strip()}")
         elif inside and body:
-            kept.append(line)
+            tune.append(line)
             music = True
     if music:
-        yield "\n".join(kept)
+        yield "\n".join(tune)
 
 
 def _listing(folder: Path, splits: dict[str, str | None], fix: str) -> Listing:
@@ -99,7 +99,7 @@ def _e2e(options: Data) -> Source:
 
 
 def _names(plays: Path, listing: Listing, pairs: bool) -> Source:
-    """The names in the plays. `pairs`: each is given, and the same is to be written backwards."""
+    """Return the names in the plays. `pairs`: each is given, and the same backwards is the target."""
     entries = listing.entries
 
     def read(entry: Entry, problems: Problems) -> Iterator[Document]:

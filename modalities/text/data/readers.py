@@ -1,4 +1,4 @@
-"""From files to documents: whole files, their lines, speeches, and rows of JSON Lines and of tables."""
+"""Readers of documents: whole files, their lines, speeches, and rows of JSON Lines and of tables."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SPEAKER = re.compile(r"([A-Z][A-Za-z' .-]{0,30})[:.]")
 
 @dataclass(frozen=True)
 class Document:
-    """A text that may come in blocks; reading them is reading the file."""
+    """A text that may come in blocks; iterating over them reads the file."""
 
     file: str
     blocks: Iterable[str]
     key: str = ""
-    """What decides by its hash whether it is held out; "" = the end of the text is."""
+    """Text whose hash decides whether the document is held out; "": the end of the document is."""
     split: str | None = None
-    """train or test, where the source says so."""
+    """train or test, where the source names splits."""
     label: str | None = None
     given: str | None = None
     """The source, when the text is a target."""
@@ -42,20 +42,20 @@ Reader = Callable[[Entry, Problems], Iterator[Document]]
 
 @dataclass(frozen=True)
 class Source:
-    """Where texts are, and how they are read."""
+    """Files of texts, and their reader."""
 
     path: Path
     listing: Listing
     read: Reader
     packed: bool
-    """Running text; otherwise each document is an item."""
+    """True for running text; otherwise each document is an item."""
     whole: bool = False
-    """Items that do not fit into an example are left out rather than cut, as pairs always are."""
+    """True where items that do not fit into an example are left out rather than cut, as pairs always are."""
     test: float = 0.05
 
 
 def source_of(path: Path, listing: Listing, options: Data, test: float | None = None) -> Source:
-    """The texts that were found in `listing`, read as `options` ask. test: share held out, in place of theirs."""
+    """Return the files of `listing`, read by `options`, as a source. test: held-out share, in place of theirs."""
     endings = {Path(entry.name).suffix.lower() for entry in listing.entries}
     packed = options.items == "none" or (options.items == "auto" and (".txt" in endings or not endings))
     packed = packed and options.labels != "speaker"
@@ -67,7 +67,7 @@ def source_of(path: Path, listing: Listing, options: Data, test: float | None = 
 
 
 def single(path: Path) -> Listing:
-    """One file as a listing. Raises OSError."""
+    """Return one file as a listing. Raises OSError."""
     info = path.stat()
     listing = Listing(signature=[f"{path.name}\t{info.st_size}\t{info.st_mtime_ns}"])
     if info.st_size == 0:
@@ -78,7 +78,7 @@ def single(path: Path) -> Listing:
 
 
 def documents(source: Source, problems: Problems) -> Iterator[Document]:
-    """All documents of a source, in order; each must be read before the next is asked for."""
+    """Yield all documents of a source, in order; each must be read before the next is taken."""
     for entry in source.listing.entries:
         try:
             why = text_files.odd(entry.path)
@@ -91,17 +91,17 @@ def documents(source: Source, problems: Problems) -> Iterator[Document]:
 
 
 def table(
-    parts: Iterable[str], name: str, named: tuple[str, ...], problems: Problems, comma: str
+    parts: Iterable[str], name: str, columns: tuple[str, ...], problems: Problems, comma: str
 ) -> Iterator[list[str]]:
-    """The asked columns of each row of a table with a header; all of them when none is asked for and it has one or two.
+    """Yield `columns` of each row of a table with a header; all of them when there are none and it has one or two.
 
-    Wants of a file that cannot be met are reported to `problems`, and it has no rows.
+    A file without these columns is reported to `problems`, and has no rows.
     """
     quoting: Literal[0, 3] = csv.QUOTE_NONE if comma == "\t" else csv.QUOTE_MINIMAL
-    found = (row + "\n" for row in text_files.rows(parts, name, problems))
-    reader = csv.reader(found, delimiter=comma, quoting=quoting)
+    lines = (row + "\n" for row in text_files.rows(parts, name, problems))
+    reader = csv.reader(lines, delimiter=comma, quoting=quoting)
     header: list[str] | None = None
-    picked: list[int] = []
+    places: list[int] = []
     while True:
         try:
             row = next(reader, None)
@@ -114,16 +114,16 @@ def table(
             continue
         if header is None:
             header = row
-            missing = [column for column in named if column not in header]
-            if missing or not (named or len(header) <= 2):
+            missing = [column for column in columns if column not in header]
+            if missing or not (columns or len(header) <= 2):
                 what = f"no column '{missing[0]}'" if missing else "more than two columns and data.columns names none"
                 problems.reject(name, f"{what}; it has {', '.join(header)[:200]}")
                 return
-            picked = [header.index(column) for column in named] or list(range(len(header)))
+            places = [header.index(column) for column in columns] or list(range(len(header)))
         elif len(row) != len(header):
             problems.lost(name, text_files.BAD_TABLE.format(columns=len(header)))
         else:
-            yield [row[i] for i in picked]
+            yield [row[i] for i in places]
 
 
 def _columns(options: Data) -> tuple[str, ...]:
@@ -134,13 +134,13 @@ def _read(entry: Entry, options: Data, packed: bool, problems: Problems) -> Iter
     parts = text_files.blocks(entry.path, entry.name, problems)
     label = {"file": entry.name, "folder": entry.label}.get(options.labels)
     ending = Path(entry.name).suffix.lower()
-    named = _columns(options)
+    columns = _columns(options)
     if ending == ".jsonl":
-        found = _json_rows(parts, entry.name, named or (options.field,), problems)
-        yield from _row_documents(found, entry, label, problems)
+        rows = _json_rows(parts, entry.name, columns or (options.field,), problems)
+        yield from _row_documents(rows, entry, label, problems)
     elif ending in TABLES:
-        found = table(parts, entry.name, named, problems, TABLES[ending])
-        yield from _row_documents(found, entry, label, problems)
+        rows = table(parts, entry.name, columns, problems, TABLES[ending])
+        yield from _row_documents(rows, entry, label, problems)
     elif options.labels == "speaker":
         for speaker, text in speeches(parts):
             yield Document(entry.name, (text,), text, entry.split, speaker)
@@ -154,9 +154,9 @@ def _read(entry: Entry, options: Data, packed: bool, problems: Problems) -> Iter
 
 
 def _row_documents(
-    found: Iterable[list[str]], entry: Entry, label: str | None, problems: Problems
+    rows: Iterable[list[str]], entry: Entry, label: str | None, problems: Problems
 ) -> Iterator[Document]:
-    for texts in found:
+    for texts in rows:
         try:
             "".join(texts).encode()
         except UnicodeEncodeError:
@@ -188,17 +188,17 @@ def _json_rows(parts: Iterable[str], name: str, fields: tuple[str, ...], problem
 
 
 def speeches(parts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(speaker, speech) of a play. A speech begins after an empty line with "NAME:" or "NAME." alone on a line, and
-    ends with the next empty line; what is not spoken is left out."""
-    speaker, said, blank = "", list[str](), True
+    """Yield (speaker, speech) of a play. A speech begins after an empty line with "NAME:" or "NAME." alone on a line,
+    and ends with the next empty line; all else is left out."""
+    speaker, speech, blank = "", list[str](), True
     for line, _ in text_files.lines(parts, text_files.LONGEST_PIECE):
         match = _SPEAKER.fullmatch(line.strip()) if blank else None
         blank = not line.strip()
         if speaker and not blank and match is None:
-            said.append(line)
+            speech.append(line)
             continue
-        if said:
-            yield speaker, "\n".join(said)
-        speaker, said = match[1] if match else "", []
-    if said:
-        yield speaker, "\n".join(said)
+        if speech:
+            yield speaker, "\n".join(speech)
+        speaker, speech = match[1] if match else "", []
+    if speech:
+        yield speaker, "\n".join(speech)

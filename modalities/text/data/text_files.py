@@ -1,4 +1,4 @@
-"""Text files read in blocks, so that a line may be as long as it likes; what is odd about them is counted."""
+"""Text files read in blocks, so that a line may be of any length; their oddities are counted."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ HALVES = "rows with half of a surrogate pair, left out"
 
 
 class Problems:
-    """What was odd, counted by file and kind: `notes` for what was mended, `rejected` for what was left out."""
+    """Oddities counted by file and kind: `notes` of what was mended, `rejected` of what was left out."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lost: Counter[tuple[str, str]] = Counter()
         self._files: dict[str, str] = {}
-        self._said: list[str] = []
+        self._lines: list[str] = []
 
     def mended(self, name: str, kind: str, count: int = 1) -> None:
         if count:
@@ -46,16 +46,16 @@ class Problems:
             self._lost[name, kind] += count
 
     def note(self, line: str) -> None:
-        self._said.append(line)
+        self._lines.append(line)
 
     def reject(self, name: str, why: str) -> None:
-        """A whole file is left out."""
+        """Note that a whole file is left out."""
         self._files[name] = why
 
     @property
     def notes(self) -> list[str]:
         mended = [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._counts.items())]
-        return self._said + mended
+        return self._lines + mended
 
     @property
     def rejected(self) -> list[str]:
@@ -64,7 +64,7 @@ class Problems:
 
 
 def odd(path: Path) -> str:
-    """Why `path` is no text, judged by its beginning; "" when it is. Raises OSError."""
+    """Return why `path` is no text, judged by its beginning, or "". Raises OSError."""
     with path.open("rb") as file:
         head = file.read(_SNIFFED)
     text = head.decode(_encoding(head), "replace")
@@ -73,18 +73,18 @@ def odd(path: Path) -> str:
 
 
 def blocks(path: Path, name: str, problems: Problems) -> Iterator[str]:
-    """The text of `path` in blocks of up to BLOCK_BYTES characters, without a byte order mark and with LF line ends.
+    """Yield the text of `path` in blocks of up to BLOCK_BYTES characters, without a byte order mark, with LF line ends.
 
     UTF-8, or UTF-16 where a byte order mark says so; other bytes are U+FFFD. Raises OSError.
     """
     with path.open("rb") as file:
         data = file.read(BLOCK_BYTES)
         decoder = codecs.getincrementaldecoder(_encoding(data))("replace")
-        held = ""
+        carry = ""
         while True:
-            text = held + decoder.decode(data, final=not data)
-            held = "\r" if data and text.endswith("\r") else ""  # perhaps the first half of CRLF
-            text = text[: len(text) - len(held)]
+            text = carry + decoder.decode(data, final=not data)
+            carry = "\r" if data and text.endswith("\r") else ""  # perhaps the first half of CRLF
+            text = text[: len(text) - len(carry)]
             if "\r" in text:
                 pairs = text.count("\r\n")
                 problems.mended(name, CARRIAGE, pairs + text.count("\r") - pairs)
@@ -100,35 +100,35 @@ def blocks(path: Path, name: str, problems: Problems) -> Iterator[str]:
 
 
 def lines(parts: Iterable[str], longest: int) -> Iterator[tuple[str, bool]]:
-    """The lines of a text that comes in blocks, without their ends, and whether the line ends there.
+    """Yield the lines of a text that comes in blocks, without their ends, and whether the line ends there.
 
-    A line of more than `longest` characters comes in pieces of so many, of which only the last is an end.
+    A line of more than `longest` characters comes in pieces of so many, and ends with the last.
     """
-    held: list[str] = []
+    pieces: list[str] = []
     size = 0
     for part in parts:
         *ended, rest = part.split("\n")
         for line in ended:
-            if held:
-                held.append(line)
-                line, held, size = "".join(held), [], 0
+            if pieces:
+                pieces.append(line)
+                line, pieces, size = "".join(pieces), [], 0
             while len(line) > longest:
                 yield line[:longest], False
                 line = line[longest:]
             yield line, True
-        held.append(rest)
+        pieces.append(rest)
         size += len(rest)
         if size > longest:
-            whole = "".join(held)
+            whole = "".join(pieces)
             full = (len(whole) - 1) // longest * longest
             yield from ((whole[i : i + longest], False) for i in range(0, full, longest))
-            held, size = [whole[full:]], len(whole) - full
+            pieces, size = [whole[full:]], len(whole) - full
     if size:
-        yield "".join(held), True
+        yield "".join(pieces), True
 
 
 def rows(parts: Iterable[str], name: str, problems: Problems) -> Iterator[str]:
-    """The lines of a text, of which those that are too long to be parsed are left out."""
+    """Yield the lines of a text, except those that are too long to be parsed."""
     long = False
     for line, ends in lines(parts, LONGEST_ROW):
         if not ends:

@@ -1,4 +1,4 @@
-"""One split of a corpus while it is written: its tokens, and where each document lies among them."""
+"""Writing one split of a corpus: its tokens, and the span of each document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GATHERED = 1 << 17
 
 
 class TokenWriter:
-    """Writes SPLIT.npy and SPLIT-spans.npy. Texts are gathered: one by one, encoding them takes all the time."""
+    """Writer of SPLIT.npy and SPLIT-spans.npy. Texts are gathered, as encoding them one by one takes all the time."""
 
     def __init__(self, folder: Path, split: str, vocabulary: Vocabulary) -> None:
         self._spans_path = folder / f"{split}-spans.npy"
@@ -27,19 +27,19 @@ class TokenWriter:
         self._texts: list[str] = []
         self._then: list[int] = []
         self._labels: deque[int] = deque()
-        self._held = self._total = self._open = self._given = 0
+        self._waiting = self._total = self._open = self._given = 0
         store.header(self._file, (0,), self._type)
 
     def text(self, text: str, then: int = PAD) -> None:
         """Add text, and after it SEP or EOS, which ends the document; PAD: nothing."""
         self._texts.append(text)
         self._then.append(then)
-        self._held += len(text) + 1
-        if self._held >= GATHERED:
+        self._waiting += len(text) + 1
+        if self._waiting >= GATHERED:
             self._flush()
 
     def end(self, label: int) -> None:
-        """End the document, which is labelled so."""
+        """End the document and label it."""
         self._labels.append(label)
         self.text("", EOS)
 
@@ -57,10 +57,10 @@ class TokenWriter:
             elif mark == EOS:
                 self._spans.extend((self._open, self._given, self._labels.popleft()))
                 self._open = self._given = 0
-        self._texts, self._then, self._held = [], [], 0
+        self._texts, self._then, self._waiting = [], [], 0
 
     def close(self) -> None:
-        """Write what is still held, and say how much there is."""
+        """Write the waiting texts, the number of tokens in the header, and the spans."""
         self._flush()
         self._file.seek(0)
         store.header(self._file, (self._total,), self._type)
