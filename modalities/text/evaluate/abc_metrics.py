@@ -1,4 +1,4 @@
-"""Is a text a tune? What music21 makes of ABC notation (standard 2.1): can it be read, and are its bars full."""
+"""Metrics of tunes in ABC notation (standard 2.1), read by music21: do they parse, and do their bars add up?"""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from toolkit.imports import require
 
 
 class Checked(NamedTuple):
-    """One text as a tune."""
+    """Counts of one text as a tune."""
 
     parses: bool
-    """It can be read, has notes, and says its metre."""
+    """True where it can be read, has notes, and gives its metre."""
     right: int
     """Bars between the first and the last whose notes add up to the metre."""
     bars: int
@@ -25,7 +25,7 @@ class Checked(NamedTuple):
 
 
 def check(text: str) -> Checked:
-    """A text in ABC notation. Raises ToolkitError when music21 is missing."""
+    """Check a text in ABC notation. Raises ToolkitError when music21 is missing."""
     abc = require("music21.abcFormat")
     try:
         with contextlib.redirect_stderr(io.StringIO()):
@@ -38,21 +38,21 @@ def check(text: str) -> Checked:
 
 
 def describe(samples: Sequence[str], held_out: Sequence[str]) -> list[Row]:
-    """The share of samples that parse, and of their inner bars that add up, beside as many held-out tunes.
+    """Return the share of samples that parse, and of their inner bars that add up, beside as many held-out tunes.
 
     Bars of tunes that do not parse are not counted. Raises ToolkitError when music21 is missing.
     """
-    made, real = ([check(text) for text in texts] for texts in (samples, like(samples, held_out)))
+    tunes, real = ([check(text) for text in texts] for texts in (samples, like(samples, held_out)))
     return [
-        _row("tunes that parse", [(one.parses, 1) for one in made], [(one.parses, 1) for one in real]),
-        _row("bars that add up", [(one.right, one.bars) for one in made], [(one.right, one.bars) for one in real]),
+        _row("tunes that parse", [(one.parses, 1) for one in tunes], [(one.parses, 1) for one in real]),
+        _row("bars that add up", [(one.right, one.bars) for one in tunes], [(one.right, one.bars) for one in real]),
     ]
 
 
 def _bars(abc: Any, handler: Any) -> Iterator[tuple[float, float | None]]:
-    """(length, length by the metre in force) of every bar with notes or rests, in quarter notes.
+    """Yield (length, length by the metre in force) of every bar with notes or rests, in quarter notes.
 
-    Not of the score that music21 makes, which divides bars that are too long.
+    The tokens are read, not the score that music21 makes, which divides bars that are too long.
     """
     metre: float | None = None
     for bar in handler.splitByMeasure():
@@ -67,8 +67,8 @@ def _bars(abc: Any, handler: Any) -> Iterator[tuple[float, float | None]]:
             yield sum(lengths), metre
 
 
-def _row(name: str, made: Sequence[tuple[int, int]], real: Sequence[tuple[int, int]]) -> Row:
-    """The share of what is right, from (right, all) of each text."""
-    right, whole = np.array(made).T
-    known = sum(count for _, count in real)
-    return averaged(name, right, whole, sum(count for count, _ in real) / known if known else float("nan")).share()
+def _row(name: str, counts: Sequence[tuple[int, int]], real: Sequence[tuple[int, int]]) -> Row:
+    """Return the share that is right, from (right, all) of each text."""
+    right, whole = np.array(counts).T
+    total = sum(count for _, count in real)
+    return averaged(name, right, whole, sum(count for count, _ in real) / total if total else float("nan")).share()

@@ -1,6 +1,6 @@
-"""Are samples copied from the training text? The longest passage of each that stands there, word for word.
+"""Copies from the training text: the longest passage of each sample that stands there, character for character.
 
-A copy is exact and may begin anywhere. Real text repeats itself too, so the figures mean something only beside those
+A copy is exact and may begin anywhere. Real text repeats itself too, so these metrics mean something only beside those
 of held-out text of the same lengths.
 """
 
@@ -17,27 +17,27 @@ from modalities.text.evaluate.words import Real, Row, averaged, like, words
 from toolkit.evaluation.metrics.interval import wilson
 
 RUN = 50
-"""Characters from which a passage counts as copied: in real text that long a repetition is no accident."""
+"""Characters from which a passage counts as copied: so long a repetition is no accident in real text."""
 _TRAIN_ENDS, _SAMPLE_ENDS = 0, 1
 
 
 class Copied(NamedTuple):
-    """For each sample, the longest passage of it that occurs in the training text."""
+    """Longest passage of each sample that occurs in the training text."""
 
     length: Ints
-    """(n,), in symbols."""
+    """Symbols, (n,)."""
     start: Ints
-    """(n,), where it begins in the sample; the first of equally long ones."""
+    """Position in the sample, (n,); that of the first of equally long ones."""
     source: Ints
-    """(n,), where it stands in the training text; one such place of perhaps several."""
+    """Position in the training text, (n,); one of perhaps several."""
 
     def share(self, run: int = RUN) -> float:
-        """Of samples in which at least `run` symbols on end are copied."""
+        """Return the share of samples in which at least `run` symbols on end are copied."""
         return float((self.length >= run).mean())
 
 
 def longest(samples: Sequence[Text], train: Text) -> Copied:
-    """The longest copies from `train` in each of `samples`, exactly.
+    """Find the longest exact copy from `train` in each of `samples`.
 
     Training text and samples are sorted together by what follows each place, as in a suffix array made by prefix
     doubling (Manber and Myers 1993). The training place that shares most with a place of a sample is then one of its
@@ -72,20 +72,20 @@ def longest(samples: Sequence[Text], train: Text) -> Copied:
 
 
 def known_grams(samples: Sequence[Sequence[str]], train: Sequence[str], n: int = 4) -> tuple[Ints, Ints]:
-    """How many n-grams of words each sample has, and how many of them occur in `train`: (m,) twice.
+    """Count the n-grams of words in each sample, and those of them that occur in `train`: (m,) twice.
 
-    All are words (see `measure.words`). The share of known 4-grams is the overlap of Lovelace et al. (2023, LD4LG).
+    Texts are lists of words. The share that occurs, for n = 4, is the overlap of Lovelace et al. (2023, LD4LG).
     """
-    known = set(zip(*(train[i:] for i in range(n))))
+    train_grams = set(zip(*(train[i:] for i in range(n))))
     grams = [list(zip(*(sample[i:] for i in range(n)))) for sample in samples]
     return (
         np.array([len(of_one) for of_one in grams], dtype=np.int64),
-        np.array([sum(gram in known for gram in of_one) for of_one in grams], dtype=np.int64),
+        np.array([sum(gram in train_grams for gram in of_one) for of_one in grams], dtype=np.int64),
     )
 
 
 def describe(samples: Sequence[str], train: Real, held_out: Real) -> list[Row]:
-    """How much of `samples` is copied from `train`, with 95 % intervals, each figure beside that of held-out text.
+    """Return how much of `samples` is copied from `train`, with 95 % intervals, each metric beside held-out text's.
 
     Raises ValueError when there are no samples.
     """
@@ -93,12 +93,12 @@ def describe(samples: Sequence[str], train: Real, held_out: Real) -> list[Row]:
     control, n = like(samples, held_out), len(samples)
     # a mark between the texts, so that no copy runs over the end of one
     body = train if isinstance(train, str) else "\0".join(train)
-    found = longest([*samples, *control], body).length
-    own, real = found[:n], found[n:]
+    lengths = longest([*samples, *control], body).length
+    own, real = lengths[:n], lengths[n:]
     low, high = wilson(int((own >= RUN).sum()), n)
-    known_words = words(body)
-    total, known = known_grams([words(text, inner) for text in samples], known_words)
-    reference = [sum(counts) for counts in known_grams([words(text, inner) for text in control], known_words)]
+    train_words = words(body)
+    total, overlap = known_grams([words(text, inner) for text in samples], train_words)
+    reference = [sum(counts) for counts in known_grams([words(text, inner) for text in control], train_words)]
     ones = np.ones(n)
     return [
         Row(
@@ -107,13 +107,13 @@ def describe(samples: Sequence[str], train: Real, held_out: Real) -> list[Row]:
         averaged("longest copy in a text, mean", own, ones, float(real.mean())),
         Row("longest copy of all", float(own.max()), float("nan"), float("nan"), float(real.max())),
         averaged(
-            "4-grams of words known", known, total, reference[1] / reference[0] if reference[0] else math.nan
+            "4-grams of words known", overlap, total, reference[1] / reference[0] if reference[0] else math.nan
         ).share(),
     ]
 
 
 def _names(x: Ints, longest: int) -> list[Ints]:
-    """names[j][i]: a number for the 2^j symbols from place i on, in alphabetical order, up to 2^j >= `longest`."""
+    """Return names[j][i], the alphabetical rank of the 2^j symbols from place i on, up to 2^j >= `longest`."""
     names = [np.unique(x, return_inverse=True)[1]]
     while 1 << (len(names) - 1) < longest:
         half, last = 1 << (len(names) - 1), names[-1]
@@ -124,7 +124,7 @@ def _names(x: Ints, longest: int) -> list[Ints]:
 
 
 def _shared(names: list[Ints], a: Ints, b: Ints) -> Ints:
-    """How many symbols from places a and b on are the same, (n,), where these are fewer than 2^len(names)."""
+    """Return how many symbols from places a and b on are the same, (n,), if fewer than 2^len(names)."""
     a, b, total = a.copy(), b.copy(), np.zeros(len(a), dtype=np.int64)
     size = len(names[0])
     for j in reversed(range(len(names))):

@@ -1,4 +1,4 @@
-"""How good generated texts are, and what held-out ones cost: the figures of an evaluation."""
+"""The evaluator of texts: metrics of samples, and bits per character of held-out texts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from toolkit.evaluation.table import EvaluationResult, Metric
 from toolkit.recipe.options import Options
 
 ORDER = 5
-"""Of the n-gram judge: at our sizes longer grams are too rare to help."""
+"""Order of the n-gram judge: at our sizes longer grams are too rare to help."""
 
 
 class TextEvaluator(Evaluator):
-    """Words, n-grams, two judges and copies, each beside held-out text; bits per character."""
+    """Metrics of words, n-grams, two judges and copies, each beside held-out text; bits per character."""
 
     counts_bits = True
 
@@ -38,19 +38,19 @@ class TextEvaluator(Evaluator):
         self.model = model
 
     def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
-        """Metrics of generated tokens (B, L) beside held-out real text."""
+        """Return metrics of generated tokens (B, L) beside held-out text. Raises DataError."""
         codec = Codec.of(data.facts)
-        train, held = real(data)
+        train, test = real(data)
         texts = codec.texts(samples.raw)
         if not any(texts):
             raise DataError("every generated text is empty, so there is nothing to judge")
-        rows = [*words.describe(texts, train, held), *copying.describe(texts, train, held)]
-        if data.source == "abc" and not isinstance(held, str):
-            rows += abc_metrics.describe(texts, held)
+        rows = [*words.describe(texts, train, test), *copying.describe(texts, train, test)]
+        if data.source == "abc" and not isinstance(test, str):
+            rows += abc_metrics.describe(texts, test)
         if codec.paired:
             rows += slot_accuracy.describe(codec.sources(samples.raw), texts, references(data))
         return EvaluationResult(
-            [*_judges(data, texts, train, held, notify), *(_metric(row, len(texts)) for row in rows)]
+            [*_judges(data, texts, train, test, notify), *(_metric(row, len(texts)) for row in rows)]
         )
 
     def check(self, count: int, data: Splits) -> None:
@@ -60,12 +60,12 @@ class TextEvaluator(Evaluator):
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
     ) -> list[Metric]:
-        """The variational bound of held-out texts in bits per character, its terms, and n-gram models beside it."""
+        """Return the variational bound in bits per character, its terms, and n-gram models beside it."""
         return likelihood_metrics(data, self.model.spread, denoiser, times, count, notify)
 
 
 def references(data: Splits) -> dict[str, list[str]]:
-    """The held-out texts of each source, of pairs."""
+    """Return the held-out targets of each source, where items are pairs."""
     codec, raw = Codec.of(data.facts), data.test.take(torch.arange(len(data.test))).raw
     targets: dict[str, list[str]] = {}
     for source, target in zip(codec.sources(raw), codec.texts(raw), strict=True):
@@ -74,7 +74,7 @@ def references(data: Splits) -> dict[str, list[str]]:
 
 
 def held_out(data: Splits, count: int) -> Examples:
-    """`count` held-out examples, spread evenly over the split: whole items, or full rows. Raises DataError for none."""
+    """Return `count` held-out examples spread evenly over the split: whole items, or full rows. Raises DataError."""
     test, length = data.test, data.facts.shape[-1]
     assert isinstance(test, Texts)
     if not len(test):
@@ -87,7 +87,7 @@ def held_out(data: Splits, count: int) -> Examples:
 
 
 def length_costs(train: Texts, rows: Examples) -> torch.Tensor:
-    """Nats that the lengths of items cost, (B,), by the law of the training items; of pairs, given the source's."""
+    """Return the nats of the lengths of items, (B,), by the law of training items; of pairs, given the source's."""
     length, given = rows.cond["length"], rows.cond.get("given")
     if given is None or train.given is None:
         return LengthLaw(train.sizes).nats(length)
@@ -102,7 +102,7 @@ def bits_of(
     examples: Examples,
     seed: int = 0,
 ) -> likelihood.Bits:
-    """The bound on examples. Items are not told their lengths, and their ends are no characters."""
+    """Return the bound on examples. Items pay for their lengths, and their ends are no characters."""
     assert isinstance(denoiser, TokenDenoiser) and isinstance(data.train, Texts)
     codec, rows = Codec.of(data.facts), examples.raw
     real = (rows != PAD).sum(1)
@@ -113,7 +113,7 @@ def bits_of(
         given = torch.arange(rows.shape[1]) < examples.cond["given"][:, None]
         cond["given"] = given.float()[:, None]
     each = codec.characters(rows).double()
-    if not codec.items:  # between the documents of a running text it is a mark that was read
+    if not codec.items:  # in running text EOS separates documents, and counts as a character
         each = each + (rows == EOS).double()
     characters = (each * denoiser.counted(rows, cond)).sum(1)
     lowest, _, highest = denoiser.noise_range
@@ -129,23 +129,23 @@ def likelihood_metrics(
     count: int,
     notify: Notify,
 ) -> list[Metric]:
-    """The bound, its terms, and what n-gram models of the training text say of the same held-out text.
+    """Return the bound, its terms, and bits of the same test-out text under n-gram models of the training text.
 
-    Items: of the very same rows, none told where it ends; the bound pays by a law of lengths, the n-grams by an end.
+    Items: the very same rows; the bound pays for their ends by a law of lengths, the n-grams by an end symbol.
     """
     codec, examples = Codec.of(data.facts), held_out(data, count)
-    found = bits_of(data, spread, denoiser, times, examples)
+    cost = bits_of(data, spread, denoiser, times, examples)
     terms = ("prior", "diffusion", "reconstruction", *(("lengths",) if codec.items else ()))
-    parts = " + ".join(f"{name} {getattr(found, name):.4f}" for name in terms)
-    notify(f"bound {found.total:.3f} +- {found.error:.3f} bits per character = {parts}, over {found.texts} texts")
-    unit, low, high = "bits/character", found.total - 1.96 * found.error, found.total + 1.96 * found.error
-    rows = [Metric("bits/character", found.total, low, high, found.texts, unit=unit, note="an upper bound")]
-    rows.append(Metric("nats/token", found.nats_per_token, n=found.texts, unit="nats"))
-    rows += [Metric(f"bits/character: {name}", getattr(found, name), n=found.texts, unit=unit) for name in terms]
-    train, held = real(data)
-    if isinstance(train, str) or isinstance(held, str):
-        train, held = (part if isinstance(part, str) else "\n".join(part) for part in (train, held))
-        return rows + [Metric(f"{n}-gram model", value, n=1, unit=unit) for n, value in ladder(train, held)]
+    parts = " + ".join(f"{name} {getattr(cost, name):.4f}" for name in terms)
+    notify(f"bound {cost.total:.3f} +- {cost.error:.3f} bits per character = {parts}, over {cost.texts} texts")
+    unit, low, high = "bits/character", cost.total - 1.96 * cost.error, cost.total + 1.96 * cost.error
+    rows = [Metric("bits/character", cost.total, low, high, cost.texts, unit=unit, note="an upper bound")]
+    rows.append(Metric("nats/token", cost.nats_per_token, n=cost.texts, unit="nats"))
+    rows += [Metric(f"bits/character: {name}", getattr(cost, name), n=cost.texts, unit=unit) for name in terms]
+    train, test = real(data)
+    if isinstance(train, str) or isinstance(test, str):
+        train, test = (part if isinstance(part, str) else "\n".join(part) for part in (train, test))
+        return rows + [Metric(f"{n}-gram model", value, n=1, unit=unit) for n, value in ladder(train, test)]
     same = codec.texts(examples.raw)
     for n, value, error in item_ladder(train, same):
         reach = 1.96 * error if math.isfinite(error) else 0.0
@@ -154,24 +154,24 @@ def likelihood_metrics(
 
 
 def real(data: Splits) -> tuple[words.Real, words.Real]:
-    """The training text and the held-out text: as one each where it is running text. Raises DataError."""
+    """Return the training and the held-out text: a str each for running text, else lists of items. Raises DataError."""
     codec, train, test = Codec.of(data.facts), data.train, data.test
     assert isinstance(train, Texts) and isinstance(test, Texts)
     if not len(test):
         raise DataError("no text was held out, so there is nothing to compare with; set data.test")
     if not codec.items:
         return codec.vocabulary.decode(train.stream.tolist()), codec.vocabulary.decode(test.stream.tolist())
-    every = [split.take(torch.arange(len(split))).raw for split in (train, test)]
-    return codec.texts(every[0]), codec.texts(every[1])
+    tokens = [split.take(torch.arange(len(split))).raw for split in (train, test)]
+    return codec.texts(tokens[0]), codec.texts(tokens[1])
 
 
-def _judges(data: Splits, texts: Sequence[str], train: words.Real, held: words.Real, notify: Notify) -> list[Metric]:
-    """Bits per character under an n-gram model and under a small autoregressive network of the training text."""
-    control = words.like(texts, held)
+def _judges(data: Splits, texts: Sequence[str], train: words.Real, test: words.Real, notify: Notify) -> list[Metric]:
+    """Return bits per character under an n-gram model and under a small autoregressive network of the training text."""
+    control = words.like(texts, test)
     body = train if isinstance(train, str) else "\n".join(train)
-    model = NGram(body, ORDER, held if isinstance(held, str) else "".join(held))
-    made, floor = ([float(model.bits(t).sum()) for t in group] for group in (texts, control))
-    rows = [_bits(f"bits under {ORDER}-grams", made, texts, floor, control, "")]
+    model = NGram(body, ORDER, test if isinstance(test, str) else "".join(test))
+    own, floor = ([float(model.bits(t).sum()) for t in group] for group in (texts, control))
+    rows = [_bits(f"bits under {ORDER}-grams", own, texts, floor, control, "")]
     vocabulary = Codec.of(data.facts).vocabulary
     assert isinstance(data.train, Texts) and isinstance(data.test, Texts)
     critic = judge.obtain(data.train.stream, data.test.stream, vocabulary.size, notify)
@@ -187,12 +187,12 @@ def _judges(data: Splits, texts: Sequence[str], train: words.Real, held: words.R
 
 
 def _bits(
-    what: str, made: list[float], texts: Sequence[str], floor: list[float], control: Sequence[str], judged: str
+    name: str, bits: list[float], texts: Sequence[str], floor: list[float], control: Sequence[str], judge: str
 ) -> Metric:
     reference = sum(floor) / max(1, sum(len(t) for t in control))
-    row = words.averaged(what, np.array(made), np.array([len(t) for t in texts]), reference)
+    row = words.averaged(name, np.array(bits), np.array([len(t) for t in texts]), reference)
     low, high = (None if math.isnan(v) else v for v in (row.low, row.high))
-    return Metric(what, row.value, low, high, len(made), reference, better="floor", judge=judged, unit="bits/character")
+    return Metric(name, row.value, low, high, len(bits), reference, better="floor", judge=judge, unit="bits/character")
 
 
 def _metric(row: words.Row, n: int) -> Metric:

@@ -1,8 +1,8 @@
-"""The autoregressive judge: how many bits a small causal transformer needs for each token of a text.
+"""The autoregressive judge: bits of each token of a text under a small causal transformer.
 
-Trained once on a run's own training tokens with a fixed seed, kept in the cache, and identified by a hash, because
-bits mean something only under one judge, beside what real held-out text of the same lengths needs. It learns crops
-that begin anywhere, so it can judge such crops. Few bits alone are no praise: repeated words need fewest of all.
+It is trained once on a run's own training tokens with a fixed seed, kept in the cache, and identified by a hash,
+because bits mean something only under one judge, beside those of real held-out text of the same lengths. It learns
+crops that begin anywhere, so it can judge such crops. Few bits alone are no praise: repeated words need fewest of all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from toolkit.training.precision import autocast, resolve
 from toolkit.training.storage.files import write_bytes_atomic
 
 _VERSION = 2
-"""Raised when the network (also toolkit/nn/transformer.py) or its training changes: no older judge is taken then."""
+"""Increased when the network (also toolkit/nn/transformer.py) or its training changes, so that no older judge loads."""
 _AT_ONCE = 1 << 14
 """Tokens scored in one piece."""
 
@@ -54,8 +54,8 @@ class Course:
 class CausalLM(nn.Module):
     """A transformer on token ids: (B, L) int64 -> logits (B, L, size).
 
-    Besides `size` tokens it knows one more, number `size`: the beginning of a causal text, or a masked place. The last
-    linear map starts at 0, so a new network finds all tokens equally likely.
+    One more token, number `size`, stands for the beginning of a causal text, or for a masked place. The last linear
+    map starts at 0, so a new network finds all tokens equally likely.
     """
 
     def __init__(self, size: int, width: int = 128, layers: int = 4, causal: bool = True) -> None:
@@ -76,16 +76,16 @@ class CausalLM(nn.Module):
 
 
 def next_nats(net: CausalLM, ids: Tensor) -> Tensor:
-    """-ln P of each token given those before it in its row of ids (B, L): (B, L)."""
+    """Return -ln P of each token given those before it in its row of ids (B, L): (B, L)."""
     begin = torch.full_like(ids[:, :1], net.size)
     logits = net(torch.cat([begin, ids[:, :-1]], dim=1))
     return functional.cross_entropy(logits.float().transpose(1, 2), ids, reduction="none")
 
 
 def train(net: CausalLM, ids: Tensor, loss: Callable[[Tensor, torch.Generator], Tensor], course: Course) -> int:
-    """Train `net` in place on crops of ids (N,), and return the steps that were taken.
+    """Train `net` in place on crops of ids (N,), and return the number of steps.
 
-    `loss`: a batch of crops (B, length) and a generator for what else is random, to a scalar. Raises DataError when
+    `loss`: a batch of crops (B, length) and a generator for other random numbers, to a scalar. Raises DataError when
     there are not more than `length` tokens.
     """
     if len(ids) <= course.length:
@@ -93,33 +93,33 @@ def train(net: CausalLM, ids: Tensor, loss: Callable[[Tensor, torch.Generator], 
     dtype = resolve("auto", ids.device)
     config = Config(1, weight_decay=course.weight_decay, optimizer=course.optimizer, ema=(), dtype=dtype)
     optimizer = optimizer_for(net, config)
-    began, step, done = time.perf_counter(), 0, 0.0
+    start, step, progress = time.perf_counter(), 0, 0.0
     place = torch.arange(course.length)
     net.train()
-    while done < 1:
-        draw = seeded_generator(course.seed, "crops", step)
-        starts = torch.randint(len(ids) - course.length + 1, (course.batch, 1), generator=draw)
+    while progress < 1:
+        generator = seeded_generator(course.seed, "crops", step)
+        starts = torch.randint(len(ids) - course.length + 1, (course.batch, 1), generator=generator)
         with autocast(ids.device, dtype):
-            value = loss(ids[starts + place], draw)
+            value = loss(ids[starts + place], generator)
         value.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         for group in optimizer.param_groups:
-            rise = min(1.0, (done + 1e-4) / course.warmup) if course.warmup else 1.0
-            group["lr"] = course.lr * rise * 0.5 * (1 + math.cos(math.pi * done))
+            rise = min(1.0, (progress + 1e-4) / course.warmup) if course.warmup else 1.0
+            group["lr"] = course.lr * rise * 0.5 * (1 + math.cos(math.pi * progress))
         optimizer.step()
         optimizer.zero_grad()
         step += 1
         if course.minutes is None:
-            done = step / course.steps
+            progress = step / course.steps
         else:
-            done = (time.perf_counter() - began) / (60 * course.minutes)
+            progress = (time.perf_counter() - start) / (60 * course.minutes)
     net.eval()
     return step
 
 
 @torch.inference_mode()
 def next_bits(net: CausalLM, ids: Tensor, context: int) -> Tensor:
-    """-log2 P of each token of ids (B, L) given up to `context` - 1 before it, in float32: (B, L).
+    """Return -log2 P of each token of ids (B, L) given up to `context` - 1 before it, in float32: (B, L).
 
     Rows longer than the even `context` are read in windows that overlap by half, so that every token but the first
     ones has at least half a context before it.
@@ -135,7 +135,7 @@ def next_bits(net: CausalLM, ids: Tensor, context: int) -> Tensor:
 
 
 class ARJudge:
-    """A trained network with a name; `obtain` makes one."""
+    """A trained network with a name; `obtain` returns one."""
 
     name = ""
     """Hash of the weights, e.g. "text-3f2a1c"."""
@@ -146,10 +146,10 @@ class ARJudge:
         self.net, self.context = net, context
 
     def bits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Bits of each token of ids (B, L), which begin anywhere in a text: (B, L).
+        """Return the bits of each token of ids (B, L), which begin anywhere in a text: (B, L).
 
-        `mask`: (B, L), 0 at the padding that ends a row; the bits are 0 there. Ids outside the vocabulary raise
-        ValueError.
+        `mask`: (B, L), 0 at the padding that ends a row; the bits are 0 there. Raises ValueError for ids outside the
+        vocabulary.
         """
         if mask is not None:
             ids = ids.masked_fill(mask == 0, 0)
@@ -162,10 +162,9 @@ class ARJudge:
 def obtain(
     train_ids: Tensor, held_ids: Tensor, size: int, notify: Callable[[str], None] = print, course: Course | None = None
 ) -> ARJudge:
-    """The judge for streams of token ids below `size`, (N,) and (M,) int64, from the cache or trained now: 3.6
-    minutes on two cores with AVX2 only.
+    """Return the judge for streams of token ids below `size`, (N,) and (M,) int64, from the cache or trained now.
 
-    Raises DataError when there is too little text for it.
+    Training takes 3.6 minutes on two cores with AVX2 only. Raises DataError when there is too little text for it.
     """
     course = course or Course()
     digest = hashlib.sha256(f"{_VERSION} {course} {size}".encode())
@@ -178,7 +177,7 @@ def obtain(
         net.load_state_dict(parse(path.read_bytes()))
     else:
         notify(f"training the judge of texts (once; kept in {path})")
-        train(net, train_ids, lambda crops, draw: next_nats(net, crops).mean(), course)
+        train(net, train_ids, lambda crops, _: next_nats(net, crops).mean(), course)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, serialise(net.state_dict()))
     judge = ARJudge(net.eval(), course.length)

@@ -1,4 +1,4 @@
-"""How many bits a character costs: the variational bound of a text under a trained model."""
+"""Bits per character: the variational bound of a text under a trained model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.vlb import Continuous, Terms, bound, with_second_pass
 
 LOOKS = 2**18
-"""How often a token is looked at, over all texts and noise levels: the fewer and shorter the texts, the more levels."""
+"""Tokens denoised over all texts and noise levels: the fewer and shorter the texts, the more levels for each."""
 
 
 class Bits(NamedTuple):
@@ -29,11 +29,11 @@ class Bits(NamedTuple):
     texts: int
     nats_per_token: float
     lengths: float = 0.0
-    """What it costs to say how long each text is, where that is not told."""
+    """Cost of the texts' lengths, where a decoder is not given them."""
 
 
 def num_draws(tokens: Tensor) -> int:
-    """Noise levels for each of some texts (N, L), 8 to 512."""
+    """Return the number of noise levels for each text of tokens (N, L), 8 to 512."""
     return min(512, max(8, round(LOOKS / max(1, int((tokens != 0).sum())))))
 
 
@@ -47,7 +47,7 @@ def terms(
     positions: range,
     draws: int,
 ) -> Terms:
-    """The bound on -log P in nats for each row of tokens (B, L), 0 where there is padding; (B,) each.
+    """Return the bound on -log P in nats for each row of tokens (B, L), 0 where there is padding; (B,) each.
 
     cond: as for the denoiser; of a text that is partly given, the bound is on the rest given that part.
     """
@@ -56,11 +56,11 @@ def terms(
     counted = denoiser.counted(tokens, cond)
 
     def reconstruct(x_t: Tensor, t: Tensor) -> Tensor:
-        told = dict(cond)
+        second = dict(cond)
         if denoiser.self_conditioning:
-            told["estimate"] = denoiser(x_t, t, cond)
-        lost = functional.cross_entropy(denoiser.logits(x_t, t, told).transpose(1, 2), tokens, reduction="none")
-        return (lost * counted).double().sum(1)
+            second["estimate"] = denoiser(x_t, t, cond)
+        nats = functional.cross_entropy(denoiser.logits(x_t, t, second).transpose(1, 2), tokens, reduction="none")
+        return (nats * counted).double().sum(1)
 
     denoise, mask = with_second_pass(denoiser, cond), counted[:, None].expand_as(x)
     return bound(denoise, x, levels, reconstruct, seed, positions, draws, mask=mask)
@@ -68,7 +68,7 @@ def terms(
 
 def bits(
     denoiser: TokenDenoiser,
-    law: TimeDistribution | None,
+    times: TimeDistribution | None,
     ends: tuple[float, float],
     tokens: Tensor,
     characters: Tensor,
@@ -78,31 +78,31 @@ def bits(
     batch: int = 64,
     lengths: Tensor | None = None,
 ) -> Bits:
-    """The bound over texts, rows of tokens (N, L).
+    """Return the bound over texts, rows of tokens (N, L).
 
-    ends: the least and the most noise, sigma / alpha. law: what noise levels are drawn by, at best the one that was
-    learned. characters: how many each row stands for, (N,); cond: the conditions of all rows. draws: noise levels for
-    each row; by default more where rows are few or short. lengths: nats that each row's length costs, (N,), where a
-    decoder is not told it: the mask tells the denoiser.
+    ends: the lowest and the highest noise, sigma / alpha. times: distribution of the noise levels, at best the learned
+    one. characters: number in each row, (N,); cond: conditions of all rows. draws: noise levels for each row; by
+    default more where rows are few or short. lengths: nats that each row's length costs, (N,), where a decoder is not
+    given it: the denoiser is, by the mask.
     """
-    levels = Continuous(denoiser.schedule, *ends, law)
+    levels = Continuous(denoiser.schedule, *ends, times)
     draws = draws or num_draws(tokens)
-    found: list[Terms] = []
+    batches: list[Terms] = []
     for start in range(0, len(tokens), batch):
         rows = tokens[start : start + batch]
         part = {name: value[start : start + batch] for name, value in cond.items()}
-        found.append(terms(denoiser, levels, rows, part, seed, range(start, start + len(rows)), draws))
-    per = characters.double()
-    whole = float(per.sum())
+        batches.append(terms(denoiser, levels, rows, part, seed, range(start, start + len(rows)), draws))
+    sizes = characters.double()
+    whole = float(sizes.sum())
     nats = {
-        name: torch.cat([getattr(part, name) for part in found]) for name in ("prior", "diffusion", "reconstruction")
+        name: torch.cat([getattr(part, name) for part in batches]) for name in ("prior", "diffusion", "reconstruction")
     }
     if lengths is not None:
         nats["lengths"] = lengths.double()
-    all_ = sum(nats.values(), torch.zeros(len(per), dtype=torch.float64))
-    value = float(all_.sum()) / whole
+    total = sum(nats.values(), torch.zeros(len(sizes), dtype=torch.float64))
+    value = float(total.sum()) / whole
     # of a ratio of sums over texts
-    error = float(((all_ - value * per) ** 2).sum().sqrt()) / whole
+    error = float(((total - value * sizes) ** 2).sum().sqrt()) / whole
     shares = {name: float(part.sum()) / whole / math.log(2) for name, part in nats.items()}
     return Bits(
         value / math.log(2),
@@ -110,7 +110,7 @@ def bits(
         shares["diffusion"],
         shares["reconstruction"],
         error / math.log(2),
-        len(per),
-        float(all_.sum()) / float(denoiser.counted(tokens, cond).sum()),
+        len(sizes),
+        float(total.sum()) / float(denoiser.counted(tokens, cond).sum()),
         shares.get("lengths", 0.0),
     )

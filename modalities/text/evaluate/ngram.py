@@ -6,8 +6,8 @@
 characters that follow the context h in the training text, and h' is h without its oldest character. An unseen context
 gives P(c | h'), and below the empty context stands the uniform law, so that nothing has probability 0.
 
-Running text is one long text: its length is not paid for. Items are: each stands alone between two marks, of which the
-second is a symbol like any other and costs bits (so all strings together have probability 1), and is no character.
+Running text is one long text, which does not pay for its length. An item does: it stands alone between two marks, and
+the second is a symbol like any other that costs bits (so all strings together have probability 1), but no character.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 Text = str | Ints
 """A string, or any whole numbers (L,) such as token ids."""
 END = 0x110000
-"""Before and behind each item; a number that no character has."""
+"""Mark before and behind each item; a number that no character has."""
 _CHARACTERS = 0x110000 - 0x800
 
 
@@ -35,20 +35,20 @@ class _Level(NamedTuple):
     """Number of the gram's first k - 1 symbols, times the size of the alphabet, plus its last symbol; sorted."""
     counts: Ints
     followed: Ints
-    """How often each gram of length k - 1 is followed by something."""
+    """Occurrences of each gram of length k - 1 that a symbol follows."""
     kinds: Ints
-    """By how many different symbols."""
+    """Different symbols that follow each gram of length k - 1."""
 
 
 class NGram:
-    """A model of `order` symbols: each is given up to `order` - 1 previous ones of the same text.
+    """A model of `order` symbols: each is conditioned on up to `order` - 1 previous ones of the same text.
 
     The alphabet is every symbol of the training text and of `alphabet`, and one more that stands for all others. A list
-    of texts is items: none sees another, the end of each is in the alphabet, and "other" also says which one it is.
+    of texts is items: no context crosses them, their end is in the alphabet, and "other" also pays for which one it is.
     """
 
     def __init__(self, train: Text | Sequence[str], order: int, alphabet: Text = "") -> None:
-        """Raises ValueError when there is no training text, or `order` is below 1."""
+        """Count the grams. Raises ValueError when there is no training text, or `order` is below 1."""
         self.items = not isinstance(train, (str, np.ndarray))
         ids, place = self._framed(train if self.items else [train])  # type: ignore[arg-type, list-item]
         if not len(ids) or order < 1:
@@ -71,14 +71,14 @@ class NGram:
             grams = len(codes)
 
     def bits(self, text: Text) -> Floats:
-        """-log2 P of each symbol given those before it in `text`: (L,); of an item, and of its end: (L + 1,)."""
+        """Return -log2 P of each symbol given those before it in `text`: (L,); of an item, and of its end: (L + 1,)."""
         return self._bits([text])
 
     def bits_per_character(self, texts: Sequence[Text]) -> tuple[float, float]:
-        """Bits of all texts over their characters, and the standard error with texts as the independent units.
+        """Return the bits of all texts over their characters, and the standard error over texts.
 
-        What ends of items cost is in it; they are no characters. Nan where there are no characters, or fewer than two
-        texts to tell an error from.
+        Ends of items cost bits, and are no characters. Nan where there are no characters, or for the error fewer than
+        two texts.
         """
         lengths = np.array([len(text) for text in texts], dtype=np.int64)
         if not lengths.sum():
@@ -87,7 +87,7 @@ class NGram:
         return ratio(totals, lengths)
 
     def distribution(self, contexts: Sequence[Text]) -> Floats:
-        """P of each symbol of the alphabet after each context: (B, size). Rows sum to 1; the last column is "other"."""
+        """Return P of each symbol after each context: (B, size). Rows sum to 1; the last column is "other"."""
         rows = [self._numbers(self._framed([text])[0]) for text in contexts]
         rows = [row[: len(row) - self.items][-self.order + 1 :] if self.order > 1 else row[:0] for row in rows]
         lengths = np.array([len(row) + 1 for row in rows], dtype=np.int64)
@@ -96,24 +96,24 @@ class NGram:
         return self._last(x, places(np.repeat(lengths, self.size)))[ends].reshape(len(rows), self.size)
 
     def sample(self, n: int, length: int, seed: int) -> list[str]:
-        """`n` texts of `length` characters drawn from the model, for one that was trained on a str."""
-        draw = np.random.default_rng(seed)
+        """Draw `n` texts of `length` characters from a model that was trained on a str."""
+        rng = np.random.default_rng(seed)
         letters = [chr(symbol) for symbol in self.alphabet]
         texts = [""] * n
         for _ in range(length):
             p = self.distribution(texts)[:, :-1].cumsum(1)
-            at = (p < draw.random((n, 1)) * p[:, -1:]).sum(1)
+            at = (p < rng.random((n, 1)) * p[:, -1:]).sum(1)
             texts = [text + letters[i] for text, i in zip(texts, at)]
         return texts
 
     def _numbers(self, ids: Ints) -> Ints:
-        """Places in the alphabet; its size for other symbols."""
+        """Return places in the alphabet; its size for other symbols."""
         at = np.searchsorted(self.alphabet, ids)
-        known = self.alphabet[np.minimum(at, len(self.alphabet) - 1)] == ids
-        return np.where(known, at, len(self.alphabet))
+        inside = self.alphabet[np.minimum(at, len(self.alphabet) - 1)] == ids
+        return np.where(inside, at, len(self.alphabet))
 
     def _framed(self, texts: Sequence[Text]) -> tuple[Ints, Ints]:
-        """The symbols of all texts one after another, of items with END before and behind, and the place of each."""
+        """Return the symbols of all texts one after another, items with END around them, and the place of each."""
         mark = np.full(int(self.items), END, dtype=np.int64)
         parts = [np.concatenate([mark, symbols(text), mark]) for text in texts]
         return np.concatenate([symbols(""), *parts]), places(np.array([len(part) for part in parts], dtype=np.int64))
@@ -131,7 +131,7 @@ class NGram:
         return p
 
     def _probabilities(self, x: Ints, place: Ints) -> Iterator[Floats]:
-        """P of each of x (L,) under the orders 1, 2, ..., `order`. `place`: (L,), where in its text each stands."""
+        """Yield P of each of x (L,) under the orders 1, 2, ..., `order`. `place`: (L,), its position in its text."""
         kinds = np.count_nonzero(self._single)
         p = (self._single[x] + kinds / self.size) / (self._single.sum() + kinds)
         yield p
@@ -144,27 +144,27 @@ class NGram:
             kinds_after = level.kinds[before]
             code = before * self.size + x
             at = np.minimum(np.searchsorted(level.codes, code), len(level.codes) - 1)
-            found = (before >= 0) & (level.codes[at] == code)
-            count = np.where(found, level.counts[at], 0)
+            occurs = (before >= 0) & (level.codes[at] == code)
+            count = np.where(occurs, level.counts[at], 0)
             p = np.where(followed > 0, (count + kinds_after * p) / np.maximum(followed + kinds_after, 1), p)
             yield p
-            ranks = np.where(found, at, -1)
+            ranks = np.where(occurs, at, -1)
 
 
 def symbols(text: Text) -> Ints:
-    """Code points of a str, or the numbers themselves: (L,) int64."""
+    """Return the code points of a str, or the numbers themselves: (L,) int64."""
     if isinstance(text, str):
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
     return np.asarray(text, dtype=np.int64)
 
 
 def places(lengths: Ints) -> Ints:
-    """Where in its text each symbol of concatenated texts stands: 0 ... L - 1 for each of `lengths`."""
+    """Return the position of each symbol of concatenated texts in its own: 0 ... L - 1 for each of `lengths`."""
     return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def ratio(totals: npt.ArrayLike, sizes: npt.ArrayLike) -> tuple[float, float]:
-    """sum(totals) / sum(sizes) over texts, both (n,), and its standard error (Cochran 1977, eq. 2.46, n unlimited)."""
+    """Return sum(totals) / sum(sizes), (n,) each, and its standard error (Cochran 1977, eq. 2.46, n unlimited)."""
     total, size = np.asarray(totals, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     mean = float(total.sum() / size.sum())
     if len(total) < 2:
@@ -174,16 +174,16 @@ def ratio(totals: npt.ArrayLike, sizes: npt.ArrayLike) -> tuple[float, float]:
 
 
 def ladder(train: Text, held_out: Text, orders: Sequence[int] = range(1, 7)) -> list[tuple[int, float]]:
-    """(order, bits per character of `held_out`) of models that saw `train`: the scale for any other model's bits."""
+    """Return (order, bits per character of `held_out`) of models of `train`: the scale for any other model's bits."""
     model = NGram(train, max(orders))
     x = model._numbers(symbols(held_out))
-    found = {k: float(-np.log2(p).mean()) for k, p in enumerate(model._probabilities(x, np.arange(len(x))), start=1)}
+    bits = {k: float(-np.log2(p).mean()) for k, p in enumerate(model._probabilities(x, np.arange(len(x))), start=1)}
     # a text shorter than the order has no longer grams
-    return [(order, found[min(order, len(found))]) for order in orders]
+    return [(order, bits[min(order, len(bits))]) for order in orders]
 
 
 def item_ladder(
     train: Sequence[str], held_out: Sequence[str], orders: Sequence[int] = range(1, 7)
 ) -> list[tuple[int, float, float]]:
-    """(order, bits per character, standard error) of `held_out` items, ends paid for, under models that saw `train`."""
+    """Return (order, bits per character, standard error) of `held_out` items with their ends, for models of `train`."""
     return [(order, *NGram(train, order).bits_per_character(held_out)) for order in orders]

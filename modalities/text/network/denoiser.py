@@ -15,35 +15,35 @@ from toolkit.diffusion.denoiser import LOG_SNR_CLIP, Cond, Denoiser
 from toolkit.diffusion.schedule import Schedule, beside, expand
 
 GATE_GAIN = 100.0
-"""What the gate is multiplied by, so that it opens within some hundred steps of the optimiser."""
+"""Factor of the gate, so that it opens within some hundred steps of the optimiser."""
 HALF_RESOLVED = 0.2
-"""Noise, in norms, that tells a token: of 64 equally likely ones it leaves 0.1 nats open; at 0.35 norms 1.4."""
+"""Noise level, in norms, at which a token is half resolved: 64 equally likely ones leave 0.1 nats; at 0.35, 1.4."""
 RESOLVED_WEIGHT = 0.015
-"""What a token counts that the noise tells, where others are open."""
+"""Loss weight of a token that the noise already resolves; an open one has 1."""
 MIDDLE = 0.45
-"""Noise, in norms, at which context decides most before training has measured it."""
+"""Noise level, in norms, at which context is taken to decide most until training has measured it."""
 MIN_LOG_LIKELIHOOD = -30.0
-"""log of the smallest likelihood of a token, relative to the likeliest, that the noise alone can give it."""
+"""Least log-likelihood of a token given x_t at its place alone, relative to the likeliest token."""
 
 
 class TokenDenoiser(Denoiser):
     """x = E[tokens], (B, d, L): rows of a learned table, all of norm sqrt(d) (Dieleman et al. 2022, section 3).
 
     logits = net + gate z.E alpha / sigma^2, x_hat = softmax(logits) E, and the loss is the cross-entropy of the
-    tokens, so that embeddings cannot fall together. z.E alpha / sigma^2 is what the noise says of each place by
-    itself (Gulrajani and Hashimoto 2023, "Plaid", output prior); the gate is learned and, like the network's head,
-    starts at 0, so the first loss is log(V - 1): padding is no word.
+    tokens, so that embeddings cannot fall together. z.E alpha / sigma^2 is the log-likelihood of each token given x_t
+    at its place alone (Gulrajani and Hashimoto 2023, "Plaid", output prior); the gate is learned and, like the
+    network's head, starts at 0, so the first loss is log(V - 1): padding is never predicted.
 
-    Data: (B, L) int64, 0 where there is padding. cond, all but the first optional:
+    Data: (B, L) int64, 0 where there is padding. cond, all optional:
     mask      (B, 1, L) float, 0 at padding: x_hat is 0 there, and nothing counts
-    given     (B, 1, L) float, 1 where the token is told: x_hat is exactly its embedding there, and nothing counts
-    tokens    (B, 1, L) int64: what is given; in training that is the data itself
-    estimate  (B, d, L): an x_hat of before (Chen et al. 2023, "Analog Bits", self-conditioning)
+    given     (B, 1, L) float, 1 at given tokens: x_hat is exactly the token's embedding, and nothing counts
+    tokens    (B, 1, L) int64: the given tokens; in training, the data itself
+    estimate  (B, d, L): an earlier x_hat (Chen et al. 2023, "Analog Bits", self-conditioning)
     scale     (B, 1, L) float: factors of the embeddings, x = scale E[tokens], 1 by default; a token's own noise level
               is that of the example divided by its scale (modalities/text/network/token_noise.py)
     temperature (B,): of the posterior, 1 in training
-    endless   (B,): whatever it holds, no end of an item is predicted
-    position  (B,) int64 on the CPU: places in the global batch, in training; 0, 1, ... by default
+    endless   (B,), values unused: no end of an item is predicted
+    position  (B,) int64 on the CPU: positions in the global batch, in training; 0, 1, ... by default
     """
 
     net: TokenNet
@@ -58,10 +58,10 @@ class TokenDenoiser(Denoiser):
         highest: float = 10.0,
         spread: float = 0.0,
     ) -> None:
-        """`recall`: the share of a batch that is shown an own estimate in training; 0: none ever is.
+        """`recall`: share of a batch conditioned on an own estimate in training; 0: no self-conditioning.
 
-        `lowest`, `highest`: the range, in norms of an embedding, over which the network is told a token's noise level;
-        given tokens count as having the least. `spread`: log of the largest `scale`. Raises ValueError.
+        `lowest`, `highest`: range of the network's noise inputs, in norms of an embedding; given tokens have the
+        lowest. `spread`: log of the largest `scale`. Raises ValueError.
         """
         super().__init__()
         if not 0 <= recall <= 1:
@@ -74,13 +74,13 @@ class TokenDenoiser(Denoiser):
 
     @property
     def noise_range(self) -> tuple[float, float, float]:
-        """In units of one coordinate: an embedding has norm sqrt(dims), times a scale where levels are spread."""
+        """(lowest, middle, highest) sigma / alpha: an embedding has norm sqrt(dims), times a scale if there are."""
         norm, widest = math.sqrt(self.net.dims), math.exp(self.spread)
         return self.lowest * norm / widest, MIDDLE * norm, self.highest * norm * widest
 
     @property
     def table(self) -> Tensor:
-        """The embeddings, (V, d), each of norm sqrt(d), so that x has unit variance."""
+        """Embeddings, (V, d), each of norm sqrt(d), so that x has unit variance."""
         return functional.normalize(self.net.embedding.weight.float(), dim=1) * math.sqrt(self.net.dims)
 
     def space(self, shape: Sequence[int]) -> tuple[int, ...]:
@@ -91,26 +91,26 @@ class TokenDenoiser(Denoiser):
         return x * cond["scale"] if cond and "scale" in cond else x
 
     def unembed(self, x: Tensor) -> Tensor:
-        """The token whose embedding is nearest; 0, padding, where x is exactly 0."""
+        """Return the tokens whose embeddings are nearest, (B, L) int64; 0, padding, where x is exactly 0."""
         scores = x.transpose(1, 2) @ self.table[1:].T
         return (scores.argmax(-1) + 1) * (x != 0).any(1)
 
     def logits(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """Log of the posterior over the vocabulary, up to a constant: (B, L, V) float32."""
+        """Return the log of the posterior over the vocabulary, up to a constant: (B, L, V) float32."""
         cond = cond or {}
         t = beside(t, x_t).expand(len(x_t))
         table = self.table
         scale = cond["scale"].float() if "scale" in cond else torch.ones_like(x_t[:, :1], dtype=torch.float32)
         alpha, sigma = (expand(value, x_t).float() for value in self.schedule(t))
         x_t, alpha, sigma, given = self._with_given(x_t / scale, alpha, sigma / scale, cond, table)
-        heard = x_t.float().transpose(1, 2) @ table.T * (alpha / sigma**2).transpose(1, 2)
-        heard = (heard - heard.amax(-1, keepdim=True)).clamp(min=MIN_LOG_LIKELIHOOD)
+        log_likelihood = x_t.float().transpose(1, 2) @ table.T * (alpha / sigma**2).transpose(1, 2)
+        log_likelihood = (log_likelihood - log_likelihood.amax(-1, keepdim=True)).clamp(min=MIN_LOG_LIKELIHOOD)
         estimate = cond.get("estimate")
         features = torch.cat(
             [
                 (alpha**2 + sigma**2).rsqrt().to(x_t) * x_t,
                 self._bumps(sigma / alpha).to(x_t),
-                self.net.dims**0.5 * heard.softmax(-1).transpose(1, 2),
+                self.net.dims**0.5 * log_likelihood.softmax(-1).transpose(1, 2),
                 torch.zeros_like(x_t) if estimate is None else estimate.to(x_t) / scale.to(x_t),
                 given,
             ],
@@ -119,10 +119,10 @@ class TokenDenoiser(Denoiser):
         if "mask" in cond:
             features = features * cond["mask"]
         c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
-        # its gradient is left as it is: times SWIFT, it would be most of the norm by which all gradients are clipped
+        # its gradient is not multiplied: it would be most of the norm by which all gradients are clipped
         gate = self.net.gate + (GATE_GAIN - 1) * self.net.gate.detach()
-        logits = self.net(features, c_noise.to(x_t), cond).float() + gate * heard
-        # padding is no word, not at any temperature
+        logits = self.net(features, c_noise.to(x_t), cond).float() + gate * log_likelihood
+        # the temperature does not weaken this
         never = torch.tensor([PAD, EOS] if "endless" in cond else [PAD], device=logits.device)
         logits = logits.index_fill(-1, never, -1e4)
         return logits / cond["temperature"].to(logits)[:, None, None] if "temperature" in cond else logits
@@ -140,11 +140,11 @@ class TokenDenoiser(Denoiser):
         return x_hat * cond["mask"] if "mask" in cond else x_hat
 
     def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
-        """The mean cross-entropy in nats of the tokens x (B, L) that are neither padding nor given: (B,).
+        """Return the mean cross-entropy, in nats, of the tokens x (B, L) that are neither padding nor given: (B,).
 
-        Where tokens have noise levels of their own, of those that are open: so what it takes to tell the last few of
-        a text counts as much as the first few, as in the bound (for masks: Sahoo et al. 2024, eq. 10, where a text of
-        which a share t is masked counts 1 / t).
+        Where tokens have noise levels of their own, the mean is over those that their noise leaves open. So the last
+        few open tokens of a text count as much as the first few, as in the bound (for masks: Sahoo et al. 2024, eq.
+        10, where a text of which a share t is masked counts 1 / t).
         """
         cond = {**(cond or {}), "tokens": x[:, None]}
         embedded = self.embed(x, cond)
@@ -152,12 +152,12 @@ class TokenDenoiser(Denoiser):
         x_t = expand(alpha, embedded) * embedded + expand(sigma, embedded) * eps
         if self.self_conditioning and self.training:
             cond["estimate"] = self._estimates(x_t.detach(), t, cond)
-        lost = functional.cross_entropy(self.logits(x_t, t, cond).transpose(1, 2), x, reduction="none")
+        nats = functional.cross_entropy(self.logits(x_t, t, cond).transpose(1, 2), x, reduction="none")
         weight = self.counted(x, cond) * self._open(t, cond)
-        return (lost * weight).sum(1) / weight.sum(1).clamp(min=RESOLVED_WEIGHT)
+        return (nats * weight).sum(1) / weight.sum(1).clamp(min=RESOLVED_WEIGHT)
 
     def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """The mean cross-entropy of all tokens that are not given: those that are not open add nothing."""
+        """Return the mean cross-entropy of all tokens that are not given, (B,): those that are resolved add nothing."""
         cond = cond or {}
         weight = self._open(t, cond)
         counted = self.counted(cond["mask"][:, 0] if "mask" in cond else torch.ones_like(weight), cond)
@@ -165,34 +165,34 @@ class TokenDenoiser(Denoiser):
         return loss * (share / weight.amax(1)).to(loss)
 
     def counted(self, tokens: Tensor, cond: Cond) -> Tensor:
-        """1 where a token is to be predicted, else 0: (B, L) float32."""
+        """Return 1 where a token is to be predicted, else 0: (B, L) float32."""
         counted = (tokens != 0).float()
         return counted * (1 - cond["given"].flatten(1).float()) if "given" in cond else counted
 
     def _open(self, t: Tensor, cond: Cond) -> Tensor:
-        """How open the noise leaves each token, from CLOSED to 1, (B, L); (B, 1) where all have one level."""
+        """Return the loss weight of each token, RESOLVED_WEIGHT to 1, (B, L); (B, 1) where all have one noise level."""
         level = (-self.schedule.log_snr(t) / 2 - math.log(HALF_RESOLVED * math.sqrt(self.net.dims)))[:, None]
         if "scale" in cond:
             level = level - cond["scale"][:, 0].to(level).log()
         return RESOLVED_WEIGHT + (1 - RESOLVED_WEIGHT) * (4 * level.float()).sigmoid()
 
     def _estimates(self, x_t: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        """Own estimates for every so many-th example of the global batch, 0 for the others.
+        """Return own estimates (B, d, L) for a share `recall` of the global batch, evenly spaced, 0 for the others.
 
-        Times are spread evenly over a batch, so those of these examples are.
+        Times are spread evenly over a batch, and so over these examples too.
         """
         places = cond["position"].tolist() if "position" in cond else range(len(x_t))
-        some = [i for i, p in enumerate(places) if math.floor(p * self.recall) > math.floor((p - 1) * self.recall)]
-        if not some:
+        rows = [i for i, p in enumerate(places) if math.floor(p * self.recall) > math.floor((p - 1) * self.recall)]
+        if not rows:
             return torch.zeros_like(x_t)
-        part = {name: value[some] for name, value in cond.items()}
+        row_cond = {name: value[rows] for name, value in cond.items()}
         whole = torch.zeros_like(x_t)
         with torch.no_grad():
-            whole[some] = self(x_t[some], t[some], part).to(whole)
+            whole[rows] = self(x_t[rows], t[rows], row_cond).to(whole)
         return whole
 
     def _bumps(self, ratio: Tensor) -> Tensor:
-        """How near noise ratios (B, 1, L) are to each of BUMPS levels of the range, in log: (B, BUMPS, L)."""
+        """Return how near noise ratios (B, 1, L) are, in log, to levels at equal distances: (B, NOISE_FEATURES, L)."""
         place = torch.linspace(-1, 1, NOISE_FEATURES, device=ratio.device)[:, None]
         least = self.lowest * math.sqrt(self.net.dims)
         level = 2 * (ratio / least).log() / math.log(self.highest / self.lowest) - 1
@@ -201,18 +201,18 @@ class TokenDenoiser(Denoiser):
     def _with_given(
         self, x_t: Tensor, alpha: Tensor, sigma: Tensor, cond: Cond, table: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x_t, alpha and sigma with what is given in its place, as clear as at the least noise, and where that is.
+        """Return x_t, alpha and sigma with given tokens in place at the lowest noise, and where these are, (B, 1, L).
 
-        As clear at any time: the more noise there is elsewhere, the more it has to say.
+        Their noise is the same at all times: the more there is elsewhere, the more the given tokens decide.
         """
         if "given" not in cond:
             return x_t, alpha, sigma, torch.zeros_like(x_t[:, :1])
-        known = functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2).to(x_t)
-        told = cond["given"] > 0
-        clear = self.lowest * math.sqrt(self.net.dims)
+        embedded = functional.embedding(cond["tokens"][:, 0], table).transpose(1, 2).to(x_t)
+        given = cond["given"] > 0
+        lowest = self.lowest * math.sqrt(self.net.dims)
         return (
-            torch.where(told, known, x_t),
-            torch.where(told, 1.0, alpha),
-            torch.where(told, clear, sigma),
+            torch.where(given, embedded, x_t),
+            torch.where(given, 1.0, alpha),
+            torch.where(given, lowest, sigma),
             cond["given"].to(x_t),
         )

@@ -1,8 +1,8 @@
 """Noise levels that differ from token to token, so that some are clear while others are still noise.
 
-What a text is noised as is scale E[token], and noise of one sigma for all of it is then noise of sigma / scale for
-each token by itself (independent levels: Chen et al. 2024, "Diffusion Forcing"). Schedule, sampler and bound need not
-know: the scales are told, so they are part of what x is.
+The diffused variable is scale E[token]; one shared sigma then acts as sigma / scale on each token (independent levels:
+Chen et al. 2024, "Diffusion Forcing"). Schedule, sampler and bound need no change: the scales are a condition, and part
+of x.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from toolkit.diffusion.randomness import normal
 
 
 def spread_out(order: Tensor, spread: float, length: Tensor | None = None) -> Tensor:
-    """Scales (B, 1, L): exp of equidistant numbers between -spread and spread, in the order of numbers (B, L).
+    """Return scales (B, 1, L): exp of equidistant numbers between -spread and spread, ranked as `order` (B, L).
 
-    So each example has all levels, and which token has which is by chance. `length`: (B,) int64, tokens of each that
-    are real; those behind have no level, and scale 1.
+    So each example has all levels, and random numbers as `order` give them to tokens by chance. `length`: (B,) int64,
+    real tokens of each example; those behind have scale 1.
     """
     size = torch.full((len(order), 1), order.shape[-1]) if length is None else length[:, None]
     real = torch.arange(order.shape[-1]) < size
@@ -31,9 +31,9 @@ def spread_out(order: Tensor, spread: float, length: Tensor | None = None) -> Te
 def scales(
     spread: float, length: int, seed: int, positions: Sequence[int], round: int = 0, real: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The condition `scale` of the examples numbered `positions`, each of so many tokens; none without a spread.
+    """Return the condition `scale` of the examples at `positions`, of `length` tokens each; {} without a spread.
 
-    `round`: another number draws them anew. `real`: as `length` of `spread_out`, where some are padded.
+    `round`: another number draws other scales. `real`: as `length` of `spread_out`, where some are padded.
     """
     if not spread:
         return {}

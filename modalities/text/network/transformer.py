@@ -12,7 +12,7 @@ from modalities.text.options import Model
 from toolkit.nn import Transformer
 
 NOISE_FEATURES = 8
-"""Inputs that tell a token's own noise level."""
+"""Inputs for a token's own noise level."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ PRESETS = {
 
 
 class TokenNet(nn.Module):
-    """(features (B, 2 dims + V + BUMPS + 1, L), c_noise (B,), cond) -> logits (B, L, V), with a table of embeddings."""
+    """(x (B, 2 dims + V + NOISE_FEATURES + 1, L), c_noise (B,), cond) -> logits (B, L, V), with an embedding table."""
 
     def __init__(self, vocabulary: int, dims: int, preset: Preset, labels: int = 0) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class TokenNet(nn.Module):
 
 
 def build(model: Model, vocabulary: int, labels: int) -> TokenNet:
-    """The network of a [model] section for so many tokens and labels."""
+    """Return the network of a [model] section for `vocabulary` tokens and `labels` labels."""
     preset = PRESETS[model.preset]
     width, depth = model.width or preset.width, model.depth or preset.depth
     heads = preset.heads if width % (4 * preset.heads) == 0 else 1
