@@ -1,1 +1,1 @@
-"""What modalities share on the way from a user's folder to training examples: listing, splits, the cache's care."""
+"""Parts that modalities share on the way from a user's folder to training examples: listings, splits, the cache."""

@@ -1,4 +1,4 @@
-"""Examples by number, in batches, and what is known of all of them."""
+"""Examples by number, in batches, and facts about all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_NUMBERS = 1 << 26
-"""In one example."""
+"""Most numbers in one example."""
 LISTED = 1_000
 """Rejected files that facts name one by one."""
 
@@ -25,14 +25,14 @@ class Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     shape: tuple[int, ...]
-    """Of one encoded example, without the batch."""
+    """Shape of one encoded example, without the batch."""
     labels: tuple[str, ...] = ()
-    """() = unconditional; index len(labels) is the null label."""
+    """Names of the labels; () = unconditional; index len(labels) is the null label."""
     mean: float = 0.0
     std: float = Field(default=1.0, gt=0)
-    """Of the data before encoding; `Modality.encode` removes both, so model space has unit variance."""
+    """Deviation of the data before encoding; `Modality.encode` removes it and `mean`, so x has unit variance."""
     bounds: tuple[float, float] | None = None
-    """Smallest and largest value an encoded example can have, when there is such a thing."""
+    """Smallest and largest value an encoded example can have; None where there are none."""
     count: int = 0
     """Training examples."""
     rejected: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Splits:
     """Its name or folder."""
     train: Dataset
     test: Dataset
-    """Held out; it may be empty."""
+    """Held-out examples; it may be empty."""
     facts: Facts
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A folder of files: which there are, what they are called and which split they belong to.
+"""Listing of a folder of files, their labels and their splits.
 
 Rules: every depth is read; names that begin with a dot are skipped; other endings are ignored. With both train/ and
 test/ in the folder they are the splits, and only they are read. First-level folders are labels when every
@@ -24,7 +24,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Entry:
-    """One file that has been found, but not read yet."""
+    """One file that has been listed, but not read yet."""
 
     name: str
     """Path relative to the source, with forward slashes; unique, and all that the split depends on."""
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass
 class Listing:
-    """What was found in a source."""
+    """Files of a source, and lines about those that are left out."""
 
     entries: list[Entry] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
@@ -48,9 +48,9 @@ class Listing:
     signature: list[str] = field(default_factory=list)
     """One line for each file: name, size and time of change. Equal signatures mean equal contents."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know, though nothing is wrong."""
+    """Lines for the user, though nothing is wrong."""
     label_order: tuple[str, ...] = ()
-    """The labels as the source numbers them; () = by name."""
+    """Labels in the order of the source; () = by name."""
 
     def reject(self, name: str, why: str) -> None:
         self.rejected.append(f"{printable(name)}: {why}")
@@ -127,28 +127,28 @@ def _add_file(path: Path, name: str, listing: Listing) -> None:
 
 
 def score(name: str) -> float:
-    """A number in [0, 1) that depends on nothing but `name`."""
+    """Return a number in [0, 1) that depends on nothing but `name`."""
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big") / 2**64
 
 
 def thin(entries: Sequence[Entry], limit: int | None) -> list[Entry]:
-    """At most `limit` entries of each split, chosen by a hash of their name, in the order they came."""
+    """Return at most `limit` entries of each split, selected by a hash of their name, in their order."""
     if limit is None:
         return list(entries)
-    kept: set[str] = set()
+    selection: set[str] = set()
     for split in SPLITS:
         names = [e.name for e in entries if (e.split or _split_of(e.name)) == split]
-        kept.update(sorted(names, key=lambda name: score("limit/" + name))[:limit])
-    return [entry for entry in entries if entry.name in kept]
+        selection.update(sorted(names, key=lambda name: score("limit/" + name))[:limit])
+    return [entry for entry in entries if entry.name in selection]
 
 
 def label_names(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels that occur, as in `order` or else naturally (9 before 10); () unless all have one of two or more."""
+    """Return the labels, as in `order` or else naturally (9 before 10); () unless all have one of two or more."""
     names = {entry.label for entry in entries}
     if None in names or len(names) < 2:
         return ()
-    found = {name for name in names if name is not None}
-    return tuple(name for name in order if name in found) or tuple(sorted(found, key=_natural))
+    present = {name for name in names if name is not None}
+    return tuple(name for name in order if name in present) or tuple(sorted(present, key=_natural))
 
 
 def labelled(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
@@ -161,10 +161,10 @@ def labelled(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[
 
 
 def test_mask(entries: Sequence[Entry]) -> np.ndarray:
-    """(N,) bool: which entries are for testing.
+    """Return which entries are for testing, (N,) bool.
 
-    Given by the source, or else the 5 % whose name hashes lowest, so that adding files moves none from one
-    split to the other. Of two files or more at least one is for testing, if its label has another one;
+    Those of the source's own test split, or else the 5 % whose name hashes lowest, so that adding files moves none
+    from one split to the other. Of two files or more at least one is for testing, if its label has another one;
     the last file of a label always stays in training.
     """
     if any(entry.split for entry in entries):
@@ -193,7 +193,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def what_else(listing: Listing, formats: str) -> str:
-    """Why a listing is empty; formats: what is read, e.g. "WAV and FLAC"."""
+    """Return why a listing is empty; formats: those that are read, e.g. "WAV and FLAC"."""
     if not listing.ignored:
         return "it is empty"
     endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in listing.ignored.most_common(4))
@@ -201,5 +201,5 @@ def what_else(listing: Listing, formats: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with what a terminal or JSON cannot show (control characters, undecodable bytes) replaced by '?'."""
+    """Return `text` with '?' for what a terminal or JSON cannot show (control characters, undecodable bytes)."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,4 +1,4 @@
-"""From a source's name to its place, and what the user is told while it is read and afterwards."""
+"""Locating a source by its name, and lines for the user about how it is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 class Pace:
-    """When to tell the user again how far it is: every few seconds of work, and not at all when it takes less."""
+    """Timer of progress lines: one every few seconds of work, and none when it takes less."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -29,9 +29,9 @@ class Pace:
 
 
 def locate(name: str, known: Sequence[str], archives: Collection[str] = ()) -> Path:
-    """The folder that `name` means: a path, or a name below TOOLKIT_DATA. Raises DataError.
+    """Return the folder that `name` means: a path, or a name below TOOLKIT_DATA. Raises DataError.
 
-    known: the data sets that have a name, for the message. archives: endings of single files that are taken too.
+    known: data sets that have a name, for the message. archives: endings of single files that are accepted too.
     """
     shown = printable(name)[:200]
     for make in (lambda: Path(name).expanduser(), lambda: paths.data_root() / name):
@@ -47,7 +47,7 @@ def locate(name: str, known: Sequence[str], archives: Collection[str] = ()) -> P
 
 
 def report_rejected(rejected: Sequence[str], count: int, notify: Callable[[str], None]) -> None:
-    """One line that sums up, and the first few files. count: files that could be used."""
+    """Pass a line that sums up, and the first few files, to `notify`. count: files that could be used."""
     if not rejected:
         return
     notify(f"{len(rejected)} of {len(rejected) + count} files could not be read and are left out:")

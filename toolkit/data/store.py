@@ -34,15 +34,15 @@ Result = TypeVar("Result")
 
 
 def key(version: int, signature: Sequence[str], **options: object) -> str:
-    """The name under which data with this listing and these options is kept."""
+    """Return the name under which data with this listing and these options is kept."""
     text = "\n".join([f"version {version}", json.dumps(options, sort_keys=True), *signature])
     return hashlib.blake2b(os.fsencode(text), digest_size=16).hexdigest()
 
 
 def build(folder: Path, needed: int, fill: Callable[[Path], bool], noun: str, fix: str = "set TOOLKIT_CACHE") -> bool:
-    """Let `fill` write into a new folder, and put it in the place of `folder`; False when `fill` says there is nothing.
+    """Let `fill` write into a new folder and move that to `folder`; False when `fill` returns False, with no data.
 
-    needed: bytes that must be free, as far as is known. noun, fix: what is kept and what to do, for the message.
+    needed: estimate of the bytes that must be free. noun, fix: what is kept and what to do, for the message.
     Raises StorageError when the disk does not take it; then, as after any error, nothing is left behind.
     """
     staging = folder.parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
@@ -69,7 +69,7 @@ def build(folder: Path, needed: int, fill: Callable[[Path], bool], noun: str, fi
 def opened(
     folder: Path, load: Callable[[Path], Result | None], needed: int, fill: Callable[[Path], bool], noun: str
 ) -> Result | None:
-    """Return what `load` reads in a folder just filled by `build`; None when there was nothing to fill it with.
+    """Return the content that `load` reads from a folder just filled by `build`; None when there was no data.
 
     The folder may be that of another process that was faster. Raises StorageError.
     """
@@ -81,7 +81,7 @@ def opened(
 
 
 def _make_room(folder: Path, needed: int) -> None:
-    """Create the parent of `folder`, clear what killed processes left there a day ago, check the space."""
+    """Create the parent of `folder`, delete what killed processes left there a day ago, check the space."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for old in folder.parent.glob(".tmp-*"):
         with contextlib.suppress(OSError):
@@ -95,10 +95,10 @@ def _make_room(folder: Path, needed: int) -> None:
 def in_order(
     work: Callable[[Item], Result], items: Sequence[Item], chunk: int = 1
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Each item with what `work` makes of it, in order; a few threads work ahead, `chunk` items at a time.
+    """Yield each item with the result of `work`, in order; a few threads work ahead, `chunk` items at a time.
 
-    It pays where `work` lets go of Python's lock, as decoders do. At most 8 chunks are held. Close it to stop early:
-    then nothing is at work any more.
+    It pays where `work` releases Python's lock, as decoders do. At most 8 chunks are held. Close it to stop early:
+    then no thread is at work any more.
     """
     workers = min(_WORKERS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
@@ -118,7 +118,7 @@ def in_order(
 
 
 def header(file: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
-    """Begin a .npy file; numpy leaves space, so that the header can be written again when the shape is known."""
+    """Write the header of a .npy file; numpy leaves space to write it again with the final shape."""
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
 
 
