@@ -1,1 +1,1 @@
-"""Is it good? Distances between sets of features. Knows features, not modalities."""
+"""Is it good? Metrics of samples, judges, likelihoods, and the comparison with what a recipe expects."""

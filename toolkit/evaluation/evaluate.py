@@ -1,4 +1,4 @@
-"""From samples to a table on disk: what `toolkit evaluate` and a script do alike."""
+"""Evaluation of samples into a table on disk, for `toolkit evaluate` and for scripts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HELD_OUT = 128
 
 
 def examples(samples: Samples) -> Examples:
-    """Samples as raw examples with the asked labels, numbered as the data's; "none" is the null label."""
+    """Return samples as raw examples with their labels, numbered as the data's; "none" is the null label."""
     names = {name: i for i, name in enumerate(samples.modality.labels)}
     numbers = torch.tensor([names.get(label, len(names)) for label in samples.labels], dtype=torch.int64)
     return Examples(samples.raw, {"label": numbers} if samples.labels else {})
@@ -40,41 +40,41 @@ def judged(
     options: Options | None = None,
     notify: Callable[[str], None] = print,
 ) -> tuple[Table, EvaluationResult]:
-    """Return the metrics of samples beside an opened data set. `options`: of its evaluator.
+    """Return the metrics of samples beside an opened data set. `options`: `EvaluationOptions` of the modality.
 
     Raises UsageError, DataError.
     """
     start = time.monotonic()
-    judge, data = evaluator_of(real), real.splits
+    evaluator, data = evaluator_of(real), real.splits
     assert data is not None
-    result = judge.metrics(samples, data, options or real.EvaluationOptions(), notify)
+    result = evaluator.metrics(samples, data, options or real.EvaluationOptions(), notify)
     counts = {"train": len(data.train), "test": len(data.test), "samples": len(samples.raw)}
     about = {**about, **counts, "judging_seconds": round(time.monotonic() - start, 1)}
     return Table(tuple(result.figures), about), result
 
 
 def bits(generator: Generator, real: Modality, notify: Callable[[str], None] = print) -> list[Metric]:
-    """Return what held-out examples of an opened data set cost, with the terms. Raises UsageError, DataError."""
-    judge = evaluator_of(real)
-    if not judge.counts_bits:
+    """Return the bits of held-out examples of an opened data set, with the terms. Raises UsageError, DataError."""
+    evaluator = evaluator_of(real)
+    if not evaluator.counts_bits:
         raise UsageError(f"modality '{real.name}' has no likelihood: its evaluator counts no bits")
     assert real.splits is not None
-    return judge.likelihood(generator.denoiser, generator.law, real.splits, HELD_OUT, notify)
+    return evaluator.likelihood(generator.denoiser, generator.law, real.splits, HELD_OUT, notify)
 
 
 def evaluator_of(modality: Modality) -> Evaluator:
-    """Return what judges samples of a modality. Raises UsageError where nothing does."""
-    if (judge := modality.evaluator()) is None:
+    """Return the evaluator of a modality. Raises UsageError where it has none."""
+    if (evaluator := modality.evaluator()) is None:
         raise UsageError(f"modality '{modality.name}' cannot be evaluated: it has no evaluator")
-    return judge
+    return evaluator
 
 
 def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float | None) -> dict[str, Any]:
-    """How the samples of a run were made: the recipe's settings, or those in `how`."""
+    """Return how samples of a run are drawn: by the recipe's settings, or those in `how`."""
     from toolkit.run.generator import resolve_ema_width
     from toolkit.training.storage.checkpoint import CheckpointStore
 
-    recipe, chosen = generator.recipe, generator.recipe.sample
+    recipe, usual = generator.recipe, generator.recipe.sample
     steps = CheckpointStore(run / "checkpoints").steps()
     return {
         "subject": str(run),
@@ -82,31 +82,31 @@ def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float |
         "data": str(recipe.data.get("source", recipe.modality)),
         "step": max(steps, default=0),
         "ema": resolve_ema_width(recipe, ema),
-        "sampler": _text(how.get("sampler", chosen.sampler)),
-        "grid": _text(chosen.grid),
-        "steps": int(how.get("steps", chosen.steps)),
-        "restarts": int(how.get("restarts", chosen.restarts)),
-        "guidance": float(how.get("guidance", chosen.guidance)),
+        "sampler": _text(how.get("sampler", usual.sampler)),
+        "grid": _text(usual.grid),
+        "steps": int(how.get("steps", usual.steps)),
+        "restarts": int(how.get("restarts", usual.restarts)),
+        "guidance": float(how.get("guidance", usual.guidance)),
     }
 
 
-def write(table: Table, found: EvaluationResult, real: Modality, made: Examples | None, folder: Path) -> list[Path]:
-    """metrics.json and pictures in `folder`; what an earlier evaluation wrote there is replaced. Raises OSError."""
+def write(table: Table, result: EvaluationResult, real: Modality, samples: Examples | None, folder: Path) -> list[Path]:
+    """Write metrics.json and pictures into `folder`, in place of earlier ones; return their paths. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "metrics.json"]
-    write_text_atomic(written[0], table.to_json())
-    if made is None:
-        return written
-    written.append(folder / "samples.png")
-    real.preview(made.raw[:OVERVIEW]).save(written[1])
-    if found.nearest is not None and found.distance is not None:
-        written.append(folder / "nearest.png")
-        nearest_picture(real, made.raw, found.nearest, found.distance).save(written[2])
-    return written
+    paths = [folder / "metrics.json"]
+    write_text_atomic(paths[0], table.to_json())
+    if samples is None:
+        return paths
+    paths.append(folder / "samples.png")
+    real.preview(samples.raw[:OVERVIEW]).save(paths[1])
+    if result.nearest is not None and result.distance is not None:
+        paths.append(folder / "nearest.png")
+        nearest_picture(real, samples.raw, result.nearest, result.distance).save(paths[2])
+    return paths
 
 
 def _text(spec: str | dict[str, Any]) -> str:
-    """A name, with its options if it has any: "heun", "karras rho=5"."""
+    """Return a name, with its options if it has any: "heun", "karras rho=5"."""
     if isinstance(spec, str):
         return spec
     return " ".join([str(spec["name"]), *(f"{key}={value}" for key, value in spec.items() if key != "name")])

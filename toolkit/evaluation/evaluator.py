@@ -1,4 +1,4 @@
-"""What a modality adds to an evaluation: its metrics, and what held-out examples cost in bits."""
+"""The part of a modality that evaluates: metrics of samples, and bits of held-out examples."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ class Evaluator(ABC):
     """Judges samples beside an opened data set. It sees data, not the modality's class."""
 
     counts_bits: ClassVar[bool] = False
-    """There is a `likelihood`."""
+    """True where `likelihood` is implemented."""
 
     @abstractmethod
     def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:
-        """Return the metrics of samples; cond["label"] is the asked label.
+        """Return the metrics of samples; cond["label"] holds the labels that they were sampled for.
 
         `options`: the modality's `EvaluationOptions`. Raises DataError, UsageError.
         """
 
     def check(self, count: int, data: Splits) -> None:  # noqa: B027, any number will do by default
-        """Raise DataError when so many samples, or this data, are too few: before anything that takes long."""
+        """Raise DataError when `count` samples, or this data, are too few; called before anything that takes long."""
 
     def reading(self, samples: Path, reference: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the options of [data] by which folders are read to be judged, given those that the user set."""
+        """Return the options of [data] that folders to be judged are read with, from those that the user set."""
         return options
 
     def likelihood(
         self, denoiser: Denoiser, times: TimeDistribution | None, data: Splits, count: int, notify: Notify
     ) -> list[Metric]:
-        """Return what `count` held-out examples cost in bits, in the modality's own unit.
+        """Return the bits of `count` held-out examples, in the modality's own unit.
 
-        `times`: the distribution of the noise levels that the denoiser was trained on. Raises DataError, UsageError.
+        `times`: distribution of the noise levels that the denoiser was trained on. Raises DataError, UsageError.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""All figures of made examples under one judge, each beside what real examples and noise score."""
+"""All metrics of samples under one judge, each beside those of real examples and of noise."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from toolkit.evaluation.metrics.interval import bootstrap, wilson
 from toolkit.evaluation.table import EvaluationResult, Metric, left_out
 
 MAX_REAL = 5_000
-"""Real examples of each split that are compared with, spread evenly."""
-FEWEST_MADE, FEWEST_REAL = 16, 32
+"""Real examples of each split that samples are compared with, spread evenly."""
+FEWEST_SAMPLES, FEWEST_REAL = 16, 32
 HALVINGS, OTHERS = 5, 3
 """Random halves of few real examples; random parts of many training examples, for the floor."""
 FEWEST_HELD, ALONE = 50, 500
-"""Held-out examples that make a control, at least and at most; with fewer, ALONE training examples are, each compared
-with the others. ALONE divides MAX_REAL, so that some(train, MAX_REAL) holds those of some(train, ALONE)."""
+"""Held-out examples of a control, at least and at most; with fewer, it is ALONE training examples, each compared with
+the others. ALONE divides MAX_REAL, so that evenly(train, MAX_REAL) holds those of evenly(train, ALONE)."""
 
 NearestSearch = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
 """Raw examples (n, ...), and their own numbers in the train split (n,) or None, to the distance to the nearest
@@ -32,7 +32,7 @@ training example, other than themselves, and its number: (n,), (n,)."""
 
 
 class Critic(Protocol):
-    """What `compare` judges with: a `Judge`, or a network of the user's."""
+    """Features that `compare` works with: of a `Judge`, or of a network of the user's."""
 
     name: str
     accuracy: float
@@ -49,51 +49,50 @@ def compare(
     critic: Critic,
     train: Dataset,
     test: Dataset,
-    made: Examples,
+    samples: Examples,
     noise: Callable[[int], Tensor],
     closest: NearestSearch,
     cas: bool = False,
     notify: Callable[[str], None] = print,
 ) -> EvaluationResult:
-    """Return the metrics of `made`: raw, and cond["label"], the asked labels numbered as the data's, if any.
+    """Return the metrics of samples: raw, and cond["label"], their labels numbered as the data's, if any.
 
-    noise: so many raw examples of it, for the ceiling. cas: add the classification accuracy score.
+    noise: from n to n raw examples of noise, for the ceiling. cas: add the classification accuracy score.
     """
-    held = evenly(test, MAX_REAL)
-    seen = features(critic, made.raw)
-    known = features(critic, held.raw) if len(test) else seen[:0]
-    groups, size = grouped(features(critic, evenly(train, MAX_REAL).raw), known, len(seen))
+    control = evenly(test, MAX_REAL)
+    own = features(critic, samples.raw)
+    real = features(critic, control.raw) if len(test) else own[:0]
+    groups, size = grouped(features(critic, evenly(train, MAX_REAL).raw), real, len(own))
     static = noise(size)
-    figures = about(critic)
-    if isinstance(critic, Judge) and seen.p is not None and known.p is not None:
-        right = known.p.argmax(1) == held.cond["label"]
-        asked = made.cond.get("label")
-        figures += agreement_figures(asked, seen.p.argmax(1), critic.names, held.cond["label"], right, critic.name)
+    metrics = about(critic)
+    if isinstance(critic, Judge) and own.p is not None and real.p is not None:
+        labels, right = samples.cond.get("label"), real.p.argmax(1) == control.cond["label"]
+        metrics += agreement_figures(labels, own.p.argmax(1), critic.names, control.cond["label"], right, critic.name)
         if cas:
-            figures.append(accuracy_figure(critic, train, test, made, notify))
-    figures += measure_all(seen, features(critic, static), groups, size, critic.name)
-    distance, which = closest(made.raw, None)
-    return EvaluationResult(figures + memorisation_metrics(train, test, distance, static, closest), which, distance)
+            metrics.append(accuracy_figure(critic, train, test, samples, notify))
+    metrics += measure_all(own, features(critic, static), groups, size, critic.name)
+    distance, which = closest(samples.raw, None)
+    return EvaluationResult(metrics + memorisation_metrics(train, test, distance, static, closest), which, distance)
 
 
 def check_counts(samples: int, data: Splits) -> None:
     """Raise DataError when there are too few samples or real examples to say much."""
     real = len(data.train) + len(data.test)
-    if samples < FEWEST_MADE:
-        raise DataError(f"{samples:,} samples are too few to judge; take at least {FEWEST_MADE}, better 1,000")
+    if samples < FEWEST_SAMPLES:
+        raise DataError(f"{samples:,} samples are too few to judge; take at least {FEWEST_SAMPLES}, better 1,000")
     if real < FEWEST_REAL:
         raise DataError(f"{real:,} real examples are too few to compare with; at least {FEWEST_REAL} are needed")
 
 
 def features(critic: Critic, raw: Tensor) -> Features:
-    """What the critic sees in raw examples."""
+    """Return the critic's features of raw examples, with its probabilities of the data's labels, if it has any."""
     values = critic.features(raw)
     p = critic.of_features(values).double() if isinstance(critic, Judge) and not critic.pretext else None
     return Features(values.double(), p)
 
 
 def grouped(train: Features, test: Features, n: int) -> tuple[list[Group], int]:
-    """References with other real examples, and how many examples are compared with each.
+    """Return references with other real examples, and how many examples are compared with each.
 
     Held-out examples are the reference when there are at least twice as many as features. Else several random halves
     of all real examples are, the training examples among them.
@@ -113,7 +112,7 @@ def grouped(train: Features, test: Features, n: int) -> tuple[list[Group], int]:
 
 
 def about(critic: Critic) -> list[Metric]:
-    """How far the judge is to be trusted."""
+    """Return the accuracy of the judge, or [] where it was not tested."""
     if not critic.tested:
         return []
     right = round(critic.accuracy * critic.tested)
@@ -129,9 +128,9 @@ def about(critic: Critic) -> list[Metric]:
 def memorisation_metrics(
     train: Dataset, test: Dataset, distance: Tensor, static: Tensor, closest: NearestSearch
 ) -> list[Metric]:
-    """How near made examples are to training examples, in units of how near real ones are that are not among them.
+    """Return how near samples are to training examples, in units of the median distance of other real examples.
 
-    distance: (n,), to the nearest. A copy is nearer than half as far as real examples usually are.
+    distance: (n,), to the nearest. A copy is nearer than half that unit.
     """
     if len(test) >= FEWEST_HELD:
         control, _ = closest(evenly(test, ALONE).raw, None)

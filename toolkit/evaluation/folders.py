@@ -1,4 +1,4 @@
-"""Anyone's samples: a folder of finished files, read as the reference is."""
+"""Samples of any origin: a folder of files, read as the reference is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from toolkit.modality import Modality
 from toolkit.recipe.check import checked
 
 OVERVIEWS = {"grid.png", "index.html"}
-"""What `toolkit sample` writes beside single files: no samples."""
+"""Files of `toolkit sample` that hold no single sample."""
 MAX_FILES = 20_000
 """Samples of a folder that are judged, spread evenly."""
 
@@ -30,7 +30,7 @@ def guess(path: Path) -> str:
 
 
 def reference(name: str, source: str, options: Mapping[str, Any], notify: Callable[[str], None]) -> Modality:
-    """The real examples, opened: a folder or a data set with a name. Raises DataError, UsageError."""
+    """Return the opened modality of the real examples: a folder or a named data set. Raises DataError, UsageError."""
     kind = find(name)
     if "source" not in kind.Data.model_fields:
         raise UsageError(f"modality '{name}' reads no folders")
@@ -40,7 +40,7 @@ def reference(name: str, source: str, options: Mapping[str, Any], notify: Callab
 
 
 def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Examples:
-    """All examples of a folder, read with the options of `like`; labels are numbered as its own, the others null.
+    """Return all examples of a folder, read with the options of `like`; labels that it lacks become the null label.
 
     Nothing is kept in the cache. Raises DataError, also when they differ from `like` in size or sample rate.
     """
@@ -57,14 +57,14 @@ def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Exam
     raw = torch.cat([part.raw for part in parts])
     cond = {name: torch.cat([part.cond[name] for part in parts]) for name in parts[0].cond}
     if "label" in cond:
-        known = {name: i for i, name in enumerate(like.labels)}
-        numbers = torch.tensor([known.get(name, len(known)) for name in facts.labels])
+        places = {name: i for i, name in enumerate(like.labels)}
+        numbers = torch.tensor([places.get(name, len(places)) for name in facts.labels])
         cond["label"] = numbers[cond["label"]]
     return Examples(raw, cond)
 
 
 def _without_overviews(folder: Path, place: Path) -> Path:
-    """The folder, or links to its files when some of them are no samples."""
+    """Return the folder, or `place` with links to its files when some of them are no samples."""
     if not any((folder / name).is_file() for name in OVERVIEWS):
         return folder.absolute()
     place.mkdir()

@@ -1,8 +1,8 @@
-"""A small classifier trained on real examples: it says which label a sample shows, and gives features to compare.
+"""A small classifier trained on real examples: it predicts the label of a sample, and gives features to compare.
 
-Trained once for each data set with a fixed seed, kept in the cache, and identified by a hash, because a distance
-means something only under one judge. A modality adds its network, the network's input, how that is varied in
-training, and the numbers of the training.
+It is trained once for each data set with a fixed seed, kept in the cache, and identified by a hash, because a distance
+means something only under one judge. A modality adds its network, the network's input, the augmentation, and the
+hyperparameters of the training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MEASURED = "right of tested"
 
 @dataclass(frozen=True)
 class Task:
-    """What a judge learns: to tell labels apart, those of the data or invented ones."""
+    """Classification task of a judge: the labels of the data, or invented ones."""
 
     source: str
     """The data's name or folder."""
@@ -41,11 +41,11 @@ class Task:
     train: Dataset
     test: Dataset
     pretext: bool = False
-    """The labels are invented (see pretext.py): the features are of use, and what the judge says is not."""
+    """True where the labels are invented (see pretext.py): the features are of use, the predictions are not."""
 
     @classmethod
     def of(cls, data: Splits) -> Task:
-        """The labels of an opened data set. Raises DataError when it has none, or no test split."""
+        """Return the task of an opened data set's labels. Raises DataError when it has none, or no test split."""
         if not data.facts.labels or not len(data.test):
             raise DataError(f"a judge needs labels and a test split, and data '{data.source}' lacks one of them")
         return cls(data.source, data.facts, data.train, data.test)
@@ -53,15 +53,15 @@ class Task:
 
 @dataclass(frozen=True)
 class TrainingSchedule:
-    """The numbers of a judge's training: AdamW with one cycle of the learning rate."""
+    """Hyperparameters of a judge's training: AdamW with one cycle of the learning rate."""
 
     steps: int
     batch: int
     lr: float
-    """The highest."""
+    """Highest learning rate."""
     weight_decay: float
     smoothing: float = 0.0
-    """Of the labels (Szegedy et al. 2016)."""
+    """Label smoothing (Szegedy et al. 2016)."""
 
 
 class Classifier(nn.Module):
@@ -78,25 +78,25 @@ class Classifier(nn.Module):
 
 
 class Judge(ABC):
-    """A classifier for raw examples of the shape it was trained on; `obtain` makes a trained one."""
+    """A classifier for raw examples of the shape it was trained on; `obtain` returns a trained one."""
 
     kind: ClassVar[str]
     """The modality's name: the beginning of the file's name in the cache."""
     version: ClassVar[int] = 1
-    """Raised when network, input, augmentation or course change, so that no older judge is taken from the cache."""
+    """Increased when network, input, augmentation or course change, so that no older judge is taken from the cache."""
     course: ClassVar[TrainingSchedule]
     held: ClassVar[int] = 0
-    """Prepare so many training examples once and hold them in memory, where that costs more than a training step;
-    of larger sets as many are used, spread evenly. 0: prepare each batch anew."""
+    """Training examples that are prepared once and held in memory, where preparing costs more than a training step;
+    of larger sets as many are used, spread evenly. 0: each batch is prepared anew."""
 
     name = ""
     """Data set and hash of the weights, e.g. "mnist-3f2a1c"."""
     accuracy = float("nan")
-    """On the real test split."""
+    """Accuracy on the real test split."""
     tested = 0
     """Real test examples."""
     pretext = False
-    """It was trained on invented labels."""
+    """True where it was trained on invented labels."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -105,40 +105,40 @@ class Judge(ABC):
 
     @abstractmethod
     def network(self) -> Classifier:
-        """A new network for data with `self.facts`."""
+        """Return a new network for data with `self.facts`."""
 
     @abstractmethod
     def prepare(self, raw: Tensor) -> Tensor:
-        """What the network sees of raw examples: (B, ...) to (B, C, H, W) float32."""
+        """Return the network's input for raw examples: (B, ...) to (B, C, H, W) float32."""
 
     @abstractmethod
     def augment(self, x: Tensor, draw: torch.Generator) -> Tensor:
-        """A variation of prepared training examples, by `draw` only."""
+        """Return a variation of prepared training examples, random by `draw` only."""
 
     @torch.inference_mode()
     def features(self, raw: Tensor) -> Tensor:
-        """What the last layer sees: (B, d) float32."""
+        """Return the input of the last layer: (B, d) float32."""
         return torch.cat([self.net.body(self.prepare(part)) for part in raw.split(_AT_ONCE)])
 
     @torch.inference_mode()
     def probabilities(self, raw: Tensor) -> Tensor:
-        """Of each label: (B, K) float32, rows sum to 1."""
+        """Return the probability of each label: (B, K) float32, rows sum to 1."""
         return self.of_features(self.features(raw))
 
     @torch.inference_mode()
     def of_features(self, features: Tensor) -> Tensor:
-        """The probabilities of examples whose features (B, d) are known: (B, K) float32."""
+        """Return the probability of each label from features (B, d): (B, K) float32."""
         output: Tensor = self.net.head(features).softmax(1)
         return output
 
     @torch.inference_mode()
     def labels(self, raw: Tensor) -> Tensor:
-        """The most likely label of each example: (B,) int64."""
+        """Return the most likely label of each example: (B,) int64."""
         output: Tensor = self.net.head(self.features(raw)).argmax(1)
         return output
 
     def fit(self, source: Callable[[Tensor], tuple[Tensor, Tensor]], count: int) -> None:
-        """Train the network. `source`: numbers (B,) int64 below `count` to prepared examples and labels (B,)."""
+        """Train the network. `source`: from numbers (B,) int64 below `count` to prepared examples and labels (B,)."""
         course, net = self.course, self.net
         optimizer = torch.optim.AdamW(net.parameters(), course.lr, weight_decay=course.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, course.lr, course.steps)
@@ -158,7 +158,7 @@ _J = TypeVar("_J", bound=Judge)
 
 
 def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = print) -> _J:
-    """The judge for an opened data set or a task, from the cache or trained now (a minute or two).
+    """Return the judge for an opened data set or a task, from the cache or trained now (a minute or two).
 
     Raises DataError when the data has no labels or no test split.
     """
@@ -180,8 +180,8 @@ def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = 
                 notify(f"training the judge for '{task.source}' (once; kept in {path})")
                 judge.fit(*_training(judge, task.train))
             judge.net.eval()
-            known = recognised(judge, task.test)
-            right, judge.tested = int(known.sum()), len(known)
+            hits = recognised(judge, task.test)
+            right, judge.tested = int(hits.sum()), len(hits)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes_atomic(path, serialise(judge.net.state_dict(), {_MEASURED: f"{right} {judge.tested}"}))
     judge.net.eval()
@@ -192,7 +192,7 @@ def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = 
 
 
 def _cached(judge: Judge, path: Path) -> tuple[int, int]:
-    """Put the weights kept in `path` into the judge; how many test examples it was right on, of how many (0, 0: ?)."""
+    """Load weights from `path`, if there; return how many test examples were right, of how many (0, 0: unknown)."""
     if not path.is_file():
         return 0, 0
     judge.net.load_state_dict(parse(path.read_bytes()))
@@ -202,7 +202,7 @@ def _cached(judge: Judge, path: Path) -> tuple[int, int]:
 
 
 def trained_on(judge: Judge, data: Dataset) -> Judge:
-    """A judge like `judge`, for the same labels, trained on other data. Not kept."""
+    """Return a judge like `judge`, for the same labels, trained on other data; it is not cached."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         other = type(judge)(judge.facts)
@@ -211,16 +211,16 @@ def trained_on(judge: Judge, data: Dataset) -> Judge:
 
 
 def recognised(judge: Judge, data: Dataset) -> Tensor:
-    """Whether the judge sees the right label in each example: (N,) bool."""
-    found = [torch.zeros(0, dtype=torch.bool)]
+    """Return whether the judge predicts the right label of each example: (N,) bool."""
+    right = [torch.zeros(0, dtype=torch.bool)]
     for part in torch.arange(len(data)).split(_AT_ONCE):
         examples = data.take(part)
-        found.append(judge.labels(examples.raw) == examples.cond["label"])
-    return torch.cat(found)
+        right.append(judge.labels(examples.raw) == examples.cond["label"])
+    return torch.cat(right)
 
 
 def cross_validate(kind: type[Judge], data: Splits, folds: int = 5) -> Tensor:
-    """Whether each example of both splits is recognised by a judge that was trained on the other folds: (N,) bool.
+    """Return whether each example of both splits is recognised by a judge trained on the other folds: (N,) bool.
 
     For data whose test split is too small to say much. Every label is spread evenly over the folds, as far as it
     goes. All examples are held in memory.
@@ -241,7 +241,7 @@ def cross_validate(kind: type[Judge], data: Splits, folds: int = 5) -> Tensor:
 
 
 def folds_of(labels: Tensor, folds: int) -> Tensor:
-    """A fold for each of labels (N,) int64: (N,) int64; sizes differ by at most one, of every label and in total."""
+    """Return a fold for each of labels (N,) int64, (N,) int64; sizes differ by at most one, of a label and in total."""
     order = torch.randperm(len(labels), generator=seeded_generator(0, "folds"))
     order = order[labels[order].argsort(stable=True)]
     fold = torch.empty_like(labels)
@@ -250,7 +250,7 @@ def folds_of(labels: Tensor, folds: int) -> Tensor:
 
 
 def _training(judge: Judge, data: Dataset) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], int]:
-    """The source of a judge's training, and how many examples it has."""
+    """Return the source of a judge's training, and how many examples it has."""
     if judge.held:
         x, labels = _prepared(judge, [data], judge.held)
         return lambda rows: (x[rows], labels[rows]), len(labels)
@@ -263,7 +263,7 @@ def _training(judge: Judge, data: Dataset) -> tuple[Callable[[Tensor], tuple[Ten
 
 
 def _prepared(judge: Judge, sets: Sequence[Dataset], most: int | None = None) -> tuple[Tensor, Tensor]:
-    """All examples, or `most` of each set, as the network sees them, and their labels."""
+    """Return the network's input for all examples, or for `most` of each set, and their labels."""
     inputs, labels = [], []
     for data in sets:
         for part in spaced(len(data), len(data) if most is None else most).split(_AT_ONCE):

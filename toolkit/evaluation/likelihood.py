@@ -1,8 +1,8 @@
-"""What held-out examples cost in bits under a model of numbers on a grid: pixels, samples of sound.
+"""Bits of held-out examples under a model of numbers on a grid: pixels, samples of sound.
 
-By the variational bound, with its terms, and by the probability-flow ODE. Both begin with noise well below one step of
-the grid, and end with noise far above the data. Intervals are of 95 %; that of the flow is widened by what the steps of
-its solver may be off.
+They come from the variational bound, with its terms, and from the probability-flow ODE. Both begin with noise well
+below one step of the grid, and end with noise far above the data. Intervals are of 95 %; that of the flow includes the
+solver's error.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from toolkit.diffusion.vlb import Continuous, Steps, Terms, bound, with_second_p
 from toolkit.evaluation.table import Metric
 
 LEAST = 0.5
-"""Of a step of the grid: the least noise."""
+"""Lowest noise level, in steps of the grid."""
 MAX_NEPERS = 100.0
-"""Deviations of the data: the most noise."""
+"""Highest noise level, in deviations of the data."""
 DRAWS = 8
 """Noise levels for each example."""
 FLOW_STEPS = 12
-"""Of the fourth-order method, four network calls each; an even number."""
+"""Steps of the fourth-order method, four network calls each; an even number."""
 FLOW_CHECKED = 4
-"""Share of the examples, one in so many and at least two, that are followed in half as many steps as well."""
+"""One in so many examples, and at least two, are also followed in half as many steps."""
 
 
 def figures(
     denoiser: Denoiser,
-    law: TimeDistribution | None,
+    times: TimeDistribution | None,
     x: Tensor,
     bins: Bins,
     cond: Mapping[str, Tensor],
@@ -43,32 +43,32 @@ def figures(
     batch: int = 64,
     flow: int = 16,
 ) -> list[Metric]:
-    """Bits for each number of x (N, *), which lies on `bins` in model space.
+    """Return the bits for each number of x (N, *), which lies on `bins` in model space.
 
-    cond: conditions of the examples, each (N, ...); where cond["mask"] is 0 nothing counts. flow: how many of the
-    examples are also measured along the probability flow, which takes many more network calls.
+    times: distribution of the noise levels. cond: conditions, each (N, ...); where cond["mask"] is 0 nothing counts.
+    flow: how many examples are also measured along the probability flow, which takes many more network calls.
     """
-    found = []
+    batches = []
     for start in range(0, len(x), batch):
         rows = slice(start, start + batch)
-        found.append(_bound(denoiser, law, x[rows], _part(bins, rows), _rows(cond, rows), seed, start))
+        batches.append(_bound(denoiser, times, x[rows], _part(bins, rows), _rows(cond, rows), seed, start))
     numbers = _numbers(x, cond)
-    value, error = _ratio(torch.cat([terms.total for terms in found]), numbers)
-    figures = [
+    value, error = _ratio(torch.cat([terms.total for terms in batches]), numbers)
+    metrics = [
         Metric(unit, value, value - 1.96 * error, value + 1.96 * error, len(x), unit=unit, note="an upper bound")
     ]
     for name in ("prior", "diffusion", "reconstruction"):
-        part, _ = _ratio(torch.cat([getattr(terms, name) for terms in found]), numbers)
-        figures.append(Metric(f"{unit}: {name}", part, n=len(x), unit=unit))
+        part, _ = _ratio(torch.cat([getattr(terms, name) for terms in batches]), numbers)
+        metrics.append(Metric(f"{unit}: {name}", part, n=len(x), unit=unit))
     if flow:
-        figures.append(_flow_figure(denoiser, x[:flow], _part(bins, slice(flow)), _rows(cond, slice(flow)), unit, seed))
-    return figures
+        metrics.append(_flow_metric(denoiser, x[:flow], _part(bins, slice(flow)), _rows(cond, slice(flow)), unit, seed))
+    return metrics
 
 
 @torch.no_grad()
 def _bound(
     denoiser: Denoiser,
-    law: TimeDistribution | None,
+    times: TimeDistribution | None,
     x: Tensor,
     bins: Bins,
     cond: dict[str, Tensor],
@@ -79,7 +79,7 @@ def _bound(
     if schedule.T:
         levels: Continuous | Steps = Steps.of_chain(schedule)
     else:
-        levels = Continuous(schedule, LEAST * bins.step, MAX_NEPERS, law)
+        levels = Continuous(schedule, LEAST * bins.step, MAX_NEPERS, times)
     denoise = with_second_pass(denoiser, cond)
     mask = cond.get("mask")
     reconstruct = DiscretisedGaussian(denoise, schedule, x, bins, mask)
@@ -88,11 +88,11 @@ def _bound(
     )
 
 
-def _flow_figure(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], unit: str, seed: int) -> Metric:
-    """Bits along the flow, in an interval for chance and for the solver.
+def _flow_metric(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], unit: str, seed: int) -> Metric:
+    """Return the bits along the flow, in an interval for chance and for the solver's error.
 
-    The latter by Richardson (1911): if half as many steps are off by 2^p times as much, the difference is 2^p - 1 times
-    what is left. p = 4 holds where steps are short for what they cross; p = 2 is taken, for those that are not.
+    The latter is Richardson's (1911): if the error of half as many steps is 2^p times as large, the difference is
+    2^p - 1 times the error. p = 4 holds where steps are short for what they cross; p = 2 allows for those that are not.
     """
     numbers = _numbers(x, cond)
     nats = _flow(denoiser, x, bins, cond, seed, FLOW_STEPS)
@@ -106,12 +106,12 @@ def _flow_figure(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tens
 
 
 def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], seed: int, steps: int) -> Tensor:
-    """-log P in nats: (B,)."""
+    """Return -log P in nats: (B,)."""
     mask = cond.get("mask")
     places = range(len(x))
     noisy = dequantise(x, bins.step, seed, places)
     noisy = noisy if mask is None else noisy * mask
-    found = log_density(
+    density = log_density(
         with_second_pass(denoiser, cond),
         noisy,
         denoiser.schedule,
@@ -123,7 +123,7 @@ def _flow(denoiser: Denoiser, x: Tensor, bins: Bins, cond: dict[str, Tensor], se
         1.0,
         mask,
     )
-    return -found.nats - _numbers(x, cond) * math.log(bins.step)
+    return -density.nats - _numbers(x, cond) * math.log(bins.step)
 
 
 def _rows(cond: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
@@ -135,12 +135,12 @@ def _part(bins: Bins, rows: slice) -> Bins:
 
 
 def _numbers(x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-    """How many numbers of each example count: (N,) float64."""
+    """Return how many numbers of each example count: (N,) float64."""
     return total(torch.ones_like(x), cond.get("mask"))
 
 
 def _ratio(nats: Tensor, numbers: Tensor) -> tuple[float, float]:
-    """Bits for each number over all examples, and the standard error of that ratio."""
+    """Return the bits for each number over all examples, and the standard error of that ratio."""
     value = float(nats.sum() / numbers.sum())
     error = float((nats - value * numbers).square().sum().sqrt() / numbers.sum())
     return value / math.log(2), error / math.log(2)

@@ -14,10 +14,10 @@ _GAP = 24
 
 
 def nearest_picture(modality: Modality, raw: Tensor, nearest: Tensor, distance: Tensor) -> PIL.Image.Image:
-    """Samples at the left, the nearest training examples in the same places at the right.
+    """Return a picture of samples at the left and the nearest training examples in the same places at the right.
 
-    raw: (n, ...); nearest, distance: (n,), as in `EvaluationResult`. Half of those shown are the nearest of all, the
-    likeliest copies, in order; the other half are the first samples.
+    raw: (n, ...); nearest, distance: (n,), as in `EvaluationResult`. Half of the samples are the nearest of all, the
+    likeliest copies, in order; the other half are the first ones.
     """
     close = distance.argsort()[: SHOWN // 2]
     rest = torch.tensor([i for i in range(len(raw)) if i not in set(close.tolist())][: SHOWN // 2], dtype=torch.int64)

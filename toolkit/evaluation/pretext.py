@@ -30,9 +30,9 @@ class Views(Dataset):
 
 
 class Exemplars(Dataset):
-    """Examples `rows` (K,) of a data set, each its own label, to be known again when varied (Dosovitskiy et al. 2014).
+    """Examples `rows` (K,) of a data set, each its own label, to be recognised when varied (Dosovitskiy et al. 2014).
 
-    vary: a variation of raw examples by a generator, or None where the judge's own augmentation is enough.
+    vary: from raw examples and a generator to variations, or None where the judge's own augmentation is enough.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Exemplars(Dataset):
 
 
 def views(data: Splits, view: Callable[[Tensor, int], Tensor], names: tuple[str, ...]) -> Task:
-    """Tell the views of an example apart. Tested on the test split, or on training examples when that is empty."""
+    """Return the task to tell views apart, tested on the test split, or on training examples when that is empty."""
     facts = data.facts.model_copy(update={"labels": names})
-    tested = data.test if len(data.test) else data.train
-    return Task(data.source, facts, Views(data.train, view, len(names)), Views(tested, view, len(names)), pretext=True)
+    test = data.test if len(data.test) else data.train
+    return Task(data.source, facts, Views(data.train, view, len(names)), Views(test, view, len(names)), pretext=True)
 
 
 def exemplars(data: Splits, vary: Callable[[Tensor, torch.Generator], Tensor], most: int) -> Task:
-    """Tell up to `most` training examples apart, spread evenly; tested on variations of the same."""
+    """Return the task to tell up to `most` training examples apart, spread evenly, tested on variations of the same."""
     rows = spaced(len(data.train), most)
     facts = data.facts.model_copy(update={"labels": tuple(f"example {i}" for i in rows.tolist())})
     return Task(data.source, facts, Exemplars(data.train, rows), Exemplars(data.train, rows, vary), pretext=True)

@@ -1,4 +1,4 @@
-"""Train a recipe as it is, judge what came out as `toolkit evaluate` does, and compare with what the recipe expects."""
+"""Train a recipe as it is, evaluate it as `toolkit evaluate` does, and compare with what the recipe expects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Verdict = Literal["pass", "falls short", "not compared"]
 
 @dataclass(frozen=True)
 class Row:
-    """One expected figure, and what came out."""
+    """One expected metric, and the measured one."""
 
     band: ExpectedMetric
     figure: Metric
@@ -42,18 +42,18 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """The measured value with its interval."""
-        figure, show = self.figure, self.band.shown
-        if figure.value is None:
+        """Measured value with its interval."""
+        metric, show = self.figure, self.band.shown
+        if metric.value is None:
             return "not measured"
-        if figure.low is None or figure.high is None:
-            return show(figure.value)
-        return f"{show(figure.value)} ({show(figure.low)} to {show(figure.high)})"
+        if metric.low is None or metric.high is None:
+            return show(metric.value)
+        return f"{show(metric.value)} ({show(metric.low)} to {show(metric.high)})"
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out beside what was expected."""
+    """Measured metrics beside the expected ones."""
 
     recipe: str
     smoke: bool
@@ -65,13 +65,13 @@ class Reproduction:
 
     @property
     def passed(self) -> bool:
-        """Whether all that could be compared passes, and anything could be."""
+        """True where all metrics that could be compared pass, and there is one."""
         verdicts = {row.verdict for row in self.rows}
         return "pass" in verdicts and "falls short" not in verdicts
 
     @property
     def line(self) -> str:
-        """The verdict in one line."""
+        """Verdict in one line."""
         compared = [row for row in self.rows if row.verdict != "not compared"]
         if self.passed:
             return f"{self.recipe}: pass ({len(compared)} of {len(self.rows)} figures compared)"
@@ -80,13 +80,13 @@ class Reproduction:
         return f"{self.recipe}: falls short ({'; '.join(short) or 'no figure could be compared'})"
 
     def to_mapping(self) -> dict[str, Any]:
-        """What reproduction.json holds."""
+        """Return the content of reproduction.json."""
         rows = []
         for row in self.rows:
             low, high = (end if abs(end) != float("inf") else None for end in row.band.ends)
             expected = {"value": row.band.value, "at_least": low, "at_most": high, "judge": row.band.judge}
             rows.append({"figure": asdict(row.figure), "expected": expected, "verdict": row.verdict, "note": row.note})
-        known = self.expected.model_dump(include={"machine", "date", "toolkit", "steps", "minutes", "n", "seed"})
+        origin = self.expected.model_dump(include={"machine", "date", "toolkit", "steps", "minutes", "n", "seed"})
         return {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -96,20 +96,20 @@ class Reproduction:
             "date": f"{date.today():%Y-%m-%d}",
             "minutes": round(self.minutes, 2),
             "machine": features(),
-            "expected": known,
+            "expected": origin,
             "figures": rows,
         }
 
 
 def target_of(recipe: Recipe, smoke: bool = False) -> tuple[Recipe, Expected | Smoke]:
-    """What is trained, and what is expected of it. Raises UsageError when the recipe does not say."""
+    """Return the recipe to train, and what is expected of it. Raises UsageError when the recipe does not say."""
     section: Expected | Smoke = recipe.smoke if smoke else recipe.expected
     if not section.figures:
         what = "smoke" if smoke else "expected"
         other = "" if smoke or not recipe.smoke.figures else "; --smoke has"
         raise UsageError(f"recipe '{recipe.name}' has no figures to compare with in [{what}] yet{other}")
     if isinstance(section, Smoke):
-        # what the whole recipe came to says nothing of the small one, nor may the run claim it
+        # figures of the whole recipe do not hold for the small one, and its run must not claim them
         return recipes.replace(recipe, {**section.changes, **dict.fromkeys(recipes.MEASURED)}), section
     if recipe.train.steps is not None:
         return recipe, section
@@ -120,7 +120,7 @@ def target_of(recipe: Recipe, smoke: bool = False) -> tuple[Recipe, Expected | S
 
 
 def finish(plan: TrainingRun) -> None:
-    """Train to the end and say nothing."""
+    """Train to the end without output."""
     deque(plan.run(), maxlen=0)
 
 
@@ -135,81 +135,81 @@ def reproduce(
 ) -> Reproduction:
     """Train into `out`, or go on there; evaluate, compare, and write OUT/evaluation/reproduction.json.
 
-    `train` runs the plan and may show it. Raises UsageError, DataError, and what a run raises.
+    `train` runs the training and may show its progress. Raises UsageError, DataError, and what a run raises.
     """
     start = time.monotonic()
-    chosen, section = target_of(recipe, smoke)
-    plan = prepare(chosen, out, device, notify, threads)
+    target, section = target_of(recipe, smoke)
+    plan = prepare(target, out, device, notify, threads)
     train(plan)
     table = measure(plan, section, device, notify)
     name = f"{Path(recipe.modality).stem}/{recipe.name}"
     minutes = (time.monotonic() - start) / 60
-    found = Reproduction(name, smoke, out, tuple(compare(table, section.figures)), section, minutes)
-    write_json_atomic(out / "evaluation" / FILE, found.to_mapping())
-    return found
+    result = Reproduction(name, smoke, out, tuple(compare(table, section.figures)), section, minutes)
+    write_json_atomic(out / "evaluation" / FILE, result.to_mapping())
+    return result
 
 
 def measure(
     plan: TrainingRun, section: Expected | Smoke, device: str | None = None, notify: Callable[[str], None] = print
 ) -> Table:
-    """The expected figures of a run, measured; metrics.json and pictures are where `toolkit evaluate` puts them, or in
+    """Measure the expected metrics of a run; write metrics.json and pictures where `toolkit evaluate` puts them, or to
     RUN/evaluation/reproduction where it would not measure like this by default.
 
-    Only what is expected is computed: for bits alone, which are called bits/..., nothing is sampled, and without
-    figures of a judge none is trained. Raises StorageError.
+    Only expected metrics are computed: for bits alone, which are called bits/..., nothing is sampled, and without
+    metrics of a judge none is trained. Raises StorageError.
     """
     run, real = plan.out, plan.modality
     generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality).on(real)
     how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True) | section.sample.ask
     about = {**about_run(run, generator, how, section.sample.ema), "seed": section.seed}
-    wanted = set(section.figures)
-    of_samples = {what for what in wanted if not what.startswith("bits/")}
-    made, found = None, EvaluationResult([])
+    names = set(section.figures)
+    of_samples = {name for name in names if not name.startswith("bits/")}
+    batch, result = None, EvaluationResult([])
     table, further = Table((), {**about, "samples": 0}), []
     if of_samples:
         notify(f"sampling {section.n:,} to judge")
         start = time.monotonic()
         samples = generator.sample(section.n, seed=section.seed, **how)
         about["sampling_seconds"] = round(time.monotonic() - start, 1)
-        made = examples(samples)
+        batch = examples(samples)
         table = Table((), {**about, "samples": len(samples)})
         if of_samples - set(OWN):
-            table, found = judged(real, made, about, notify=notify)
+            table, result = judged(real, batch, about, notify=notify)
         if of_samples & set(OWN):
             further = self_loss_metrics(generator, real, samples, section.seed)
-    if wanted - {figure.name for figure in (*table.figures, *further)} and _counts_bits(real):
+    if names - {metric.name for metric in (*table.figures, *further)} and _counts_bits(real):
         further = [*further, *bits(generator, real, notify)]
     table = Table((*table.figures, *further), table.about)
     usual = Expected()
     like_evaluate = (section.n, section.seed, section.sample) == (usual.n, usual.seed, usual.sample)
     home = run / "evaluation" / ("" if like_evaluate else "reproduction")
     try:
-        write(table, found, real, made, home)
+        write(table, result, real, batch, home)
     except OSError as error:
         raise StorageError(f"cannot write the figures to {home}: {error.strerror or error}") from None
     return table
 
 
 def _counts_bits(real: Modality) -> bool:
-    judge = real.evaluator()
-    return judge is not None and judge.counts_bits
+    evaluator = real.evaluator()
+    return evaluator is not None and evaluator.counts_bits
 
 
 def compare(table: Table, expected: dict[str, ExpectedMetric]) -> list[Row]:
-    """What was measured beside what was expected, in the order of `expected`."""
-    return [_row(what, band, table) for what, band in expected.items()]
+    """Return the measured beside the expected metrics, in the order of `expected`."""
+    return [_row(name, band, table) for name, band in expected.items()]
 
 
-def _row(what: str, band: ExpectedMetric, table: Table) -> Row:
-    if what not in table:
-        return Row(band, left_out(what, "was not measured"), "falls short", "this version measures no such figure")
-    figure = table[what]
-    if band.judge and figure.judge != band.judge:
-        here = figure.judge or "none"
-        return Row(band, figure, "not compared", f"expected under judge {band.judge}, and here it is {here}")
-    if figure.value is None:
-        return Row(band, figure, "falls short", figure.note)
-    if band.holds(figure.value):
-        return Row(band, figure, "pass")
-    better = figure.better == ("lower" if figure.value < band.value else "higher")
-    return Row(band, figure, "falls short", "better than was measured, which is no reproduction" if better else "")
+def _row(name: str, band: ExpectedMetric, table: Table) -> Row:
+    if name not in table:
+        return Row(band, left_out(name, "was not measured"), "falls short", "this version measures no such figure")
+    metric = table[name]
+    if band.judge and metric.judge != band.judge:
+        here = metric.judge or "none"
+        return Row(band, metric, "not compared", f"expected under judge {band.judge}, and here it is {here}")
+    if metric.value is None:
+        return Row(band, metric, "falls short", metric.note)
+    if band.holds(metric.value):
+        return Row(band, metric, "pass")
+    better = metric.better == ("lower" if metric.value < band.value else "higher")
+    return Row(band, metric, "falls short", "better than was measured, which is no reproduction" if better else "")

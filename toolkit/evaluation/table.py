@@ -1,4 +1,4 @@
-"""What an evaluation says: figures with intervals, beside what real examples and noise score; as table and JSON."""
+"""Results of an evaluation: metrics with intervals, beside those of real examples and of noise; as table and JSON."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class Metric:
     """One number about a set of examples."""
 
     name: str
-    """E.g. "FD"."""
+    """Name without the judge, e.g. "FD"."""
     value: float | None
-    """None: left out, and `note` has the reason."""
+    """None where it is left out; `note` has the reason."""
     low: float | None = None
-    """The 95 % interval."""
+    """Lower end of the 95 % interval, and `high` its upper end; None where there is no interval."""
     high: float | None = None
     n: int = 0
     """Examples behind the value."""
     floor: float | None = None
-    """The same figure for real examples, at the same n."""
+    """The same metric of real examples, at the same n."""
     ceiling: float | None = None
-    """The same figure for noise."""
+    """The same metric of noise."""
     better: Literal["lower", "higher", "floor"] = "lower"
     """floor: the nearer to the floor the better."""
     judge: str = ""
@@ -68,72 +68,72 @@ class EvaluationResult(NamedTuple):
 
     figures: list[Metric]
     nearest: Tensor | None = None
-    """(n,) int64: the number of the training example nearest to each made one."""
+    """Number of the training example nearest to each sample, (n,) int64."""
     distance: Tensor | None = None
-    """(n,): how far it is."""
+    """Distance to it, (n,)."""
 
 
-def left_out(what: str, reason: str, judge: str = "") -> Metric:
-    """The row of a figure that makes no sense here."""
-    return Metric(what, None, judge=judge, note=reason)
+def left_out(name: str, reason: str, judge: str = "") -> Metric:
+    """Return the row of a metric that makes no sense here."""
+    return Metric(name, None, judge=judge, note=reason)
 
 
 @dataclass(frozen=True)
 class Table:
-    """All figures of one run or folder, and how they came about."""
+    """All metrics of one run or folder, and the settings that they were measured with."""
 
     figures: tuple[Metric, ...]
     about: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
-    def __getitem__(self, what: str) -> Metric:
-        """The figure called `what`. Raises KeyError."""
-        for figure in self.figures:
-            if figure.name == what:
-                return figure
-        raise KeyError(what)
+    def __getitem__(self, name: str) -> Metric:
+        """Return the metric called `name`. Raises KeyError."""
+        for metric in self.figures:
+            if metric.name == name:
+                return metric
+        raise KeyError(name)
 
-    def __contains__(self, what: object) -> bool:
-        return any(figure.name == what for figure in self.figures)
+    def __contains__(self, name: object) -> bool:
+        return any(metric.name == name for metric in self.figures)
 
     def to_mapping(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """Return the content of metrics.json."""
         rows = []
-        for figure in self.figures:
-            row = {key: _plain(value) for key, value in asdict(figure).items()}
-            rows.append({"what": row.pop("name"), "name": figure.title, "judge": row.pop("judge"), **row})
+        for metric in self.figures:
+            row = {key: _plain(value) for key, value in asdict(metric).items()}
+            rows.append({"what": row.pop("name"), "name": metric.title, "judge": row.pop("judge"), **row})
         about = {key: _plain(value) for key, value in self.about.items()}
         return {"format": FORMAT, "toolkit": toolkit.__version__, "about": about, "figures": rows}
 
     def to_json(self) -> str:
-        """metrics.json, without NaN and infinity, which JSON lacks."""
+        """Return metrics.json as text, without NaN and infinity, which JSON lacks."""
         return json.dumps(self.to_mapping(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "metrics.json") -> Table:
-        """The inverse of `to_json`; keys of later versions are ignored. Raises DataError."""
+        """Return the table of metrics.json; keys of later versions are ignored. Raises DataError."""
         try:
-            found = json.loads(text)
-            if not isinstance(found, dict) or found.get("format") != FORMAT:
+            content = json.loads(text)
+            if not isinstance(content, dict) or content.get("format") != FORMAT:
                 raise ValueError(f"not of format {FORMAT}")
-            about = found["about"]
-            figures = tuple(_metric(row) for row in found["figures"])
+            about = content["about"]
+            metrics = tuple(_metric(row) for row in content["figures"])
             if not isinstance(about, dict):
                 raise ValueError("'about' is no table")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{where} holds no evaluation ({error}); run `toolkit evaluate` again") from None
-        return cls(figures, about)
+        return cls(metrics, about)
 
 
 def rows(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of one table, with a column for each of `tables`; `real` and `noise` are those of the first.
+    """Return headings and cells of one table, with a column for each of `tables`; real and noise are the first's.
 
-    Figures that were left out are not in it: see `notes`.
+    Metrics that were left out are not in it: see `notes`.
     """
     titles = [str(table.about.get("subject", "value")) for table in tables]
     names: dict[str, Metric] = {}
     for table in tables:
-        for figure in _shown(table.figures):
-            names.setdefault(figure.title, figure)
+        for metric in _overview(table.figures):
+            names.setdefault(metric.title, metric)
     cells = []
     for name, first in names.items():
         values = [next((f for f in table.figures if f.title == name), None) for table in tables]
@@ -146,25 +146,25 @@ def rows(tables: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(table: Table) -> list[str]:
-    """One line for each figure that was left out, or needs a word."""
+    """Return one line for each metric that was left out, or has a note."""
     return [f"{f.name}{' left out' if f.value is None else ''}: {f.note}" for f in table.figures if f.note]
 
 
-def _shown(figures: Sequence[Metric]) -> list[Metric]:
-    labels = [f for f in figures if f.name.startswith("agreement/")]
+def _overview(metrics: Sequence[Metric]) -> list[Metric]:
+    labels = [f for f in metrics if f.name.startswith("agreement/")]
     if len(labels) <= SHOWN_LABELS:
-        return list(figures)
+        return list(metrics)
     worst = sorted(labels, key=lambda f: f.value if f.value is not None else 1.0)[:_WORST]
-    return [f for f in figures if f not in labels or f in worst]
+    return [f for f in metrics if f not in labels or f in worst]
 
 
-def _cell(figure: Metric | None) -> str:
-    if figure is None or figure.value is None:
+def _cell(metric: Metric | None) -> str:
+    if metric is None or metric.value is None:
         return ""
-    text = _number(figure.value, figure.unit)
-    if figure.low is None or figure.high is None:
+    text = _number(metric.value, metric.unit)
+    if metric.low is None or metric.high is None:
         return text
-    low, high = (_number(edge, figure.unit).split(" ")[0] for edge in (figure.low, figure.high))
+    low, high = (_number(edge, metric.unit).split(" ")[0] for edge in (metric.low, metric.high))
     return f"{text} ({low} to {high})"
 
 
@@ -186,10 +186,10 @@ def _plain(value: Any) -> Any:
 def _metric(row: Any) -> Metric:
     if not isinstance(row, dict):
         raise ValueError("a figure is no table")
-    known = {key: value for key, value in row.items() if key in _FIELDS}
-    for key, value in known.items():
+    fields = {key: value for key, value in row.items() if key in _FIELDS}
+    for key, value in fields.items():
         if not isinstance(value, _FIELDS[key]) or isinstance(value, bool):  # type: ignore[arg-type]
             raise ValueError(f"'{key}' of figure {row.get('what')!r:.60} cannot be {value!r:.60}")
-    if known.get("better", "lower") not in ("lower", "higher", "floor"):
-        raise ValueError(f"'better' cannot be {known['better']!r:.60}")
-    return Metric(known.pop("what"), **known)
+    if fields.get("better", "lower") not in ("lower", "higher", "floor"):
+        raise ValueError(f"'better' cannot be {fields['better']!r:.60}")
+    return Metric(fields.pop("what"), **fields)

@@ -1,4 +1,4 @@
-"""The figures that compare two sets of features, in one form: from a reference to a function of made examples."""
+"""The metrics that compare two sets of features, in one form: from a reference to a function of samples."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PAIRED = 2_000
 """Examples of each set of which all pairs are compared."""
 PER_BIN, MOST_BINS = 50, 100
 SHRINK = 3.0
-"""How much smaller than the whole the smallest part is that FD-infinity is extrapolated from."""
+"""Factor between the whole and the smallest part that FD-infinity is extrapolated from."""
 _Z = 1.959964
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a judge sees in a set of examples."""
+    """Features of a set of examples under a judge."""
 
     values: Tensor
     """(n, d) float64."""
@@ -56,68 +56,67 @@ Statistic = Callable[[Features], float]
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure: what it is of a set of features, given a reference."""
+    """One metric of samples beside a reference."""
 
     what: str
     against: Callable[[Features], Statistic]
-    """May do once what depends on the reference only."""
+    """From a reference, which is prepared once, to a function of samples."""
     better: Literal["lower", "higher"] = "lower"
     unit: str = ""
     missing: Callable[[int, int, int], str] = lambda n, m, d: ""
-    """Why it cannot be computed for n made and m real examples with d features, or ""."""
+    """Why it cannot be computed for n samples and m real examples with d features, or ""."""
     needs_labels: bool = False
     draws: int = 20
     """Random halves for its standard error; 0: the share of independent examples, for which there is a formula."""
     log: bool = False
-    """The interval is symmetric for the logarithm."""
+    """True where the interval is symmetric for the logarithm."""
     most: int | None = None
-    """Only so many examples of each set."""
+    """Examples of each set that are used; None: all."""
 
 
-def measure_all(made: Features, noise: Features, groups: Sequence[Group], size: int, judge: str) -> list[Metric]:
-    """All of MEASURES: means over the groups, of `size` made examples drawn at random for each. Raises ValueError."""
-    drawn = [
-        made[torch.randperm(len(made), generator=seeded_generator(0, "made", i))[:size]] for i in range(len(groups))
-    ]
-    figures = []
+def measure_all(samples: Features, noise: Features, groups: Sequence[Group], size: int, judge: str) -> list[Metric]:
+    """Return all MEASURES: means over the groups, of `size` samples drawn at random for each. Raises ValueError."""
+    orders = [torch.randperm(len(samples), generator=seeded_generator(0, "made", i)) for i in range(len(groups))]
+    subsets = [samples[order[:size]] for order in orders]
+    metrics = []
     for measure in MEASURES:
         n, m = (min(count, measure.most or count) for count in (size, min(len(g.reference) for g in groups)))
-        reason = measure.missing(n, m, made.values.shape[1])
-        if measure.needs_labels and made.p is None:
+        reason = measure.missing(n, m, samples.values.shape[1])
+        if measure.needs_labels and samples.p is None:
             reason = "the judge knows no labels of the data"
-        figures.append(
-            left_out(measure.what, reason, judge) if reason else _figure(measure, drawn, noise, groups, n, judge)
+        metrics.append(
+            left_out(measure.what, reason, judge) if reason else _metric(measure, subsets, noise, groups, n, judge)
         )
-    return figures
+    return metrics
 
 
-def _figure(
-    measure: Measure, drawn: Sequence[Features], noise: Features, groups: Sequence[Group], n: int, judge: str
+def _metric(
+    measure: Measure, subsets: Sequence[Features], noise: Features, groups: Sequence[Group], n: int, judge: str
 ) -> Metric:
     values, floors, ceilings = [], [], []
     error = 0.0
-    for i, (made, group) in enumerate(zip(drawn, groups)):
+    for i, (samples, group) in enumerate(zip(subsets, groups)):
         statistic = measure.against(group.reference[: measure.most])
-        values.append(statistic(made[:n]))
+        values.append(statistic(samples[:n]))
         floors += [statistic(other[:n]) for other in group.others]
         ceilings.append(statistic(noise[:n]))
         if i == 0 and measure.draws:
-            error = _error(measure, statistic, made[:n])
+            error = _error(measure, statistic, samples[:n])
     value = sum(values) / len(values)
     low, high = _ends(measure, value, error, n)
     floor, ceiling = sum(floors) / len(floors), sum(ceilings) / len(ceilings)
     return Metric(measure.what, value, low, high, n, floor, ceiling, measure.better, judge, measure.unit)
 
 
-def _error(measure: Measure, statistic: Statistic, made: Features) -> float:
-    """The standard error, from random halves."""
+def _error(measure: Measure, statistic: Statistic, samples: Features) -> float:
+    """Return the standard error, from random halves."""
 
     def of(rows: Tensor) -> float:
-        found = statistic(made[rows])
-        return math.log(max(found, 1e-300)) if measure.log else found
+        value = statistic(samples[rows])
+        return math.log(max(value, 1e-300)) if measure.log else value
 
     try:
-        return half_samples(of, torch.arange(len(made)), measure.draws)
+        return half_samples(of, torch.arange(len(samples)), measure.draws)
     except ValueError:  # halves are too small for it, though the whole is not
         return math.nan
 
@@ -134,8 +133,8 @@ def _ends(measure: Measure, value: float, error: float, n: int) -> tuple[float |
 
 
 def _fd(reference: Features) -> Statistic:
-    known = moments(reference.values)
-    return lambda x: of_moments(moments(x.values), known)
+    real = moments(reference.values)
+    return lambda x: of_moments(moments(x.values), real)
 
 
 def _fd_infinity(reference: Features) -> Statistic:
@@ -163,14 +162,14 @@ def _kad(reference: Features) -> Statistic:
 def _bins(compare: Callable[[Tensor, Tensor], float]) -> Callable[[Features], Statistic]:
     def against(reference: Features) -> Statistic:
         centres = ndb.k_means(reference.values, min(MOST_BINS, len(reference) // PER_BIN))
-        known = ndb.histogram(reference.values, centres)
-        return lambda x: compare(ndb.histogram(x.values, centres), known)
+        real = ndb.histogram(reference.values, centres)
+        return lambda x: compare(ndb.histogram(x.values, centres), real)
 
     return against
 
 
 def _near(of: Callable[[Tensor, Tensor], Tensor], within_real: bool) -> Callable[[Features], Statistic]:
-    """From a function of the distances within one of the sets and across."""
+    """Return the `against` of a function of the distances within one of the sets and across."""
 
     def against(reference: Features) -> Statistic:
         y = reference.values
@@ -194,7 +193,7 @@ def _too_few(least: Callable[[int], int], what: str) -> Callable[[int, int, int]
     def missing(n: int, m: int, d: int) -> str:
         if min(n, m) >= least(d):
             return ""
-        return f"{what} at least {least(d):,} made and real examples; there are {n:,} and {m:,}, so read KID and KAD"
+        return f"{what} at least {least(d):,} samples and real examples; there are {n:,} and {m:,}, so read KID and KAD"
 
     return missing
 

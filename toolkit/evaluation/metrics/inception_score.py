@@ -1,4 +1,4 @@
-"""Figures of what a judge sees: from the probabilities (n, K) of the labels, whose rows sum to 1. All in float64.
+"""Metrics of a judge's predictions: probabilities (n, K) of the labels, whose rows sum to 1. All in float64.
 
 The mean is over examples and the entropy over labels. Published code has taken the entropy over examples instead
 (`scipy.stats.entropy(p, q)` without `axis`), which does not punish collapse and can exceed K.
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 LEAST = 1e-12
-"""Of a probability inside a logarithm."""
+"""Least probability inside a logarithm."""
 
 
 def inception_score(p: Tensor) -> float:
-    """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, sec. 4): 1 (all alike) to K. Raises ValueError."""
+    """Return exp of mean KL(p(y|x) || p(y)) (Salimans et al. 2016, sec. 4): 1 (all alike) to K. Raises ValueError."""
     p = _checked(p)
     return float(((p * (_log(p) - _log(p.mean(0)))).sum(1)).mean().exp())
 
 
 def modified_inception_score(p: Tensor) -> float:
-    """exp of the mean KL(p(y|x_i) || p(y|x_j)) over all pairs i, j: 1 (all alike) and more; no bound.
+    """Return exp of the mean KL(p(y|x_i) || p(y|x_j)) over all pairs i, j: 1 (all alike) and more; no bound.
 
     After Gurumurthy et al. (2017, sec. 5), who pair examples of one class; over all pairs, as for spoken digits
     since Kong et al. (2021). It grows with how sure the judge is. Raises ValueError.
@@ -31,13 +31,13 @@ def modified_inception_score(p: Tensor) -> float:
 
 
 def am_score(p: Tensor, real: Tensor) -> float:
-    """KL(real p(y) || p(y)) + the mean entropy of p(y|x), in nats; lower is better (Zhou et al. 2018, eq. 19).
+    """Return KL(real p(y) || p(y)) + the mean entropy of p(y|x), in nats; lower is better (Zhou et al. 2018, eq. 19).
 
     real: probabilities (m, K) of real examples. Raises ValueError.
     """
-    p, wanted = _checked(p), _checked(real).mean(0)
-    off = (wanted * (_log(wanted) - _log(p.mean(0)))).sum()
-    return float(off - (p * _log(p)).sum(1).mean())
+    p, target = _checked(p), _checked(real).mean(0)
+    divergence = (target * (_log(target) - _log(p.mean(0)))).sum()
+    return float(divergence - (p * _log(p)).sum(1).mean())
 
 
 def _log(p: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How sure a number is: intervals for shares and means, and the spread of a distance."""
+"""Uncertainty of metrics: intervals for shares and means, and standard errors of distances."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolkit.diffusion.randomness import seeded_generator
 
 
 def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval for a share of which `right` of n were seen (Wilson 1927, eq. 2).
+    """Return the score interval of a share, `right` of n (Wilson 1927, eq. 2).
 
     Unlike a bootstrap it has a width when all or none are right. Raises ValueError.
     """
@@ -34,21 +34,21 @@ def bootstrap(
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of a statistic of independent values (Efron 1979).
+    """Return the percentile bootstrap interval of a statistic of independent values (Efron 1979).
 
     values: (n,). statistic: (draws, n) to (draws,), the mean by default. Computed in float64. Raises ValueError.
     """
     if values.ndim != 1 or not len(values):
         raise ValueError(f"values (n,) expected, got {tuple(values.shape)}")
     rows = torch.randint(len(values), (draws, len(values)), generator=seeded_generator(seed, "bootstrap"))
-    found = statistic(values.double()[rows])
+    replicates = statistic(values.double()[rows])
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = found.quantile(ends).tolist()
+    low, high = replicates.quantile(ends).tolist()
     return low, high
 
 
 def half_samples(statistic: Callable[[Tensor], float], x: Tensor, draws: int = 20, seed: int = 0) -> float:
-    """The standard error of an unbiased statistic of x (n, ...), from random halves (Shao and Wu 1989, delete-d).
+    """Return the standard error of an unbiased statistic of x (n, ...), by random halves (Shao and Wu 1989, delete-d).
 
     The variance over halves drawn without replacement is that of the whole: s^2 (2/n - 1/n) = s^2/n for a mean. A
     bootstrap would not do for distances between sets: a row drawn twice is at distance 0 from itself.
@@ -57,8 +57,8 @@ def half_samples(statistic: Callable[[Tensor], float], x: Tensor, draws: int = 2
     n = len(x)
     if n < 4:
         raise ValueError(f"at least four rows expected, got {n}")
-    found = []
+    replicates = []
     for draw in range(draws):
         order = torch.randperm(n, generator=seeded_generator(seed, "halves", draw))
-        found.append(statistic(x[order[: n // 2]]))
-    return float(torch.tensor(found, dtype=torch.float64).std())
+        replicates.append(statistic(x[order[: n // 2]]))
+    return float(torch.tensor(replicates, dtype=torch.float64).std())

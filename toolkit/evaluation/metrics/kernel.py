@@ -10,7 +10,7 @@ SCALE = 100.0
 
 
 def kernel_distance(x: Tensor, reference: Tensor, bandwidth: float | None = None) -> float:
-    """SCALE * unbiased MMD^2 with the kernel exp(-|a - b|^2 / (2 bandwidth^2)).
+    """Return SCALE * unbiased MMD^2 with the kernel exp(-|a - b|^2 / (2 bandwidth^2)).
 
     With the bandwidth at `median_distance(reference)`, the default, this is the kernel audio distance, KAD (Chung et
     al. 2025).
@@ -27,7 +27,7 @@ def kernel_distance(x: Tensor, reference: Tensor, bandwidth: float | None = None
 
 
 def kid(x: Tensor, reference: Tensor) -> float:
-    """Unbiased MMD^2 with the kernel (a b / d + 1)^3: the kernel Inception distance (Binkowski et al. 2018, sec. 3).
+    """Return the kernel Inception distance: unbiased MMD^2, kernel (a b / d + 1)^3 (Binkowski et al. 2018, sec. 3).
 
     x, reference: features (n, d) and (m, d), n and m > 1. Computed in float64 and over all rows, which needs no
     choice of blocks. Unbiased, so for two sets of one distribution it is around 0. Raises ValueError.
@@ -37,7 +37,7 @@ def kid(x: Tensor, reference: Tensor) -> float:
 
 
 def mmd(within_x: Tensor, within_y: Tensor, across: Tensor) -> float:
-    """The unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3) from the kernel's values.
+    """Return the unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3) from the kernel's values.
 
     within_x: (n, n), within_y: (m, m), across: (n, m), float64.
     """
@@ -48,19 +48,19 @@ def mmd(within_x: Tensor, within_y: Tensor, across: Tensor) -> float:
 
 
 def gaussian(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
-    """exp(-|a - b|^2 / (2 bandwidth^2)) of all rows a of x (n, d) and b of y (m, d): (n, m) float64."""
+    """Return exp(-|a - b|^2 / (2 bandwidth^2)) of all rows a of x (n, d) and b of y (m, d): (n, m) float64."""
     # distances from differences, not from |x|^2 + |y|^2 - 2 x y, which loses the small ones
     distance = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
     return distance.square_().mul_(-0.5 / bandwidth**2).exp_()
 
 
 def cubic(x: Tensor, y: Tensor) -> Tensor:
-    """(a b / d + 1)^3 of all rows a of x (n, d) and b of y (m, d): (n, m) float64."""
+    """Return (a b / d + 1)^3 of all rows a of x (n, d) and b of y (m, d): (n, m) float64."""
     return (x.double() @ y.double().T / x.shape[1] + 1) ** 3
 
 
 def median_distance(x: Tensor) -> float:
-    """The median of the Euclidean distances between the rows of x (n, d), n > 1."""
+    """Return the median of the Euclidean distances between the rows of x (n, d), n > 1."""
     return float(torch.pdist(x.double()).median())
 
 

@@ -1,4 +1,4 @@
-"""Do examples fall where real ones do? Shares of the bins of a k-means partition of real features."""
+"""Number of different bins: shares of samples and of real examples in a k-means partition of real features."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from toolkit.diffusion.randomness import seeded_generator
 
 
 def k_means(x: Tensor, k: int, rounds: int = 50, seed: int = 0) -> Tensor:
-    """Centres (k, d) float64 of x (n, d): Lloyd's rounds from a k-means++ start (Arthur and Vassilvitskii 2007).
+    """Return centres (k, d) float64 of x (n, d): Lloyd's rounds from a k-means++ start (Arthur, Vassilvitskii 2007).
 
     A centre that loses all its points moves to the point that is farthest from its own. Raises ValueError.
     """
     if x.ndim != 2 or not 1 <= k <= len(x):
         raise ValueError(f"1 to {len(x)} bins of points (n, d) expected, got {k} of {tuple(x.shape)}")
     x = x.double()
-    draw = seeded_generator(seed, "k-means")
-    chosen = [int(torch.randint(len(x), (), generator=draw))]
-    nearest = (x - x[chosen[0]]).square().sum(1)
+    rng = seeded_generator(seed, "k-means")
+    starts = [int(torch.randint(len(x), (), generator=rng))]
+    nearest = (x - x[starts[0]]).square().sum(1)
     for _ in range(k - 1):
         weight = nearest if float(nearest.sum()) > 0 else torch.ones_like(nearest)
-        chosen.append(int(torch.multinomial(weight, 1, generator=draw)))
-        nearest = torch.minimum(nearest, (x - x[chosen[-1]]).square().sum(1))
-    centres = x[chosen]
+        starts.append(int(torch.multinomial(weight, 1, generator=rng)))
+        nearest = torch.minimum(nearest, (x - x[starts[-1]]).square().sum(1))
+    centres = x[starts]
     before = torch.full((len(x),), -1)
     for _ in range(rounds):
         distance, which = _distances(x, centres).min(1)
@@ -40,14 +40,14 @@ def k_means(x: Tensor, k: int, rounds: int = 50, seed: int = 0) -> Tensor:
 
 
 def histogram(x: Tensor, centres: Tensor) -> Tensor:
-    """How many of x (n, d) are nearest to each of the centres (k, d): (k,) int64."""
+    """Return how many of x (n, d) are nearest to each of the centres (k, d): (k,) int64."""
     return torch.bincount(_distances(x.double(), centres).argmin(1), minlength=len(centres))
 
 
 def different_bins(a: Tensor, b: Tensor, level: float = 0.05) -> float:
-    """NDB / k: the share of bins whose shares differ by a two-proportion z-test (Richardson and Weiss 2018, sec. 3.1).
+    """Return NDB / k, the share of bins that differ by a two-proportion z-test (Richardson and Weiss 2018, sec. 3.1).
 
-    a, b: counts (k,). For two sets of one distribution about `level`. Raises ValueError.
+    a, b: counts (k,). For two sets of one distribution it is about `level`. Raises ValueError.
     """
     share_a, share_b = _shares(a, b)
     n, m = float(a.sum()), float(b.sum())
@@ -58,7 +58,7 @@ def different_bins(a: Tensor, b: Tensor, level: float = 0.05) -> float:
 
 
 def jensen_shannon(a: Tensor, b: Tensor) -> float:
-    """The Jensen-Shannon divergence of the shares of counts a, b (k,), in nats: 0 to ln 2. Raises ValueError."""
+    """Return the Jensen-Shannon divergence of the shares of counts a, b (k,), in nats: 0 to ln 2. Raises ValueError."""
     p, q = _shares(a, b)
     middle = (p + q) / 2
 

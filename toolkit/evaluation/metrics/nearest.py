@@ -1,4 +1,4 @@
-"""Are samples copies of training examples? Distances to the nearest one, beside those of real examples.
+"""Distances to the nearest training example, which find copies.
 
 For sequences (n, d, T) of nonnegative cells in which 0 is silence, such as mel spectrograms in dB above a floor, and
 for signals (n, L). Everything is computed in float64.
@@ -14,7 +14,7 @@ _CELLS = 1 << 24
 
 
 def nearest(a: Tensor, b: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """For each row of a (n, d), the Euclidean distance to the nearest row of b (m, d), and its number: (n,), (n,).
+    """Return the Euclidean distance of each row of a (n, d) to the nearest row of b (m, d), and its number: (n,), (n,).
 
     `own`: (n,) int64, the number in b of each row of a, which is then no neighbour of itself (leave one out).
     Raises ValueError when there are no neighbours.
@@ -23,12 +23,12 @@ def nearest(a: Tensor, b: Tensor, own: Tensor | None = None) -> tuple[Tensor, Te
     distance = torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
     if own is not None:
         distance[torch.arange(len(a)), own] = torch.inf
-    found = distance.min(1)
-    return found.values, found.indices
+    values, numbers = distance.min(1)
+    return values, numbers
 
 
 def nearest_of_many(a: Tensor, b: Tensor, own: Tensor | None = None, candidates: int = 8) -> tuple[Tensor, Tensor]:
-    """`nearest` for large b: exact among the `candidates` that single precision says are nearest."""
+    """Return `nearest` for large b: exact among the `candidates` that are nearest in single precision."""
     _check(a, b, own)
     count = min(candidates + (own is not None), len(b))
     distances, numbers = [], []
@@ -38,14 +38,14 @@ def nearest_of_many(a: Tensor, b: Tensor, own: Tensor | None = None, candidates:
         exact = (part.double()[:, None] - b[near].double()).square().sum(2).sqrt()
         if own is not None:
             exact[near == own[i * rows : i * rows + len(part), None]] = torch.inf
-        found = exact.min(1)
-        distances.append(found.values)
-        numbers.append(near.gather(1, found.indices[:, None])[:, 0])
+        least = exact.min(1)
+        distances.append(least.values)
+        numbers.append(near.gather(1, least.indices[:, None])[:, 0])
     return torch.cat(distances), torch.cat(numbers)
 
 
 def aligned(a: Tensor, b: Tensor, shift: int) -> Tensor:
-    """Root mean square difference between sequences a (n, d, T) and b (m, d, T) at the best shift in time: (n, m).
+    """Return root mean square differences of sequences a (n, d, T) and b (m, d, T) at the best shift in time: (n, m).
 
     b is moved by up to `shift` places either way. The mean is over the places at which either of the two sounds, so
     that a short sound is not near everything for being silent most of the time. Two silences are at distance 0.
@@ -72,7 +72,7 @@ def aligned(a: Tensor, b: Tensor, shift: int) -> Tensor:
 def nearest_aligned(
     a: Tensor, b: Tensor, shift: int, count: int = 1, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The `count` smallest distances of `aligned` for each of a, nearest first, and whose they are: (n, count) twice.
+    """Return the `count` least distances of `aligned` for each of a, ascending, and their rows of b: (n, count) twice.
 
     `own`: as for `nearest`. `count` falls to what b has. Raises ValueError.
     """
@@ -80,14 +80,14 @@ def nearest_aligned(
     distance = aligned(a, b, shift)
     if own is not None:
         distance[torch.arange(len(a)), own] = torch.inf
-    found = distance.topk(min(count, len(b) - (own is not None)), largest=False)
-    return found.values, found.indices
+    values, numbers = distance.topk(min(count, len(b) - (own is not None)), largest=False)
+    return values, numbers
 
 
 def nearest_aligned_of_many(
     a: Tensor, b: Tensor, shift: int, own: Tensor | None = None, candidates: int = 8
 ) -> tuple[Tensor, Tensor]:
-    """The nearest of `aligned` for large b: exact among the `candidates` that averages of cells say are nearest.
+    """Return the nearest of `aligned` for large b: exact among the `candidates` that are nearest by averages of cells.
 
     Averages are over 2 x 4 cells. Returns distances (n,) and numbers (n,). Raises ValueError.
     """
@@ -97,13 +97,13 @@ def nearest_aligned_of_many(
     if own is not None:
         coarse[torch.arange(len(a)), own] = torch.inf
     near = coarse.topk(min(candidates, len(b) - (own is not None)), largest=False).indices
-    far = torch.stack([_aligned_pairs(a.double(), b[column].double(), shift) for column in near.T], 1)
-    found = far.min(1)
-    return found.values, near.gather(1, found.indices[:, None])[:, 0]
+    exact = torch.stack([_aligned_pairs(a.double(), b[column].double(), shift) for column in near.T], 1)
+    least = exact.min(1)
+    return least.values, near.gather(1, least.indices[:, None])[:, 0]
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """The largest |normalised cross-correlation| over all shifts of pairs of signals a, b (n, L): (n,), in [0, 1].
+    """Return the largest |normalised cross-correlation| over shifts of pairs of signals a, b (n, L): (n,), in [0, 1].
 
     1: one is the other, moved, scaled and perhaps turned upside down. Of a signal of zeros it is 0.
     Raises ValueError when the shapes differ.
@@ -111,18 +111,18 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"pairs of signals of one length expected, got {a.shape} and {b.shape}")
     size = 1 << (2 * a.shape[1] - 1).bit_length()  # zeros in between: a shift does not wrap around
-    found = [torch.zeros(0, dtype=torch.float64)]
+    peaks = [torch.zeros(0, dtype=torch.float64)]
     rows = max(1, _CELLS // size)
     for x, y in zip(a.double().split(rows), b.double().split(rows)):
         product = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(y, size).conj(), size)
         scale = x.norm(dim=1) * y.norm(dim=1)
         peak = product.abs().amax(1)
-        found.append(torch.where(scale > 0, peak / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0))
-    return torch.cat(found)
+        peaks.append(torch.where(scale > 0, peak / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0))
+    return torch.cat(peaks)
 
 
 def _aligned_pairs(a: Tensor, b: Tensor, shift: int) -> Tensor:
-    """`aligned` for pairs of sequences a and b (n, d, T) only: (n,)."""
+    """Return `aligned` for pairs of sequences a and b (n, d, T) only: (n,)."""
     best = torch.full((len(a),), torch.inf, dtype=torch.float64)
     live = (a > 0).any(1)
     for place in range(-shift, shift + 1):
@@ -133,7 +133,7 @@ def _aligned_pairs(a: Tensor, b: Tensor, shift: int) -> Tensor:
 
 
 def _moved(x: Tensor, place: int) -> Tensor:
-    """x (n, d, T) moved by `place` along T, with silence where nothing comes from."""
+    """Return x (n, d, T) moved by `place` along T, with silence in the gap."""
     moved = torch.zeros_like(x)
     if place >= 0:
         moved[..., place:] = x[..., : x.shape[-1] - place]
