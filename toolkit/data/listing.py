@@ -32,7 +32,7 @@ class Entry:
     size: int
     """Bytes."""
     offset: int | None = None
-    """Where it begins inside an archive; None for a file of its own."""
+    """First byte inside an archive; None for a file of its own."""
     label: str | None = None
     split: str | None = None
 

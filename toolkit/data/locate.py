@@ -28,12 +28,12 @@ class Pace:
         return True
 
 
-def locate(name: str, known: Sequence[str], archives: Collection[str] = ()) -> Path:
+def locate(name: str, names: Sequence[str], archives: Collection[str] = ()) -> Path:
     """Return the folder that `name` means: a path, or a name below TOOLKIT_DATA. Raises DataError.
 
-    known: data sets that have a name, for the message. archives: endings of single files that are accepted too.
+    names: data sets that have a name, for the message. archives: endings of single files that are accepted too.
     """
-    shown = printable(name)[:200]
+    text = printable(name)[:200]
     for make in (lambda: Path(name).expanduser(), lambda: paths.data_root() / name):
         try:
             path = make()
@@ -42,8 +42,8 @@ def locate(name: str, known: Sequence[str], archives: Collection[str] = ()) -> P
             if path.is_file():
                 raise DataError(f"{path} is a file; --data takes the folder it is in")
         except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, ~ of an unknown user
-            raise DataError(f"no such folder: {shown} ({error})") from None
-    raise DataError(f"no such folder: {shown} (nor in {paths.data_root()}, nor a data set: {', '.join(known)})")
+            raise DataError(f"no such folder: {text} ({error})") from None
+    raise DataError(f"no such folder: {text} (nor in {paths.data_root()}, nor a data set: {', '.join(names)})")
 
 
 def report_rejected(rejected: Sequence[str], count: int, notify: Callable[[str], None]) -> None:

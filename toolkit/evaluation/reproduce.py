@@ -61,7 +61,7 @@ class Reproduction:
     rows: tuple[Row, ...]
     expected: Expected | Smoke
     minutes: float
-    """From start to end; of a run that was resumed, the last part."""
+    """Duration from start to end; of a run that was resumed, of the last part."""
 
     @property
     def passed(self) -> bool:

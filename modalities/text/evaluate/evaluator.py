@@ -78,7 +78,7 @@ def held_out(data: Splits, count: int) -> Examples:
     test, length = data.test, data.facts.shape[-1]
     assert isinstance(test, Texts)
     if not len(test):
-        raise DataError("no text was held out, so no likelihood can be told; set data.test")
+        raise DataError("no text was held out, so there is no likelihood to measure; set data.test")
     items = Codec.of(data.facts).items
     full = torch.arange(len(test)) if items else (test.sizes == length).nonzero()[:, 0]
     if not len(full):

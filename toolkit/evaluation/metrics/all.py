@@ -60,7 +60,7 @@ class Measure:
 
     what: str
     against: Callable[[Features], Statistic]
-    """From a reference, which is prepared once, to a function of samples."""
+    """Function of a reference, which is prepared once, to a function of samples."""
     better: Literal["lower", "higher"] = "lower"
     unit: str = ""
     missing: Callable[[int, int, int], str] = lambda n, m, d: ""
