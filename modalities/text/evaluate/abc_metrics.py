@@ -1,4 +1,4 @@
-"""Metrics of tunes in ABC notation (standard 2.1), read by music21: do they parse, and do their bars add up?"""
+"""Metrics of tunes in ABC notation (standard 2.1), read by music21: tunes that parse, and bars that add up."""
 
 from __future__ import annotations
 

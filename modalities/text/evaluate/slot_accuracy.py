@@ -1,4 +1,4 @@
-"""Metrics of tables of pairs: does a target match a reference, and repeat the values of its source?"""
+"""Metrics of tables of pairs: targets that match a reference, and values of the source that they repeat."""
 
 from __future__ import annotations
 
