@@ -108,14 +108,11 @@ def _library(arguments: list[str]) -> Any:
     import torch
 
     from toolkit.diffusion import DDIM, GRIDS, RectifiedFlow, RegressionDenoiser, conditional, sample
-    from toolkit.modality import find
+    from toolkit.nn import MLP
     from toolkit.training.loop import Config, fit, start
 
-    points = find(str(POINTS))
-    modality = points(points.Data(), points.Model())
-    modality.open(Path("unused"), lambda line: None)
     schedule = RectifiedFlow()
-    denoiser = RegressionDenoiser(modality.network(), schedule)
+    denoiser = RegressionDenoiser(MLP(2, 2), schedule)
     if arguments:
         config = Config(steps=1, batch=2)
         batch = (torch.zeros(2, 2), {"label": torch.zeros(2, dtype=torch.int64)})

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class Counted(Protocol):
+    """One of so many steps."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+
+
+T = TypeVar("T", bound=Counted)
 
 PLAIN_WIDTH = 160
 """Columns when the output is a file or a pipe, where 80 would cut paths and numbers."""
@@ -20,6 +33,19 @@ def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     plain = not stream.isatty() and "COLUMNS" not in os.environ
     return Console(highlight=False, markup=False, width=PLAIN_WIDTH if plain else None, stderr=stderr)
+
+
+def tracked(steps: Iterable[T], doing: str) -> T:
+    """Take steps, which have an `index` from 1 and a `total`, with a bar on a terminal, and return the last one."""
+    from rich import progress as rich
+
+    screen = console()
+    columns = (rich.TextColumn(doing), rich.BarColumn(), rich.TaskProgressColumn(), rich.TimeRemainingColumn())
+    with rich.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        for step in steps:
+            bar.update(task, completed=step.index, total=step.total)
+    return step
 
 
 def notify(text: str) -> None:

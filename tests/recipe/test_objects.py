@@ -28,7 +28,7 @@ from toolkit.diffusion import (
 from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.modality import Modality
-from toolkit.recipe import Recipe, build, choose
+from toolkit.recipe import Recipe, build, choose, objects
 from toolkit.recipe.objects import describe, is_object
 
 POINTS = str(ROOT / "tests" / "points.py")
@@ -160,8 +160,27 @@ def test_a_network_and_a_denoiser_as_objects_or_as_functions() -> None:
             choose.with_objects(points(), {"denoiser": whole, name: value})
 
 
+class Noisy(Net):
+    """With a buffer that is random, and not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.register_buffer("phase", torch.randn(3), persistent=False)
+
+
+def test_without_its_first_weights_a_network_has_all_else() -> None:
+    """Which `load` leaves out; torch's own random numbers are left as they are."""
+    found, modality = choose.with_objects(points(), {"network": Noisy}), opened()
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    drawn, bare = (build.denoiser(found, modality, weights=weights).net for weights in (True, False))
+    assert torch.equal(drawn.phase, bare.phase) and torch.equal(torch.get_rng_state(), state)  # type: ignore[arg-type]
+    assert not torch.equal(drawn.layer.weight, bare.layer.weight)  # type: ignore[union-attr, arg-type]
+
+
 @pytest.mark.parametrize(
-    ("objects", "message"),
+    ("given", "message"),
     [
         ({"schedule": Net()}, r"schedule: .*Net is no Schedule; derive its class from toolkit.diffusion.schedule"),
         ({"weighting": Cosine}, r"weighting: toolkit.diffusion.schedule.Cosine is no Weighting"),
@@ -176,9 +195,9 @@ def test_a_network_and_a_denoiser_as_objects_or_as_functions() -> None:
         ({"schedule": 5}, r"diffusion.schedule: must be a name, or a table"),
     ],
 )
-def test_what_is_no_such_object_is_one_line(objects: dict[str, Any], message: str) -> None:
+def test_what_is_no_such_object_is_one_line(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        found = choose.with_objects(points(), objects)
+        found = choose.with_objects(points(), given)
         build.check(found)
         build.denoiser(found, opened())
     assert "\n" not in str(caught.value)
@@ -202,7 +221,7 @@ def lost(mine: Recipe, **again: Any) -> str:
     """What is said to be missing of a run of this recipe, when its file is read and objects are passed again."""
     read = recipe.from_mapping(recipe.tomllib.loads(recipe.dump(mine)))
     try:
-        choose.to_build(choose.with_objects(read, again), Path("runs/x"))
+        objects.require(choose.with_objects(read, again), Path("runs/x"))
     except UsageError as error:
         return str(error)
     return ""
@@ -211,7 +230,7 @@ def lost(mine: Recipe, **again: Any) -> str:
 def test_what_a_run_needs_again_to_be_loaded() -> None:
     net, whole = Net(), Mine(Net(), Cosine())
     mine = choose.with_objects(points(), {"network": net, "weighting": Wide(), "denoiser": Mine})
-    assert choose.to_load(mine) == {"network": net, "denoiser": Mine}
+    assert objects.to_load(mine) == {"network": net, "denoiser": Mine}
     said = lost(mine)
     assert said.startswith("runs/x was trained with objects from Python that no file can hold: ")
     assert f"network ({HERE}.Net), denoiser ({HERE}.Mine); pass the same" in said
@@ -219,7 +238,7 @@ def test_what_a_run_needs_again_to_be_loaded() -> None:
     assert lost(mine, network=net).endswith("toolkit.load('runs/x', denoiser=...)")
     assert lost(mine, network=net, denoiser=Mine) == ""  # and no weighting
     mine = choose.with_objects(points(), {"denoiser": whole})
-    assert choose.to_load(mine) == {"denoiser": whole}  # its schedule comes along
+    assert objects.to_load(mine) == {"denoiser": whole}  # its schedule comes along
     assert lost(mine).endswith("toolkit.load('runs/x', denoiser=...)") and lost(mine, denoiser=whole) == ""
     assert "schedule (toolkit.diffusion.schedule.Cosine())" in lost(mine, denoiser=Mine)
     assert isinstance(whole, Denoiser)

@@ -15,6 +15,7 @@ from rich.console import Console
 import toolkit
 from tests.run.test_generator import made
 from tests.run.test_python import POINTS, SHORT
+from toolkit import console
 from toolkit.run import notebook, show
 from toolkit.run.events import Finished, Note, Preview, Progress, Saved
 
@@ -115,7 +116,7 @@ def test_the_sampler_has_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pyt
     for terminal in (True, False):
         out = io.StringIO()
         screen = Console(file=out, force_terminal=terminal, width=100)
-        monkeypatch.setattr(show, "console", lambda screen=screen: screen)
-        samples = show.sampled(generator.steps(4, seed=1))
+        monkeypatch.setattr(console, "console", lambda screen=screen: screen)
+        samples = console.tracked(generator.steps(4, seed=1), "sampling").samples
         assert samples.x.equal(expected.x)
         assert ("100%" in out.getvalue()) == terminal and bool(out.getvalue().strip()) == terminal

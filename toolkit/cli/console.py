@@ -14,6 +14,7 @@ from toolkit.console import console as console
 from toolkit.console import duration as duration
 from toolkit.console import notify as notify
 from toolkit.console import one_line as one_line
+from toolkit.console import tracked as tracked
 from toolkit.console import visible as visible
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import notify, one_line, print_table
+from toolkit.cli.console import notify, one_line, print_table, tracked
 from toolkit.cli.modality_options import declared_options, flags, parse_modality_options, string_options
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
@@ -176,7 +176,6 @@ def _runs(
     from toolkit import recipe as recipes
     from toolkit.discovery import find
     from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples
-    from toolkit.run import show
 
     how, ema = {key: value for key, value in given.items() if key not in ("n", "seed", "ema")}, given.get("ema")
     opening = []
@@ -205,7 +204,7 @@ def _runs(
         if n:
             say(f"sampling {run}")
             start = time.monotonic()
-            sampled = examples(show.sampled(generator.steps(n, seed=seed, batch=ask["batch"], **how)))
+            sampled = examples(tracked(generator.steps(n, seed=seed, batch=ask["batch"], **how), "sampling").samples)
             about["sampling_seconds"] = round(time.monotonic() - start, 1)
         further = bits(generator, real, say) if ask["likelihood"] else []
         tables.append(_judge(real, sampled, options, about, out or home, say, further))

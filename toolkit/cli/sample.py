@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import notify
+from toolkit.cli.console import notify, tracked
 from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options, value_of
 from toolkit.errors import StorageError, UsageError
 from toolkit.modality import Options
@@ -82,18 +82,10 @@ def sample(
     from toolkit.recipe.check import checked
     from toolkit.run import sample_folder
     from toolkit.run.generator import load
-    from toolkit.run.show import sampled
 
-    said = {
-        "label": label,
-        "steps": steps,
-        "guidance": guidance,
-        "sampler": sampler,
-        "restarts": restarts,
-        "grid": grid,
-    }
-    said |= {"rescale": rescale, "interval": interval, "clip": clip}
-    given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    said: dict[str, Any] = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
+    said |= {"restarts": restarts, "grid": grid, "rescale": rescale, "interval": interval, "clip": clip}
+    given = {key: value for key, value in said.items() if value is not None}
     options = {key: typed(value) if key in ("sampler", "grid") else value for key, value in given.items()}
     if interval is not None:
         options["interval"] = between(interval)
@@ -112,7 +104,7 @@ def sample(
     about = sample_folder.request(generator, n, seed, {**given, **further})
     folder = sample_folder.place(folder, about, exact=out is not None)
     start = time.monotonic()
-    samples = sampled(generator.steps(n, seed=seed, batch=batch, **options, **further))
+    samples = tracked(generator.steps(n, seed=seed, batch=batch, **options, **further), "sampling").samples
     seconds = time.monotonic() - start
     try:
         sample_folder.record(folder, about)

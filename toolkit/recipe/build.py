@@ -149,10 +149,11 @@ def time_distribution(diffusion: Diffusion, denoiser: Denoiser, facts: Facts) ->
     return Topped(made, diffusion.top, high=highest(whole)) if whole is not None and diffusion.top else made
 
 
-def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
+def denoiser(recipe: Recipe, modality: Modality, weights: bool = True) -> Denoiser:
     """Return a new, untrained denoiser; its weights are functions of (seed, name of the parameter).
 
-    Of a denoiser or a network that is an object it is a copy, with the weights that the object has. Raises UsageError.
+    Of a denoiser or a network that is an object it is a copy, with the weights that the object has. `weights`: False
+    where they will be loaded, and need not be drawn so. Raises UsageError.
     """
     spec = recipe.diffusion.denoiser
     if isinstance(spec, Denoiser):
@@ -161,7 +162,7 @@ def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
         raise UsageError(f"denoiser: {describe(spec)} is a network: pass it as network=, or a function that wraps it")
     _present(spec, "denoiser")
     law = schedule(recipe.diffusion)
-    net = network(recipe, modality)
+    net = network(recipe, modality, weights)
     try:
         made = modality.denoiser(net, law, recipe.diffusion.prediction) if spec is None else _called(spec, net, law)
     except ValueError as error:
@@ -171,8 +172,8 @@ def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
     return made
 
 
-def network(recipe: Recipe, modality: Modality) -> nn.Module:
-    """Return the modality's network, or what the recipe has in its place. Raises UsageError."""
+def network(recipe: Recipe, modality: Modality, weights: bool = True) -> nn.Module:
+    """Return the modality's network, or what the recipe has in its place, for `denoiser`. Raises UsageError."""
     spec = recipe.network
     if isinstance(spec, nn.Module):
         return copy.deepcopy(spec)
@@ -184,7 +185,11 @@ def network(recipe: Recipe, modality: Modality) -> nn.Module:
             raise UsageError(f"network: {describe(spec)} gave {describe(net)}, which is no torch.nn.Module")
         return net
 
-    return initialised(made, recipe.train.seed)
+    if weights:
+        return initialised(made, recipe.train.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)  # as there, for what is random and no weight
+        return made()
 
 
 def _called(function: Any, *arguments: Any) -> Any:

@@ -113,33 +113,6 @@ def with_objects(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     return recipes.replace(recipe, changes) if changes else recipe
 
 
-def to_load(recipe: Recipe) -> dict[str, Any]:
-    """Return the objects in a recipe that `toolkit.load` needs again, by keyword."""
-    values = {name: _at(recipe, objects.KEYS[name]) for name in objects.TO_LOAD}
-    if hasattr(values["denoiser"], "schedule"):
-        del values["schedule"]  # which it brings along
-    return {name: value for name, value in values.items() if objects.is_object(value)}
-
-
-def to_build(recipe: Recipe, run: Path) -> Recipe:
-    """Return the recipe of a run if its denoiser can be built.
-
-    Raises UsageError, which says what to pass, where it was made of objects that the file could not hold.
-    """
-    values = {name: objects.absent(_at(recipe, objects.KEYS[name])) for name in objects.TO_LOAD if name != "time"}
-    if values["denoiser"] is not None:
-        del values["schedule"]  # which it may bring along
-    lost = {name: value for name, value in values.items() if value is not None}
-    if lost:
-        said = ", ".join(f"{name} ({value})" for name, value in lost.items())
-        again = ", ".join(f"{name}=..." for name in lost)
-        raise UsageError(
-            f"{run} was trained with objects from Python that no file can hold: {said}; pass the same, "
-            f"toolkit.load({str(run)!r}, {again})"
-        )
-    return recipe
-
-
 def source_of(data: str, known: Sequence[str]) -> str:
     """Return what data means: an absolute path for a folder or file, or a name for the modality to look up.
 
@@ -191,11 +164,6 @@ def _default(modality: str, data: str | None, source: str | None) -> Recipe:
         # the class that was named is trained
         return trust.named(named) if named.modality == modality else inherit.adopt(named, modality)
     return recipes.from_mapping({"name": kind.name, **kind.default_recipe}, modality, modality)
-
-
-def _at(recipe: Recipe, key: str) -> Any:
-    section, _, name = key.rpartition(".")
-    return getattr(getattr(recipe, section) if section else recipe, name)
 
 
 def _plain(value: Any) -> Any:

@@ -10,9 +10,15 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainValidator
+
+from toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolkit.recipe.schema import Recipe
 
 OBJECT = "object"
 """The name that stands in a file for something that has none."""
@@ -87,3 +93,31 @@ def absent(value: object) -> str | None:
     if isinstance(value, Mapping) and value.get("name") == OBJECT:
         return str(value.get("of", "an object"))
     return None
+
+
+def to_load(recipe: Recipe) -> dict[str, Any]:
+    """Return the objects in a recipe that `toolkit.load` needs again, by keyword."""
+    values = {name: _at(recipe, KEYS[name]) for name in TO_LOAD}
+    if hasattr(values["denoiser"], "schedule"):
+        del values["schedule"]  # which it brings along
+    return {name: value for name, value in values.items() if is_object(value)}
+
+
+def require(recipe: Recipe, run: Path) -> None:
+    """Raise UsageError, which says what to pass, where the denoiser of a run is made of objects that no file holds."""
+    values = {name: absent(_at(recipe, KEYS[name])) for name in TO_LOAD if name != "time"}
+    if values["denoiser"] is not None:
+        del values["schedule"]  # which it may bring along
+    lost = {name: value for name, value in values.items() if value is not None}
+    if lost:
+        said = ", ".join(f"{name} ({value})" for name, value in lost.items())
+        again = ", ".join(f"{name}=..." for name in lost)
+        raise UsageError(
+            f"{run} was trained with objects from Python that no file can hold: {said}; pass the same, "
+            f"toolkit.load({str(run)!r}, {again})"
+        )
+
+
+def _at(recipe: Recipe, key: str) -> Any:
+    section, _, name = key.rpartition(".")
+    return getattr(getattr(recipe, section) if section else recipe, name)

@@ -20,10 +20,10 @@ from toolkit.diffusion.schedule import Schedule
 from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import Modality, Options, Request
-from toolkit.recipe import Recipe, build, choose, trust
+from toolkit.recipe import Recipe, build, choose, objects, trust
 from toolkit.recipe.check import checked
 from toolkit.recipe.format import explained
-from toolkit.recipe.objects import Named, absent
+from toolkit.recipe.objects import Named
 from toolkit.run import layout
 from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, label_numbers, trajectory
 from toolkit.run.layout import read_run as read_run
@@ -227,11 +227,13 @@ def load(
     run, where = Path(run).expanduser(), pick(device)
     recipe, facts = layout.read_run(run)
     kind = trust.modality_of(recipe, modality)
-    objects = {"network": network, "denoiser": denoiser, "schedule": schedule, "time": time}
-    recipe = choose.to_build(choose.with_objects(recipe, objects), run)
+    given = {"network": network, "denoiser": denoiser, "schedule": schedule, "time": time}
+    if any(value is not None for value in given.values()):
+        recipe = choose.with_objects(recipe, given)
+    objects.require(recipe, run)
     with explained(run / layout.RECIPE):
         opened = kind(*recipes.validate_for(recipe, kind), facts)
-        built = build.denoiser(recipe, opened)
+        built = build.denoiser(recipe, opened, weights=False)
     found = CheckpointStore(run / layout.CHECKPOINTS).load(groups=["model", "ema"], step=step, notify=notify)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
@@ -239,7 +241,7 @@ def load(
     with explained(run / layout.RECIPE):
         load_ema_weights(built, found.groups, width, f"{found.folder}")
     law = None  # sampling needs none
-    if not absent(recipe.diffusion.time):
+    if not objects.absent(recipe.diffusion.time):
         law = build.time_distribution(recipe.diffusion, built, facts)
     if law is not None and law.state():
         try:

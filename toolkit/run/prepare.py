@@ -20,7 +20,7 @@ from toolkit.console import notify as tell
 from toolkit.data.dataset import Facts
 from toolkit.device import pick
 from toolkit.errors import UsageError
-from toolkit.recipe import Recipe, Train, build, choose, trust
+from toolkit.recipe import Recipe, Train, build, choose, objects, trust
 from toolkit.run import levels, previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load
@@ -58,7 +58,10 @@ def prepare(
     Writes only to the cache. Raises UsageError when `out` holds a different run, DataError when the data is unusable.
     """
     where = pick(device)  # before anything that takes long
-    chosen = choose.choose(recipe, data=data, notify=notify, **options)
+    if isinstance(recipe, Recipe) and data is None and not options:
+        chosen = recipe
+    else:
+        chosen = choose.choose(recipe, data=data, notify=notify, **options)
     named = choose.name_of(chosen, None if data is None else os.fspath(data))
     folder = Path("runs") / named if out is None else Path(out).expanduser()
     return _opened(chosen, folder, where, notify, threads)
@@ -158,7 +161,7 @@ def train(
         for event in run:
             if isinstance(event, Note):
                 say(event.text)
-    return load(run.out, device, notify=say, modality=run.recipe.modality, **choose.to_load(run.recipe))
+    return load(run.out, device, notify=say, modality=run.recipe.modality, **objects.to_load(run.recipe))
 
 
 def _silent(text: str) -> None:

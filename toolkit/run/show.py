@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from toolkit.console import console, duration, notify, one_line
 from toolkit.run import notebook
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
-
-if TYPE_CHECKING:
-    from toolkit.run.samples import Samples, SampleStep
 
 PLAIN_SECONDS = 10.0
 """Between two lines when there is no terminal."""
@@ -22,26 +19,13 @@ def show(
     events: Iterable[Event], clock: Callable[[], float] = time.monotonic, say: Callable[[str], None] | None = None
 ) -> None:
     """Draw the events of a run until it ends; with `say`, it is given plain lines wherever this runs."""
-    screen = notebook.display() if say is None else None
+    screen = notebook.display() if say is None and "IPython" in sys.modules else None
     if screen is not None:
         notebook.show(events, screen, _figures, _tell, clock)
     elif say is None and console().is_terminal:
         _live(events)
     else:
         _plain(events, clock, say or notify)
-
-
-def sampled(steps: Iterable[SampleStep]) -> Samples:
-    """Take the steps of a sampler, with a bar where there is a terminal, and return the samples."""
-    from rich import progress as rich
-
-    screen = console()
-    columns = (rich.TextColumn("sampling"), rich.BarColumn(), rich.TaskProgressColumn(), rich.TimeRemainingColumn())
-    with rich.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        for step in steps:
-            bar.update(task, completed=step.index, total=step.total)
-    return step.samples
 
 
 def _plain(events: Iterable[Event], clock: Callable[[], float], say: Callable[[str], None]) -> None:
