@@ -62,7 +62,7 @@ def test_a_smoke_that_passes_and_one_that_falls_short(tmp_path: Path, toolkit_co
     ("arguments", "said"),
     [
         ([], "which recipe?"),
-        (["moons.toml", "--smoke"], "if you trust it, add --modality"),
+        (["moons.toml", "--smoke"], "if you trust that, name it: --modality"),
         (["moons.toml", "--modality", POINTS], "no figures to compare with in [expected] yet; --smoke has"),
         (["digits", "--minutes", "1"], "--minutes would make it another recipe"),
         (["digits", "--set", "train.lr=1"], "--set would make it another recipe"),

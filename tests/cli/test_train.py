@@ -9,12 +9,13 @@ import pytest
 from rich.console import Console
 
 from toolkit import recipe
-from toolkit.cli import progress
-from toolkit.cli.console import duration, one_line
 from toolkit.cli.sample import folder_name
-from toolkit.cli.train import choose, name_of, pairs, source_of
+from toolkit.cli.train import choose, pairs
+from toolkit.console import duration, one_line
 from toolkit.errors import DataError, UsageError
+from toolkit.recipe.choose import name_of, source_of
 from toolkit.run import prepare
+from toolkit.run import show as progress
 
 KNOWN = ["image/digits", "image/mnist"]
 

@@ -42,6 +42,8 @@ def test_the_documented_defaults(small: Recipe) -> None:
         "stratified": True,
         "weighting": "none",
         "label_drop": 0.1,
+        "denoiser": None,
+        "loss": None,
     }
     assert small.train.model_dump() == {
         "seed": 0,

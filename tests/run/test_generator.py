@@ -1,4 +1,4 @@
-"""Restarts: the last steps taken again from a sample with noise added."""
+"""From a denoiser to samples: restarts, guidance and what it goes with, labels, and the sampler's steps one by one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.modality import Request
 from toolkit.recipe import from_mapping
+from toolkit.run.compose import Guide, Sampling, denoise
 from toolkit.run.generator import Generator
 
 FILE = str(ROOT / "tests" / "points.py")
@@ -70,12 +71,12 @@ def test_restarts_leave_the_distribution_as_it_is(sampler: str) -> None:
 
 
 def test_the_last_steps_are_taken_again() -> None:
-    generator, seen = made(sampler="ddim", steps=5, back=2, restarts=2), []
-    generator.sample(2, progress=lambda done, total: seen.append((done, total)))
+    generator = made(sampler="ddim", steps=5, back=2, restarts=2)
+    seen = [(step.index, step.total) for step in generator.steps(2)]
     assert calls(generator) == [1.0, 0.8, 0.6, 0.4, 0.2, 0.4, 0.2, 0.4, 0.2]
     assert seen == [(k + 1, 9) for k in range(9)]
     steps = list(generator.trajectory([0, 1], restarts=1))
-    assert [step.index for step in steps] == list(range(7))
+    assert [step.index for step in steps] == list(range(7)) and {step.total for step in steps} == {7}
     assert [round(step.s, 9) for step in steps] == [0.8, 0.6, 0.4, 0.2, 0.0, 0.2, 0.0]
 
 
@@ -89,9 +90,9 @@ def test_none_is_as_before_and_a_sample_does_not_depend_on_the_batch() -> None:
 
 
 def test_a_restart_goes_back_to_the_beginning_at_most() -> None:
-    generator, seen = made(sampler="ddim", steps=2, back=6, restarts=1), []
-    generator.sample(1, progress=lambda done, total: seen.append((done, total)))
-    assert calls(generator) == [1.0, 0.5, 1.0, 0.5] and seen[-1] == (4, 4)
+    generator = made(sampler="ddim", steps=2, back=6, restarts=1)
+    *_, last = generator.steps(1)
+    assert calls(generator) == [1.0, 0.5, 1.0, 0.5] and (last.index, last.total) == (4, 4)
 
 
 def test_where_a_grid_ends_with_noise_each_restart_takes_it_out() -> None:
@@ -99,7 +100,7 @@ def test_where_a_grid_ends_with_noise_each_restart_takes_it_out() -> None:
     generator = made(sampler="ddim", steps=3, back=1, restarts=2)
     generator.denoiser.schedule = Sqrt()
     steps = list(generator.trajectory([0]))
-    assert [step.index for step in steps] == list(range(len(steps)))
+    assert [step.index for step in steps] == list(range(len(steps))) and steps[0].total == len(steps)
     ends = [step for step in steps if step.t == step.s]
     assert len(ends) == 3 and all(torch.equal(step.x, step.x_hat) for step in ends)
 
@@ -155,9 +156,12 @@ def with_facts(generator: Generator, **facts: object) -> Generator:
     return Generator(generator.recipe, modality, generator.denoiser, generator.device)
 
 
-def what_it_says(generator: Generator, labels: list[int] | None, w: float, window: int | None = None) -> Tensor:
+def what_it_says(
+    generator: Generator, labels: list[int] | None, w: float | Guide, window: int | None = None, **options: object
+) -> Tensor:
     request = Request((0, 1, 2), (1, 8), ALONG, window)
-    return generator._denoise(request, labels, w, None)(X_T[:, None], HALF)[:, 0]
+    how = Sampling.of(generator.recipe.sample, {"guidance": w, **options})
+    return denoise(generator, request, labels, how)(X_T[:, None], HALF)[:, 0]
 
 
 def test_what_the_recipe_says_is_done_in_its_order() -> None:
@@ -210,12 +214,12 @@ def test_a_weak_generator_is_led_away_from() -> None:
     strong.denoiser, labels = Told(), [0, 1, 1]
     cond = {**ALONG, "label": torch.tensor(labels)}
     good, bad = strong.denoiser(X_T, HALF, cond), weak.denoiser(X_T, HALF, cond)
-    request = Request((0, 1, 2), (8,), ALONG)
-    torch.testing.assert_close(strong._denoise(request, labels, 3.0, weak)(X_T, HALF), bad + 3 * (good - bad))
+    request, how = Request((0, 1, 2), (8,), ALONG), Sampling(guidance=3.0)
+    torch.testing.assert_close(denoise(strong, request, labels, how, weak)(X_T, HALF), bad + 3 * (good - bad))
     for facts in ({"shape": (3,)}, {"labels": ("upper",)}):
         other = with_facts(weak, **facts)
         with pytest.raises(UsageError, match="makes other examples"):
-            strong._denoise(request, labels, 3.0, other)
+            denoise(strong, request, labels, how, other)
 
 
 def test_its_calls_build_no_graph_and_run_in_its_precision() -> None:
@@ -223,7 +227,7 @@ def test_its_calls_build_no_graph_and_run_in_its_precision() -> None:
     generator.denoiser = model = Learning()
     for dtype, expected in ((torch.bfloat16, torch.bfloat16), (None, torch.float32)):
         generator.dtype = dtype
-        said = generator._denoise(Request((0, 1, 2), (8,)), None, 1.0, None)(X_T, HALF)
+        said = denoise(generator, Request((0, 1, 2), (8,)), None, Sampling())(X_T, HALF)
         assert not said.requires_grad and model.ran_in == expected and torch.is_grad_enabled()
 
 

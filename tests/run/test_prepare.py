@@ -123,8 +123,12 @@ def test_labels(whole: Path) -> None:
     assert generator.sample(1, label="none", steps=1).labels == ("none",)
     with pytest.raises(UsageError, match="unknown label 'x'"):
         generator.sample(1, label="x")
-    with pytest.raises(UsageError, match="2 labels for 3"):
-        generator.sample(3, label=["1", "2"])
+    for several in (["3", "4"], "3,4", "3, 4"):
+        assert generator.sample(5, label=several, steps=1).labels == ("3", "4", "3", "4", "3")
+    with pytest.raises(UsageError, match="3 labels for 2"):
+        generator.sample(2, label=["1", "2", "3"])
+    with pytest.raises(UsageError, match="unknown label '10'"):
+        generator.sample(2, label="1,10")
 
 
 def test_a_finished_run_is_not_trained_again(whole: Path) -> None:

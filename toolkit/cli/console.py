@@ -1,37 +1,30 @@
-"""What the commands share: a console that is plain when nobody watches, tables, one-line text."""
+"""What the commands print: tables and text, beside the lines of toolkit/console.py."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
+from toolkit.console import console as console
+from toolkit.console import duration as duration
+from toolkit.console import notify as notify
+from toolkit.console import one_line as one_line
+from toolkit.console import tracked as tracked
+from toolkit.console import visible as visible
 
-PLAIN_WIDTH = 160
-"""Columns when the output is a file or a pipe, where 80 would cut paths and numbers."""
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 JSON_FORMAT = 1
 """One more whenever a key of what --json prints goes away or means something else; docs/json.md."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 """The flag of every command that prints a table."""
-
-
-def console(stderr: bool = False) -> Console:
-    """Return what has colours and live displays on a terminal, and is plain elsewhere."""
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    plain = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, markup=False, width=PLAIN_WIDTH if plain else None, stderr=stderr)
 
 
 def print_table(rows: Iterable[Sequence[str | Text]], headings: Sequence[str] = ()) -> None:
@@ -73,11 +66,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def notify(text: str) -> None:
-    """Print a line for the user from inside the toolkit."""
-    print(one_line(text), flush=True)
-
-
 def notifier(as_json: bool) -> Callable[[str], None]:
     """Return `notify`, or one that prints on stderr where stdout is for JSON."""
     return (lambda text: print(one_line(text), file=sys.stderr, flush=True)) if as_json else notify
@@ -86,20 +74,3 @@ def notifier(as_json: bool) -> Callable[[str], None]:
 def print_text(text: str) -> None:
     """Print `text` as it is into a file or a pipe, and with its control characters written out on a terminal."""
     print(visible(text) if sys.stdout.isatty() else text, end="")
-
-
-def one_line(text: str) -> str:
-    """Return `text` without line breaks and control characters: file names may contain any."""
-    return visible(" ".join(text.split("\n")), "")
-
-
-def visible(text: str, but: str = "\n\t") -> str:
-    """Return `text` with control characters and marks of direction written out, all `but` line breaks and tabs."""
-    return "".join(c if c.isprintable() or c in but else repr(c)[1:-1] for c in text)
-
-
-def duration(seconds: float) -> str:
-    """75 -> "1:15", 4000 -> "1:06:40"."""
-    minutes, second = divmod(round(max(seconds, 0)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

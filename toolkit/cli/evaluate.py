@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import console, notify, one_line, print_table
+from toolkit.cli.console import notify, one_line, print_table, tracked
 from toolkit.cli.modality_options import declared_options, flags, modality_of, parse_modality_options, string_options
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
@@ -209,7 +209,7 @@ def _runs(
         if n:
             say(f"sampling {run}")
             start = time.monotonic()
-            sampled = examples(_sampled(generator, n, seed, ask["batch"], how))
+            sampled = examples(tracked(generator.steps(n, seed=seed, batch=ask["batch"], **how), "sampling").samples)
             about["sampling_seconds"] = round(time.monotonic() - start, 1)
         further = bits(generator, real, say) if ask["likelihood"] else []
         tables.append(_judge(real, sampled, options, about, out or home, say, further))
@@ -228,18 +228,6 @@ def _converged(
         return toolkit.load(run, device=ask["device"], ema=width, notify=say, modality=ask["modality"])
 
     say(f"picture: {view(generator, other, real, folder.expanduser())}")
-
-
-def _sampled(generator: Any, n: int, seed: int, batch: int, how: dict[str, Any]) -> Any:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    screen = console()
-    columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        return generator.sample(
-            n, seed=seed, batch=batch, progress=lambda done, total: bar.update(task, completed=done, total=total), **how
-        )
 
 
 def _judge(

@@ -167,13 +167,13 @@ def modality_of(typed: Sequence[str]) -> type[Modality] | None:
 
     Raises UsageError.
     """
-    from toolkit.discovery import built_in, find
-    from toolkit.run.generator import read_run
+    from toolkit.discovery import find
+    from toolkit.recipe.trust import allowed
+    from toolkit.run.layout import read_run
 
     runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
     name = value_of("--modality", typed)
     if runs and name is None:
-        name = read_run(Path(runs[0]).expanduser())[0].modality
-        if name not in built_in():
-            return None  # it may be a stranger's, and its modality is code
+        recipe, _ = read_run(Path(runs[0]).expanduser())
+        name = recipe.modality if allowed(recipe) else None
     return None if name is None else find(name)

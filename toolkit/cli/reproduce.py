@@ -59,7 +59,9 @@ def reproduce(
         raise UsageError("--all goes with --smoke, without a recipe and without --out")
     if recipe is None and not every:
         raise UsageError("which recipe? toolkit reproduce image/digits (toolkit recipes lists them)")
-    chosen = _with_a_smoke() if every else [_trusted(str(recipe), modality)]
+    from toolkit.recipe.choose import start_from
+
+    chosen = _with_a_smoke() if every else [start_from(str(recipe), modality)]
 
     import torch
 
@@ -90,12 +92,12 @@ def folder(recipe: Recipe, smoke: bool) -> Path:
 
 
 def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None, threads: int | None) -> Reproduction:
-    from toolkit.cli.progress import show
     from toolkit.evaluation.reproduce import FILE, reproduce
+    from toolkit.run.show import show
 
     def train(plan: TrainingRun) -> None:
         print_table(plan.describe())
-        show(plan.run())
+        show(plan)
 
     found = reproduce(recipe, out, smoke, device, notify, train, threads)
     rows = [(row.figure.name, row.band.text, row.shown, row.verdict, row.note) for row in found.rows]
@@ -108,15 +110,3 @@ def _with_a_smoke() -> list[Recipe]:
     from toolkit import recipe
 
     return [found for found in map(recipe.load, recipe.list_recipes()) if found.smoke.figures]
-
-
-def _trusted(name: str, modality: str | None) -> Recipe:
-    from toolkit import recipe
-    from toolkit.discovery import built_in
-
-    if modality is not None and (modality.endswith(".py") or "/" in modality):
-        modality = str(Path(modality).expanduser().resolve())
-    found = recipe.load(name, modality)
-    if modality is None and found.modality not in built_in():
-        raise UsageError(f"recipe '{name}' runs code from '{found.modality}'; if you trust it, add --modality")
-    return found

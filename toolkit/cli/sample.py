@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import console, notify
+from toolkit.cli.console import notify, tracked
 from toolkit.cli.modality_options import declared_options, modality_of, parse_modality_options, string_options
-from toolkit.errors import StorageError
+from toolkit.errors import StorageError, UsageError
 from toolkit.modality import Options
 
 LONGEST = 150
@@ -26,12 +27,33 @@ def sample(
     n: Annotated[int | None, typer.Option("-n", min=1, help="How many; 64 unless other options say it.")] = None,
     label: Annotated[
         str | None,
-        typer.Option(help="Only this label; otherwise all of them in turn.", autocompletion=complete.labels),
+        typer.Option(
+            metavar="NAME,...",
+            help="Only these labels, in turn; otherwise all of them.",
+            autocompletion=complete.labels,
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="1 = off; more follows the label closer.")] = None,
+    rescale: Annotated[
+        float | None, typer.Option(min=0, max=1, help="How far guided samples keep the contrast of unguided ones.")
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Log-SNR between which guidance acts, or everywhere.")
+    ] = None,
+    clip: Annotated[
+        bool | None, typer.Option("--clip/--no-clip", help="Limit each estimate to the range of the data.")
+    ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="ddim, heun, dpm++2m, unipc, ...", autocompletion=complete.samplers)
+        str | None,
+        typer.Option(
+            metavar="NAME|TABLE",
+            help="ddim, heun, dpm++2m, ... or {name='ddpm', error='unit'}.",
+            autocompletion=complete.samplers,
+        ),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(metavar="NAME|TABLE", help="log-snr, karras, uniform, ...: the times of the steps.")
     ] = None,
     restarts: Annotated[
         int | None, typer.Option(min=0, help="How often the last steps are taken again, with noise added.")
@@ -40,7 +62,12 @@ def sample(
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
     ema: Annotated[
         float | None,
-        typer.Option(metavar="WIDTH", help="Which of the run's two averages.", autocompletion=complete.widths),
+        typer.Option(
+            min=0,
+            metavar="WIDTH",
+            help="Which of the run's two averages; 0: the last weights.",
+            autocompletion=complete.widths,
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/samples/...")] = None,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
@@ -51,15 +78,18 @@ def sample(
     Further options depend on the run's modality, such as --seconds 2 or --temperature 0.9: `toolkit sample RUN --help`
     shows those of a run.
     """
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    import toolkit
+    from toolkit.recipe import typed
     from toolkit.recipe.check import checked
     from toolkit.run import sample_folder
+    from toolkit.run.generator import load
 
-    given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler, "restarts": restarts}
-    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    generator = toolkit.load(run, device=device, ema=ema, notify=notify, modality=modality)
+    said: dict[str, Any] = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
+    said |= {"restarts": restarts, "grid": grid, "rescale": rescale, "interval": interval, "clip": clip}
+    given = {key: value for key, value in said.items() if value is not None}
+    options = {key: typed(value) if key in ("sampler", "grid") else value for key, value in given.items()}
+    if interval is not None:
+        options["interval"] = between(interval)
+    generator = load(run, device=device, ema=ema, notify=notify, modality=modality)
     kind = generator.modality
     further = parse_modality_options(
         context.args,
@@ -70,20 +100,12 @@ def sample(
     )
     asked = checked(kind.SampleOptions, further, "sample", "--")
     n = n or kind.conditioning().count(asked) or 64
-    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
-    about = sample_folder.request(generator, n, seed, {**options, **further})
+    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**given, **further}, ema, seed)
+    about = sample_folder.request(generator, n, seed, {**given, **further})
     folder = sample_folder.place(folder, about, exact=out is not None)
-    screen = console()
-    columns = (TextColumn("sampling"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        start = time.monotonic()
-        samples = generator.sample(n, seed=seed, batch=batch, progress=progress, **options, **further)
-        seconds = time.monotonic() - start
+    start = time.monotonic()
+    samples = tracked(generator.steps(n, seed=seed, batch=batch, **options, **further), "sampling").samples
+    seconds = time.monotonic() - start
     try:
         sample_folder.record(folder, about)
         overviews = [path for path in samples.save(folder) if path.name in ("grid.png", "index.html")]
@@ -103,6 +125,15 @@ def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     kind = modality_of(typed)
     if kind is not None:
         yield f"a run of modality {kind.name}", kind.SampleOptions
+
+
+def between(text: str) -> tuple[float, float]:
+    """Return the ends of an interval of log-SNR typed as "-2,3" or "everywhere". Raises UsageError."""
+    try:
+        low, high = (-math.inf, math.inf) if text == "everywhere" else map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"--interval takes LOW,HIGH, e.g. --interval=-2,3, or everywhere, not '{text}'") from None
+    return low, high
 
 
 def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str:

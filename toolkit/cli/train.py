@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +19,7 @@ from toolkit.cli.modality_options import (
     value_of,
     words_of,
 )
-from toolkit.discovery import built_in
-from toolkit.errors import DataError, ToolkitError, UsageError
+from toolkit.errors import ToolkitError, UsageError
 from toolkit.modality import Options
 
 if TYPE_CHECKING:
@@ -78,32 +76,28 @@ def train(
     words, options = words_of([*([] if what is None else [what]), *context.args])
     if not words and modality is None and recipe is None and data is None:
         parse_modality_options(options, (), "no modality", declared_options(context))
-        raise UsageError("say what to train: a modality, a recipe, or --data FOLDER (toolkit recipes lists recipes)")
     parse_modality_options(words[1:], (), "toolkit train", declared_options(context))
+    from toolkit.recipe import dump
+    from toolkit.recipe.choose import length, name_of
     from toolkit.recipe.guess import guess
 
     modality, recipe, data, line = guess(words[0] if words else None, modality, recipe, data)
     if line:
         notify(line)
-    if minutes is not None and steps is not None:
-        raise UsageError("--minutes and --steps both fix the length; give one of them")
     changes: dict[str, Any] = {"train.batch": batch, "train.seed": seed}
-    changes = {key: value for key, value in changes.items() if value is not None}
-    if minutes is not None or steps is not None:
-        changes |= {"train.minutes": minutes, "train.steps": steps}
+    changes = {key: value for key, value in changes.items() if value is not None} | length(minutes, steps)
     chosen = choose(modality, recipe, data, changes, pairs(settings or ()), options, declared_options(context))
     folder = out.expanduser() if out else Path("runs") / name_of(chosen, data)
 
-    from toolkit.cli.progress import show
-    from toolkit.recipe import dump
-    from toolkit.run import prepare
+    from toolkit.run.prepare import prepare
+    from toolkit.run.show import show
 
-    plan = prepare.prepare(chosen, folder, device, notify, threads)
+    plan = prepare(chosen, folder, device, notify, threads)
     if dry_run:
         print_text(f"{dump(plan.recipe)}\n")
     print_table(plan.describe())
     if not dry_run:
-        show(plan.run())
+        show(plan)
 
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
@@ -111,15 +105,15 @@ def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     from toolkit import recipe
     from toolkit.discovery import find
     from toolkit.recipe.guess import guess
+    from toolkit.recipe.trust import allowed
 
     name, file = value_of("--modality", typed), value_of("--recipe", typed)
     words, _ = words_of(typed, {"dry_run", "help"})
     with suppress(ToolkitError):  # help is for those who do not know yet what to say
         name, file, *_ = guess(words[0] if words else None, name, file, value_of("--data", typed))
     if name is None and file is not None:
-        name = recipe.load(file).modality
-        if name not in built_in():
-            return  # a recipe may be a stranger's, and its modality is code
+        named = recipe.load(file)
+        name = named.modality if allowed(named) else None
     if name is not None:
         kind = find(name)
         yield f"{name}: which data", kind.Data
@@ -135,78 +129,20 @@ def choose(
     further: Sequence[str] = (),
     own: Sequence[str] = (),
 ) -> Recipe:
-    """The recipe that these options mean.
+    """Return the recipe that these options mean.
 
     `changes` are typed values at dotted keys, `settings` text from --set, `further` what is left of the command line:
     options called like a key of the modality's [data] or [model] section; `own`: the command's own options.
     """
-    from toolkit import recipe
-    from toolkit.discovery import find
+    from toolkit.recipe import choose, trust, typed
 
-    if modality is not None and (modality.endswith(".py") or "/" in modality):
-        modality = str(Path(modality).expanduser().resolve())  # a run must find it again from any folder
-    source = None if data is None else source_of(data, recipe.list_recipes())
-    if name is None:
-        assert modality is not None
-        found = _default(modality, data, source)
-    else:
-        found = recipe.load(name, modality)
-        if modality is None and found.modality not in built_in():
-            # a recipe may be a stranger's, and its modality is code: the user must have named it
-            raise UsageError(f"recipe '{name}' runs code from '{found.modality}'; if you trust it, add --modality")
-    if source is not None:
-        found = recipe.replace(found, {"data.source": source})
+    recipe = choose.start_from(name, modality, data)
     if further:
-        kind = find(found.modality)
-        sections = {name: f"model.{name}" for name in kind.Model.model_fields}
-        sections |= {name: f"data.{name}" for name in kind.Data.model_fields if name != "source"}
-        texts = string_options(kind.Model) | string_options(kind.Data)
-        typed = parse_modality_options(further, sections, f"modality '{found.modality}'", own, texts)
-        changes |= {sections[name]: value for name, value in typed.items()}
-    found = recipe.override(recipe.replace(found, changes), settings)
-    if found.name == "folder" and "source" not in found.data:
-        raise UsageError("recipe 'folder' needs your data: --data FOLDER")
-    return found
-
-
-def source_of(data: str, known: Sequence[str]) -> str:
-    """What --data means: an absolute path for a folder or file, or a name for the modality to look up.
-
-    The name of a recipe's data set wins over a folder of that name, which is written ./NAME.
-    """
-    path = Path(data).expanduser()
-    if data in {name.split("/")[1] for name in known}:
-        return data
-    if path.exists():
-        return str(path.resolve())
-    if data.startswith(("~", ".")) or os.sep in data or "/" in data:
-        raise DataError(f"no such folder or file: {path}")
-    return data
-
-
-def _default(modality: str, data: str | None, source: str | None) -> Recipe:
-    """Without --recipe: the one named like the data, the modality's one for folders, or the modality's default."""
-    from toolkit import recipe
-    from toolkit.discovery import find
-    from toolkit.recipe.inherit import adopt, family
-
-    wanted = "folder" if source is not None and Path(source).is_absolute() else data
-    for known in family(modality):
-        if f"{known}/{wanted}" in recipe.list_recipes(known):
-            return recipe.load(f"{known}/{wanted}", modality)
-    kind = find(modality)
-    if isinstance(kind.default_recipe, str):
-        named = recipe.load(kind.default_recipe)
-        return named if named.modality == modality else adopt(named, modality)  # the class that was named is trained
-    return recipe.from_mapping({"name": kind.name, **kind.default_recipe}, modality, modality)
-
-
-def name_of(chosen: Recipe, data: str | None) -> str:
-    """The run's folder below runs/: called after the user's own data, else after the recipe."""
-    if data is None:
-        return chosen.name
-    stem = Path(data).expanduser().resolve().name
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip(".") or chosen.name
+        kind = trust.modality_of(recipe)
+        keys, texts = choose.keys_of(recipe), string_options(kind.Model) | string_options(kind.Data)
+        values = parse_modality_options(further, keys, f"modality '{recipe.modality}'", own, texts)
+        changes = changes | {keys[name]: value for name, value in values.items()}
+    return choose.changed(recipe, changes, {key: typed(value) for key, value in settings.items()})
 
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:

@@ -1,30 +1,35 @@
 """Recipes: strict, typed, in TOML, and readable without torch.
 
 A recipe is everything a run depends on. [data] and [model] belong to the modality (`validate_for`); the names in
-[diffusion] and [sample] are looked up in the core's tables when the objects are made (`build`).
+[diffusion] and [sample] are looked up in the core's tables when the objects are made (build.py). In their place there
+may be objects from Python (objects.py). Which recipe a user means is in choose.py, whose code may run in trust.py.
 Every mistake in one is a UsageError of one line: where, which key, what is wrong, the nearest key that exists.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from pydantic import Field, PlainValidator, Strict, model_validator
+from pydantic import BaseModel
 
 from toolkit import paths
 from toolkit.discovery import built_in
 from toolkit.errors import UsageError, unknown
 from toolkit.recipe.check import checked, keys
-from toolkit.recipe.expected import Expected, Smoke, StrictOptions, leaves
+from toolkit.recipe.expected import leaves
 from toolkit.recipe.format import stamped, unstamped
 from toolkit.recipe.inherit import family, fitted
+from toolkit.recipe.objects import KEYS, written
 from toolkit.recipe.options import Options
+from toolkit.recipe.schema import Diffusion as Diffusion
+from toolkit.recipe.schema import Recipe as Recipe
+from toolkit.recipe.schema import Sample as Sample
+from toolkit.recipe.schema import Train as Train
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,133 +42,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 1_000_000
 MEASURED = ("expected", "smoke")
 """Sections that touch no run."""
-MAX_WIDTH = 0.28
-"""A power-function average is at most this wide: sqrt(1/12) when it weighs all of training alike."""
-
-
-def _named(value: object) -> str | dict[str, Any]:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        return dict(value)
-    raise ValueError('must be a name, or a table like {name = "linear-beta", T = 1000}')
-
-
-Named = Annotated[str | dict[str, Any], PlainValidator(_named)]
-"""A name from one of the core's tables, or a table with that name and options for it."""
-Pair = Annotated[tuple[float, float], Strict(False)]
-"""Two numbers; a list in TOML."""
-
-
-class Diffusion(StrictOptions):
-    """Which noise, what the network predicts, and how it is trained to."""
-
-    schedule: Named = "flow"
-    prediction: Literal["eps", "x0", "v", "flow", "edm"] = "flow"
-    shift: float = Field(default=1.0, gt=0)
-    """Factor on sigma/alpha; above 1 spends more of [0, 1] on the noisy end."""
-    zero_terminal_snr: bool = False
-    time: Named = "logit-normal"
-    top: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the times that is log-uniform from sigma = alpha to the highest level that the data asks for."""
-    stratified: bool = True
-    """Low-discrepancy times over the batch."""
-    weighting: Named = "none"
-    label_drop: float = Field(default=0.1, ge=0, le=1)
-    """Probability with which a label is hidden, which is what guidance needs."""
-
-
-class Train(StrictOptions):
-    """How long, how fast, and what is kept."""
-
-    seed: int = Field(default=0, ge=0)
-    minutes: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, ge=1)
-    batch: int = Field(default=128, ge=1)
-    """Examples of each optimiser step."""
-    accumulate: int = Field(default=1, ge=1)
-    """Parts that a batch is computed in, when it does not fit into memory at once."""
-    lr: float = Field(default=1e-3, gt=0)
-    warmup: int = Field(default=200, ge=0)
-    """Steps of linear warm-up."""
-    decay: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(default=0.01, ge=0)
-    betas: Pair = (0.9, 0.99)
-    """Decay of AdamW's two moments."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon: matrices and kernels move by orthogonal updates, the rest by AdamW, at one learning rate."""
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
-    ema: Pair = (0.05, 0.10)
-    """Two averages of the weights; width relative to the length of training."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    layout: Literal["auto", "channels-first", "channels-last"] = "auto"
-    """Of pictures in memory; auto measures which is faster here, and the run keeps what was found."""
-    threads: int | None = Field(default=None, ge=1)
-    """Of the processor; None measures whether fewer are faster here, and the run keeps what was found."""
-    compile: bool = False
-    previews: int = Field(default=5, ge=0)
-    """Pictures over the whole run."""
-    checkpoint_minutes: float = Field(default=2.0, gt=0)
-    keep: int = Field(default=2, ge=1)
-    """Checkpoints."""
-
-    @model_validator(mode="after")
-    def _in_range(self) -> Train:
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be in [0, 1), not {list(self.betas)}")
-        if not all(0 < width < MAX_WIDTH for width in self.ema):
-            raise ValueError(f"ema must be two widths in (0, {MAX_WIDTH}), not {list(self.ema)}")
-        return self
-
-
-class Sample(StrictOptions):
-    """How `toolkit sample` and the previews sample unless told otherwise."""
-
-    sampler: Named = "dpm++3m"
-    grid: Named = "log-snr"
-    steps: int = Field(default=20, ge=1)
-    restarts: int = Field(default=0, ge=0)
-    """How often the sample at the end is made a little noisy again, and its last steps are taken once more."""
-    back: int = Field(default=4, ge=1)
-    """How many steps back a restart goes, at most all of them."""
-    guidance: float = Field(default=1.0, ge=0)
-    """1 = the conditional model itself."""
-    interval: Annotated[tuple[float, float] | None, Strict(False)] = None
-    """Log-SNR between which guidance acts; None = everywhere."""
-    rescale: float = Field(default=0.0, ge=0, le=1)
-    clip: bool = True
-    """Clamp each estimate of the data to the bounds of the data, when it has any."""
-    ema: float | None = None
-    """Which of train.ema; None = the last."""
-
-    def total_steps(self, steps: int | None = None, restarts: int | None = None) -> int:
-        """Steps in all, those of restarts included; None: as this section says."""
-        first = steps or self.steps
-        return first + (self.restarts if restarts is None else restarts) * min(self.back, first)
-
-
-class Recipe(StrictOptions):
-    """All that a run depends on."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    description: str = ""
-    modality: str = Field(min_length=1)
-    data: dict[str, Any] = {}
-    model: dict[str, Any] = {}
-    diffusion: Diffusion = Diffusion()
-    train: Train = Train()
-    sample: Sample = Sample()
-    expected: Expected = Expected()
-    """Figures that were measured: what `toolkit reproduce` compares with."""
-    smoke: Smoke = Smoke()
-    """The same in about a minute."""
-
-    @model_validator(mode="after")
-    def _ema_exists(self) -> Recipe:
-        if self.sample.ema is not None and self.sample.ema not in self.train.ema:
-            raise ValueError(f"sample.ema = {self.sample.ema} is not one of train.ema = {list(self.train.ema)}")
-        return self
 
 
 def list_recipes(modality: str | None = None) -> list[str]:
@@ -216,7 +94,10 @@ def load(name_or_path: str | os.PathLike[str], modality: str | None = None) -> R
         raise UsageError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
-    return from_mapping({"name": path.stem, **unstamped(mapping, str(path))}, modality, str(path))
+    recipe = from_mapping({"name": path.stem, **unstamped(mapping, str(path))}, modality, str(path))
+    if modality is None and recipe.modality not in built_in():
+        recipe._file = str(path)
+    return recipe
 
 
 def from_mapping(mapping: Mapping[str, Any], modality: str | None = None, where: str = "recipe") -> Recipe:
@@ -245,7 +126,9 @@ def replace(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
             table.pop(last, None)
         else:
             table[last] = value
-    return checked(Recipe, tree, "")
+    changed = checked(Recipe, tree, "")
+    changed._file = None if "modality" in values else recipe._file
+    return changed
 
 
 def override(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
@@ -254,13 +137,13 @@ def override(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
 
 
 def dump(recipe: Recipe) -> str:
-    """TOML with every key that has a value; `load` of it is equal to `recipe`."""
-    return tomli_w.dumps(_tree(recipe))
+    """Return TOML with every key that has a value; `load` of it is equal to `recipe`, but for objects from Python."""
+    return tomli_w.dumps(_in_file(recipe))
 
 
 def dump_run(recipe: Recipe) -> str:
     """Return `dump` with the format number and the version of the toolkit, as recipe.toml in a run folder has it."""
-    return tomli_w.dumps(stamped(_tree(recipe)))
+    return tomli_w.dumps(stamped(_in_file(recipe)))
 
 
 def difference(a: Recipe, b: Recipe) -> list[str]:
@@ -280,13 +163,32 @@ def validate_for(recipe: Recipe, modality: type[Modality]) -> tuple[Options, Opt
 
 
 def _tree(recipe: Recipe) -> dict[str, Any]:
-    tree = copy.deepcopy(recipe.model_dump(exclude_none=True))
+    """Nested dicts of what has a value, in which tables and lists are new and objects are the same."""
+    tree: dict[str, Any] = _copied(recipe)
     empty = [name for name in MEASURED if not tree[name]["figures"]]
     return {name: value for name, value in tree.items() if name not in empty}
 
 
+def _copied(value: Any) -> Any:
+    if isinstance(value, BaseModel | Mapping):
+        pairs = value if isinstance(value, BaseModel) else value.items()
+        return {name: _copied(part) for name, part in pairs if part is not None}
+    return type(value)(_copied(part) for part in value) if type(value) in (list, tuple) else value
+
+
+def _in_file(recipe: Recipe) -> dict[str, Any]:
+    """The same as a file holds it."""
+    tree = _tree(recipe)
+    for key in KEYS.values():
+        section, _, name = key.rpartition(".")
+        table = tree[section] if section else tree
+        if name in table:
+            table[name] = written(table[name])
+    return tree
+
+
 def _trained(recipe: Recipe) -> dict[str, Any]:
-    return {name: value for name, value in _tree(recipe).items() if name not in MEASURED}
+    return {name: value for name, value in _in_file(recipe).items() if name not in MEASURED}
 
 
 def typed(text: str) -> Any:

@@ -1,12 +1,15 @@
-"""From a recipe's names and numbers to the objects of the core."""
+"""From a recipe's names and numbers to the objects of the core; what is an object already is taken as it is."""
 
 from __future__ import annotations
 
+import copy
 import functools
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from toolkit.diffusion import (
     GRIDS,
@@ -16,6 +19,7 @@ from toolkit.diffusion import (
     WEIGHTINGS,
     Adaptive,
     Denoiser,
+    RegressionDenoiser,
     Shift,
     TimeDistribution,
     Topped,
@@ -23,14 +27,16 @@ from toolkit.diffusion import (
     without_top,
 )
 from toolkit.diffusion.grid import IN_LEVELS, Grid, highest, learned
+from toolkit.diffusion.loss import Unweighted, Weighting
 from toolkit.diffusion.sampler import Sampler
 from toolkit.diffusion.schedule import Schedule
 from toolkit.diffusion.variance import PosteriorVariance
 from toolkit.errors import UsageError
-from toolkit.recipe import Diffusion, Named, Recipe, Train
 from toolkit.recipe.check import instantiate
+from toolkit.recipe.objects import Named, absent, describe
+from toolkit.recipe.schema import Diffusion, Recipe, Train
 from toolkit.training.initial import initialised
-from toolkit.training.loop import Config
+from toolkit.training.loop import Config, Objective
 from toolkit.training.precision import resolve
 
 if TYPE_CHECKING:
@@ -43,10 +49,13 @@ def check(recipe: Recipe) -> None:
 
     It takes no data, so that what would fail after the training is said before it.
     """
+    for name, value in (("network", recipe.network), ("denoiser", recipe.diffusion.denoiser)):
+        _present(value, name)
     law, noise = _plain_times(recipe.diffusion.time), schedule(recipe.diffusion)
-    instantiate(WEIGHTINGS, recipe.diffusion.weighting, "weighting")
+    weighting(recipe.diffusion)
+    objective(recipe.diffusion)
     spec = recipe.sample.sampler
-    sampler(spec if isinstance(spec, str) else {k: v for k, v in spec.items() if (k, v) != ("error", "learned")})
+    sampler({k: v for k, v in spec.items() if (k, v) != ("error", "learned")} if isinstance(spec, dict) else spec)
     try:
         grid(recipe.sample.grid, law)(noise, recipe.sample.steps)
     except ValueError as error:
@@ -54,13 +63,23 @@ def check(recipe: Recipe) -> None:
 
 
 def _plain_times(spec: Named) -> TimeDistribution:
-    made: TimeDistribution = instantiate(TIME_DISTRIBUTIONS, spec, "time law")
+    made: TimeDistribution = _of_type(TimeDistribution, TIME_DISTRIBUTIONS, spec, "time law")
     return made
 
 
+def _of_type(kind: type[Any], registry: Mapping[str, Callable[..., Any]], spec: Any, name: str) -> Any:
+    """What a name stands for, or an object that is a `kind`. Raises UsageError."""
+    value = instantiate(registry, spec, name)
+    if not isinstance(value, kind):
+        raise UsageError(
+            f"{name}: {describe(value)} is no {kind.__name__}; derive its class from {kind.__module__}.{kind.__name__}"
+        )
+    return value
+
+
 def schedule(diffusion: Diffusion) -> Schedule:
-    """The schedule of a [diffusion] section, warped as it says. Raises UsageError."""
-    made: Schedule = instantiate(SCHEDULES, diffusion.schedule, "schedule")
+    """Return the schedule of a [diffusion] section, warped as it says. Raises UsageError."""
+    made: Schedule = _of_type(Schedule, SCHEDULES, diffusion.schedule, "schedule")
     try:
         if diffusion.zero_terminal_snr:
             made = ZeroTerminalSNR(made)
@@ -70,25 +89,23 @@ def schedule(diffusion: Diffusion) -> Schedule:
 
 
 def sampler(spec: Named | Sampler, error: PosteriorVariance | None = None) -> Sampler:
-    """The sampler a recipe or --sampler names, or the one given; `error`: what its option error = "learned" stands for.
+    """Return the sampler of a name or an object; `error`: what a name's option error = "learned" stands for.
 
     Raises UsageError.
     """
-    if isinstance(spec, Sampler):
-        return spec
-    if not isinstance(spec, str) and spec.get("error") == "learned":
+    if isinstance(spec, dict) and spec.get("error") == "learned":
         if error is None:
             raise UsageError(
                 'sampler: error = "learned" needs a run that measured it while it trained, as runs of pictures and '
                 'sounds do; take "unit", or train again'
             )
         spec = {**spec, "error": error}
-    made: Sampler = instantiate(SAMPLERS, spec, "sampler")
+    made: Sampler = _of_type(Sampler, SAMPLERS, spec, "sampler")
     return made
 
 
 def grid(spec: Named | Grid | Tensor, law: TimeDistribution | None = None, spread: float | None = None) -> Grid:
-    """The times a recipe names, or those given: (schedule, n) -> times; `law` is what the run learned.
+    """Return (schedule, n) -> times of a name, a function or the times themselves; `law` is what the run learned.
 
     `spread`: the largest eigenvalue of the data, which the highest level follows unless the recipe says sigma_max.
     Raises UsageError.
@@ -97,6 +114,8 @@ def grid(spec: Named | Grid | Tensor, law: TimeDistribution | None = None, sprea
         return functools.partial(_fixed, spec)
     if callable(spec):
         return spec
+    if not isinstance(spec, str | dict):
+        raise UsageError(f"grid: {describe(spec)} is no function (schedule, steps) -> times, and no tensor of times")
     spec = {"name": spec} if isinstance(spec, str) else spec
     if spec["name"] == "learned":
         if not isinstance(law := without_top(law), Adaptive):
@@ -121,7 +140,7 @@ def time_distribution(diffusion: Diffusion, denoiser: Denoiser, facts: Facts) ->
     named = diffusion.time
     spec = {"name": named} if isinstance(named, str) else named
     whole = facts.spread
-    if spec["name"] == "adaptive":
+    if isinstance(spec, dict) and spec["name"] == "adaptive":
         if (levels := denoiser.noise_range) is not None:
             spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
         elif whole is not None:
@@ -130,14 +149,76 @@ def time_distribution(diffusion: Diffusion, denoiser: Denoiser, facts: Facts) ->
     return Topped(made, diffusion.top, high=highest(whole)) if whole is not None and diffusion.top else made
 
 
-def denoiser(recipe: Recipe, modality: Modality) -> Denoiser:
-    """A new, untrained denoiser; its weights are functions of (seed, name of the parameter). Raises UsageError."""
+def denoiser(recipe: Recipe, modality: Modality, weights: bool = True) -> Denoiser:
+    """Return a new, untrained denoiser; its weights are functions of (seed, name of the parameter).
+
+    Of a denoiser or a network that is an object it is a copy, with the weights that the object has. `weights`: False
+    where they will be loaded, and need not be drawn so. Raises UsageError.
+    """
+    spec = recipe.diffusion.denoiser
+    if isinstance(spec, Denoiser):
+        return copy.deepcopy(spec)
+    if isinstance(spec, nn.Module):
+        raise UsageError(f"denoiser: {describe(spec)} is a network: pass it as network=, or a function that wraps it")
+    _present(spec, "denoiser")
     law = schedule(recipe.diffusion)
-    net = initialised(modality.network, recipe.train.seed)
+    net = network(recipe, modality, weights)
     try:
-        return modality.denoiser(net, law, recipe.diffusion.prediction)
+        made = modality.denoiser(net, law, recipe.diffusion.prediction) if spec is None else _called(spec, net, law)
     except ValueError as error:
-        raise UsageError(f"diffusion.prediction: {error}") from None
+        raise UsageError(f"diffusion.{'prediction' if spec is None else 'denoiser'}: {error}") from None
+    if not isinstance(made, Denoiser):
+        raise UsageError(f"denoiser: {describe(spec)} gave {describe(made)}, which is no toolkit.diffusion.Denoiser")
+    return made
+
+
+def network(recipe: Recipe, modality: Modality, weights: bool = True) -> nn.Module:
+    """Return the modality's network, or what the recipe has in its place, for `denoiser`. Raises UsageError."""
+    spec = recipe.network
+    if isinstance(spec, nn.Module):
+        return copy.deepcopy(spec)
+    _present(spec, "network")
+
+    def made() -> nn.Module:
+        net = modality.network() if spec is None else _called(spec, modality)
+        if not isinstance(net, nn.Module):
+            raise UsageError(f"network: {describe(spec)} gave {describe(net)}, which is no torch.nn.Module")
+        return net
+
+    if weights:
+        return initialised(made, recipe.train.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)  # as there, for what is random and no weight
+        return made()
+
+
+def _called(function: Any, *arguments: Any) -> Any:
+    """What a function or a class of the user's gives for as many of the arguments as it has no default for."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return function(*arguments)
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return function(*arguments[: sum(p.default is p.empty for p in plain)])
+
+
+def _present(spec: Any, kind: str) -> None:
+    if (description := absent(spec)) is not None:
+        raise UsageError(f"the {kind} was an object in Python ({description}), which no file can hold: pass it again")
+    if spec is not None and not callable(spec):
+        raise UsageError(f"{kind}: {describe(spec)} cannot be called")
+
+
+def weighting(diffusion: Diffusion) -> Weighting:
+    """Return the weighting of a [diffusion] section. Raises UsageError."""
+    made: Weighting = _of_type(Weighting, WEIGHTINGS, diffusion.weighting, "weighting")
+    return made
+
+
+def objective(diffusion: Diffusion) -> Objective | None:
+    """Return the loss that takes the place of the denoiser's own, or None. Raises UsageError."""
+    _present(diffusion.loss, "loss")
+    made: Objective | None = diffusion.loss
+    return made
 
 
 def fit_config(
@@ -145,6 +226,10 @@ def fit_config(
 ) -> Config:
     """What the loop needs, from a recipe. Raises UsageError."""
     train: Train = recipe.train
+    weights = weighting(recipe.diffusion)
+    if not isinstance(weights, Unweighted) and not isinstance(denoiser, RegressionDenoiser):
+        names = f"{type(weights).__name__} weighs squared errors, and {type(denoiser).__name__} has none"
+        raise UsageError(f'diffusion.weighting: {names}; take weighting = "none"')
     return Config(
         steps=steps,
         batch=train.batch,
@@ -159,7 +244,8 @@ def fit_config(
         ema=train.ema,
         seed=train.seed,
         time_distribution=time_distribution(recipe.diffusion, denoiser, facts),
-        weighting=instantiate(WEIGHTINGS, recipe.diffusion.weighting, "weighting"),
+        weighting=weights,
+        objective=objective(recipe.diffusion),
         stratified=recipe.diffusion.stratified,
         dtype=resolve(train.precision, device),
         channels_last=channels_last,

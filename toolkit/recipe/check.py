@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from toolkit.errors import UsageError, unknown
+from toolkit.recipe.objects import absent, is_object
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -52,12 +53,16 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from keys(section, f"{prefix}{name}.")
 
 
-def instantiate(registry: Mapping[str, Callable[..., Any]], spec: str | Mapping[str, Any], kind: str) -> Any:
-    """What a Named `spec` stands for: the object of a class, or a function with its options bound.
+def instantiate(registry: Mapping[str, Callable[..., Any]], spec: Any, kind: str) -> Any:
+    """Return what a `Named` stands for: the object of a class, a function with its options bound, or itself, an object.
 
     Options are the parameters that have a default; they are checked against its names and types.
     `kind` names the thing in messages, e.g. "schedule". Raises UsageError.
     """
+    if is_object(spec):
+        return spec
+    if (description := absent(spec)) is not None:
+        raise UsageError(f"the {kind} was an object in Python ({description}), which no file can hold: pass it again")
     options = {} if isinstance(spec, str) else {k: v for k, v in spec.items() if k != "name"}
     name = spec if isinstance(spec, str) else str(spec.get("name"))
     if name not in registry:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import functools
+import html
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,56 +13,34 @@ from torch import Tensor
 
 from toolkit import recipe as recipes
 from toolkit.device import pick
-from toolkit.diffusion import (
-    Denoiser,
-    NoiseStream,
-    TimeDistribution,
-    autoguidance,
-    classifier_free,
-    clip,
-    conditional,
-    interval,
-    trajectory,
-)
+from toolkit.diffusion import Denoiser, TimeDistribution
 from toolkit.diffusion.grid import Grid
-from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
-from toolkit.diffusion.sampler import Sampler, Step
-from toolkit.diffusion.start import bare, marginal
+from toolkit.diffusion.sampler import Sampler
+from toolkit.diffusion.schedule import Schedule
 from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
-from toolkit.diffusion.window import cut, starts, windowed
-from toolkit.discovery import built_in, find
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
-from toolkit.modality import Facts, Modality, Options, Request
-from toolkit.recipe import Named, Recipe, build
+from toolkit.modality import Modality, Options, Request
+from toolkit.recipe import Recipe, build, choose, objects, trust
 from toolkit.recipe.check import checked
-from toolkit.recipe.format import explained, unstamped
-from toolkit.run import levels
-from toolkit.run.samples import Samples, gather
-from toolkit.training.precision import autocast, resolve
+from toolkit.recipe.format import explained
+from toolkit.recipe.objects import Named
+from toolkit.run import layout
+from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, label_numbers, trajectory
+from toolkit.run.layout import read_run as read_run
+from toolkit.run.notebook import image
+from toolkit.run.samples import Part, Samples, SampleStep, drained, gather
+from toolkit.training.precision import resolve
 from toolkit.training.storage.checkpoint import CheckpointStore
 
-UNCONDITIONAL = "none"
-"""The label that asks for no label."""
-
-
-@dataclass(frozen=True, eq=False)
-class Inference(Composed):
-    """Without gradients and in the run's precision.
-
-    Around each call and not around the trajectory, which hands control back between steps.
-    """
-
-    denoise: Denoise
-    device: torch.device
-    dtype: torch.dtype | None
-
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
-        with torch.no_grad(), autocast(self.device, self.dtype):
-            return told(self.denoise, x_t, t, estimates)
+OPTIONS = tuple(name for name in Sampling.model_fields if name != "ema")
+"""What can be said of the sampling in a call, beside its seed and batch."""
 
 
 class Generator:
     """A trained denoiser with all that is needed to sample from it."""
+
+    run: Path | None = None
+    """The folder it was loaded from."""
 
     def __init__(
         self,
@@ -86,6 +64,13 @@ class Generator:
         size = sum(p.numel() for p in self.denoiser.parameters())
         return f"<generator '{self.recipe.name}' of {self.modality.name}, {size:,} parameters, on {self.device}>"
 
+    def _repr_html_(self) -> str:
+        """What it is and how to sample it, above the last picture of its training where there is one."""
+        labels = ", ".join(self.modality.labels[:20]) + (", ..." if len(self.modality.labels) > 20 else "")
+        said = f"{self!r}{labels and f' labels: {labels}'}"
+        shown = f"<p><code>{html.escape(said)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"
+        return shown + ("" if self.run is None else image(self.run / layout.PICTURE, "samples at the end of training"))
+
     def on(self, opened: Modality) -> Generator:
         """The same with a modality whose data is open, of which a vocoder takes the sounds that it makes again.
 
@@ -98,59 +83,84 @@ class Generator:
                 "put back what it was trained on, or train again"
             )
         opened.learn(spread=self.modality.facts.spread)
-        return Generator(self.recipe, opened, self.denoiser, self.device, self.law, self.error)
+        same = Generator(self.recipe, opened, self.denoiser, self.device, self.law, self.error)
+        same.run = self.run
+        return same
 
     def sample(
         self,
         n: int = 16,
-        label: str | int | Sequence[str | int] | None = None,
+        label: Label = None,
         steps: int | None = None,
-        guidance: float | None = None,
+        guidance: float | Guide | None = None,
         sampler: Named | Sampler | None = None,
         grid: Named | Grid | Tensor | None = None,
         restarts: int | None = None,
         seed: int = 0,
         batch: int = 64,
         weak: Generator | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        **ask: Any,
+        **options: Any,
     ) -> Samples:
-        """n samples. What is None comes from the recipe's [sample] section.
+        """Return n samples. What is None is as the recipe's [sample] section says.
 
+        `label`: one for all, or several in turn, as a list or as "3,4"; None takes all labels in turn, "none" asks for
+        no label. `guidance`: a number, or a function (strong, weak) -> denoiser of two denoisers (x_t, t) -> x_hat.
+        `sampler` and `grid` are names, or objects: a `Sampler`, a function (schedule, steps) -> times, or the times.
         `weak`: another snapshot of the run (an earlier step, a wider EMA) or a smaller model. Then `guidance` leads
         away from it (autoguidance, Karras et al. 2024), instead of away from no label.
-        `ask`: what the modality's `SampleOptions` has, e.g. seconds=0.5. `sampler` and `grid` are names, or objects: a
-        `Sampler`, a function (schedule, steps) -> times, or the times themselves.
+        `options`: back, rescale, interval, clip, as in that section, and the modality's `SampleOptions` (seconds=0.5).
 
-        `label`: one for all, or one for each; None takes all labels in turn, "none" asks for no label.
-        Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. `progress(done, total)`
-        is called after every step, in network calls for the whole job. Raises UsageError.
+        Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. Raises UsageError.
+        """
+        said = {"steps": steps, "guidance": guidance, "sampler": sampler, "grid": grid, "restarts": restarts}
+        return drained(self.steps(n, label, seed, batch, weak, **said, **options))
+
+    def steps(
+        self,
+        n: int = 16,
+        label: Label = None,
+        seed: int = 0,
+        batch: int = 64,
+        weak: Generator | None = None,
+        **options: Any,
+    ) -> Iterator[SampleStep]:
+        """Yield every step of the sampler on the way to what `sample` returns for the same arguments.
+
+        The last step's `samples` are all of them. Whoever iterates draws progress, looks at the samples, or stops.
         """
         if n < 1 or batch < 1:
             raise UsageError(f"at least one sample is needed, in batches of at least one; got {n} and {batch}")
-        asked = checked(self.modality.SampleOptions, ask, "sample")
-        numbers = self._labels(label, n)
-        jobs = [job for request in self.requests(n, numbers, seed, asked) for job in _split(request, batch)]
-        parts, conditioning = [], self.modality.conditioning()
-        steps = len(grid) - 1 if isinstance(grid, Tensor) else steps
-        each = self.recipe.sample.total_steps(steps, restarts)
-        for done, job in enumerate(jobs):
-            given = [numbers[i] for i in job.which] if numbers is not None else None
-            x = torch.zeros(0)
-            for step in self.trajectory(job.which, given, steps, guidance, sampler, grid, restarts, seed, weak, job):
-                x = step.x
-                if progress:
-                    progress(done * each + min(step.index + 1, each), len(jobs) * each)
-            x = conditioning.finish(x.float(), job.cond, asked)
-            parts.append((job.which, self.denoiser.unembed(x).cpu()))
+        how, ask = self._split_options(options)
+        numbers = label_numbers(label, self.modality.labels, n)
+        jobs = [job for request in self.requests(n, numbers, seed, ask) for job in _split(request, batch)]
         names = (*self.modality.labels, UNCONDITIONAL)
-        asked_labels = tuple(names[i] for i in numbers) if numbers else ()
-        return Samples(gather(parts), asked_labels, self.modality, seed, asked)
+
+        def data(x: Tensor) -> Tensor:
+            with torch.no_grad():  # embeddings may be learned
+                return self.denoiser.unembed(x.float()).cpu()
+
+        def gathered(parts: tuple[Part, ...], under_way: Part | None) -> Samples:
+            if under_way is not None:
+                parts = (*parts, (under_way[0], data(under_way[1])))
+            which = sorted(i for part, _ in parts for i in part)
+            labels = tuple(names[numbers[i]] for i in which) if numbers else ()
+            return Samples(gather(parts), labels, self.modality, seed, ask)
+
+        finished: tuple[Part, ...] = ()
+        conditioning = self.modality.conditioning()
+        for done, job in enumerate(jobs):
+            labels = None if numbers is None else [numbers[i] for i in job.which]
+            for step in self.trajectory(job.which, labels, seed, weak, job, **how):
+                if step.last:
+                    finished += ((job.which, data(conditioning.finish(step.x.float(), job.cond, ask))),)
+                so_far = functools.partial(gathered, finished, None if step.last else (job.which, step.x_hat))
+                index, total = done * step.total + step.index + 1, len(jobs) * step.total
+                yield SampleStep(index, total, job.which, step.t, step.s, step.x, step.x_hat, so_far)
 
     def requests(
         self, n: int, labels: Sequence[int] | None, seed: int = 0, ask: Options | None = None
     ) -> list[Request]:
-        """What to make for n samples with these labels: one request, or several where they differ in shape."""
+        """Return what to make for n samples with these labels: one request, or several where they differ in shape."""
         numbers = None if labels is None else torch.tensor(labels)
         return self.modality.conditioning().plan(ask or self.modality.SampleOptions(), numbers, seed, range(n))
 
@@ -158,102 +168,30 @@ class Generator:
         self,
         positions: Sequence[int],
         labels: Sequence[int] | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        sampler: Named | Sampler | None = None,
-        grid: Named | Grid | Tensor | None = None,
-        restarts: int | None = None,
         seed: int = 0,
         weak: Generator | None = None,
         request: Request | None = None,
-    ) -> Iterator[Step]:
-        """The way from noise to the samples at `positions`, step by step, on the run's device.
+        **options: Any,
+    ) -> Iterator[Stage]:
+        """Yield the steps from noise to the samples at `positions`, on the run's device.
 
-        `request`: their shape and conditions; by default the shape of the training examples, and none.
-        `restarts`: how often the last `sample.back` steps are taken again, from their sample with noise added (Xu et
-        al. 2023, "Restart Sampling", algorithm 1, with t_min = 0): mistakes of earlier steps are mended by later ones.
+        `request`: their shape and conditions; by default the shape of the training examples, and none. `options`:
+        steps, guidance, sampler, grid, restarts, back, rescale, interval, clip, as in `sample`. Raises UsageError.
         """
-        chosen = self.recipe.sample
-        schedule = self.denoiser.schedule
-        method = build.sampler(sampler or chosen.sampler, self.error)
+        how = Sampling.of(self.recipe.sample, options)
         request = request or Request(tuple(positions), self.modality.shape)
-        spread = levels.spread(self.modality.facts, request.shape)
-        try:
-            levels_at = build.grid(chosen.grid if grid is None else grid, self.law, spread)
-            times = levels_at(schedule, steps or chosen.steps)
-        except ValueError as error:
-            raise UsageError(f"steps: {error}") from None
-        rounds = chosen.restarts if restarts is None else restarts
-        w = chosen.guidance if guidance is None else guidance
-        noise = NoiseStream(seed, "sample", positions, self.denoiser.space(request.shape))
-        draw, first = (lambda: noise().to(self.device)), float(times[0])
-        if spread is None:
-            x = bare(schedule, first, draw)
-        else:
-            x = marginal(self._denoise(request, labels, w, weak), schedule, first, draw)
-        taken = 0
-        for round_ in range(rounds + 1):
-            if round_:
-                request = self.modality.conditioning().redraw(request, seed, positions, round_)
-                times = times[-1 - chosen.back :]  # all of them, where they are fewer
-                cond = {name: value.to(self.device) for name, value in request.cond.items()}
-                alpha, sigma = (float(value) for value in schedule(times[0]))
-                with torch.no_grad():  # embeddings may be learned
-                    x = alpha * self.denoiser.embed(self.denoiser.unembed(x), cond) + sigma * noise().to(self.device)
-            denoise = self._denoise(request, labels, w, weak)
-            # schedules such as karras and sqrt end with a little noise left, which is taken out
-            for step in trajectory(denoise, schedule, method, x, times, noise, clean=True):
-                x = step.x
-                yield replace(step, index=taken)
-                taken += 1
+        return trajectory(self, request, labels, positions, seed, how, weak)
 
-    def _denoise(self, request: Request, labels: Sequence[int] | None, w: float, weak: Generator | None) -> Denoise:
-        """Guided, limited to its interval and clipped, as the recipe says; by windows where the request has them."""
-        if weak is not None and (
-            weak.modality.shape != self.modality.shape or weak.modality.labels != self.modality.labels
-        ):
-            raise UsageError("the weak generator makes other examples than this one; take a snapshot of the same run")
-        cond = {name: value.to(self.device) for name, value in request.cond.items()}
-        if labels is not None:
-            cond["label"] = torch.tensor(labels, device=self.device)
-        length = request.shape[-1]
-        if request.window is None:
-            inner = self._guided(cond, w, weak)
-        else:
-            window = request.window
-            places = starts(length, window, request.stride)
-            inner = windowed(lambda at: self._guided(cut(cond, at, window, length), w, weak), length, window, places)
-        return Inference(inner, self.device, self.dtype)
-
-    def _guided(self, cond: dict[str, Tensor], w: float, weak: Generator | None) -> Denoise:
-        chosen = self.recipe.sample
-        plain = denoise = conditional(self.denoiser, cond)
-        if weak is not None:
-            denoise = autoguidance(plain, conditional(weak.denoiser, cond), w, chosen.rescale)
-        elif "label" in cond:
-            null = {**cond, "label": torch.full_like(cond["label"], len(self.modality.labels))}
-            denoise = classifier_free(self.denoiser, cond, null, w, chosen.rescale)
-        if chosen.interval and w != 1:
-            denoise = interval(denoise, plain, self.denoiser.schedule, *chosen.interval)
-        bounds = self.modality.facts.bounds
-        return clip(denoise, *bounds) if chosen.clip and bounds else denoise
-
-    def _labels(self, label: str | int | Sequence[str | int] | None, n: int) -> list[int] | None:
-        known = self.modality.labels
-        if not known:
-            if label not in (None, UNCONDITIONAL):
-                raise UsageError(f"label '{label}': this run was trained without labels; leave --label out")
-            return None
-        if label is None:
-            return [i % len(known) for i in range(n)]
-        asked = [label] * n if isinstance(label, str | int) else list(label)
-        if len(asked) != n:
-            raise UsageError(f"{len(asked)} labels for {n} samples; give one label, or one for each")
-        index = {name: i for i, name in enumerate(known)} | {UNCONDITIONAL: len(known)}
-        for name in asked:
-            if str(name) not in index:
-                raise unknown("label", str(name), index)
-        return [index[str(name)] for name in asked]
+    def _split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], Options]:
+        """Those of the sampler, and those of the modality. Raises UsageError for one that neither has."""
+        asked = self.modality.SampleOptions.model_fields
+        for name in options:
+            if name not in OPTIONS and name not in asked:
+                raise unknown("option", name, ["n", "label", "seed", "batch", "weak", *OPTIONS, *asked])
+        ask = checked(
+            self.modality.SampleOptions, {name: value for name, value in options.items() if name in asked}, "sample"
+        )
+        return {name: value for name, value in options.items() if name not in asked}, ask
 
 
 def _split(request: Request, batch: int) -> Iterator[Request]:
@@ -271,32 +209,41 @@ def load(
     step: int | None = None,
     notify: Callable[[str], None] = print,
     modality: str | None = None,
+    *,
+    network: Any = None,
+    denoiser: Any = None,
+    schedule: Named | Schedule | None = None,
+    time: Named | TimeDistribution | None = None,
 ) -> Generator:
-    """The generator of a run folder: its newest whole checkpoint (or that of `step`), EMA weights of width `ema`.
+    """Return the generator of a run folder: its newest whole checkpoint, or that of `step`.
+
+    `ema`: which average of the weights, one of the recipe's two widths, or 0 for the weights themselves.
+    network, denoiser, schedule, time: as `toolkit.train` takes them; a run that was trained with objects needs them.
 
     The folder may be a stranger's: nothing that it holds or names is executed. A run of a modality that is not
     built in needs that code, so it must be named here too. Raises UsageError when the folder is no run, and
     ToolkitError when what is in it is damaged.
     """
-    run = Path(run).expanduser()
-    recipe, facts = read_run(run)
-    if modality is None and recipe.modality not in built_in():
-        raise UsageError(
-            f"{run} needs the code of modality '{recipe.modality}'; if you trust that, "
-            f"name it: --modality {recipe.modality}"
-        )
-    kind = find(modality or recipe.modality)
-    with explained(run / "recipe.toml"):
+    run, where = Path(run).expanduser(), pick(device)
+    recipe, facts = layout.read_run(run)
+    kind = trust.modality_of(recipe, modality)
+    given = {"network": network, "denoiser": denoiser, "schedule": schedule, "time": time}
+    if any(value is not None for value in given.values()):
+        recipe = choose.with_objects(recipe, given)
+    objects.require(recipe, run)
+    with explained(run / layout.RECIPE):
         opened = kind(*recipes.validate_for(recipe, kind), facts)
-        made = build.denoiser(recipe, opened)
-    found = CheckpointStore(run / "checkpoints").load(groups=["model", "ema"], step=step, notify=notify)
+        built = build.denoiser(recipe, opened, weights=False)
+    found = CheckpointStore(run / layout.CHECKPOINTS).load(groups=["model", "ema"], step=step, notify=notify)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     width = resolve_ema_width(recipe, ema)
-    with explained(run / "recipe.toml"):
-        load_ema_weights(made, found.groups, width, f"{found.folder}")
-    law = build.time_distribution(recipe.diffusion, made, facts)
-    if law.state():
+    with explained(run / layout.RECIPE):
+        load_ema_weights(built, found.groups, width, f"{found.folder}")
+    law = None  # sampling needs none
+    if not objects.absent(recipe.diffusion.time):
+        law = build.time_distribution(recipe.diffusion, built, facts)
+    if law is not None and law.state():
         try:
             law.restore(found.state["law"])
         except (KeyError, ValueError, AttributeError) as error:
@@ -307,38 +254,28 @@ def load(
             meter.restore(kept)
         except ValueError as error:
             raise ToolkitError(f"{found.folder}: {error}") from None
-    return Generator(recipe, opened, made, pick(device), law, meter.table())
-
-
-def read_run(run: Path) -> tuple[Recipe, Facts]:
-    """The resolved recipe and the facts of a run folder. Raises UsageError when it is none."""
-    for name in ("recipe.toml", "facts.json"):
-        if not (run / name).is_file():
-            what = "is no run folder" if run.is_dir() else "does not exist"
-            raise UsageError(f"{run} {what} ({name} is missing); `toolkit train` makes one")
-    with explained(run / "recipe.toml"):
-        recipe = recipes.load(run / "recipe.toml")
-    try:
-        facts = json.loads((run / "facts.json").read_text(encoding="utf-8")[:1_000_000])
-    except (OSError, ValueError, RecursionError) as error:
-        raise ToolkitError(f"{run / 'facts.json'} cannot be read ({error}); restore it from a copy") from None
-    if not isinstance(facts, dict):
-        raise ToolkitError(f"{run / 'facts.json'} does not hold facts; restore it from a copy")
-    where = str(run / "facts.json")
-    with explained(run / "facts.json"):
-        return recipe, checked(Facts, unstamped(facts, where), where)
+    generator = Generator(recipe, opened, built, where, law, meter.table())
+    generator.run = run
+    return generator
 
 
 def resolve_ema_width(recipe: Recipe, ema: float | None) -> float:
-    """The EMA width to use: asked for, else the recipe's choice, else the last one kept."""
+    """Return the EMA width to use: asked for, else the recipe's choice, else the last one kept; 0 = no average.
+
+    Raises UsageError.
+    """
     wanted = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
-    if wanted not in recipe.train.ema:
-        raise UsageError(f"EMA width {wanted:g} was not kept; this run has {', '.join(map(str, recipe.train.ema))}")
+    if wanted and wanted not in recipe.train.ema:
+        widths = ", ".join(map(str, recipe.train.ema))
+        raise UsageError(f"EMA width {wanted:g} was not kept; this run has {widths}, and 0 is the weights themselves")
     return wanted
 
 
 def load_ema_weights(denoiser: Denoiser, groups: dict[str, dict[str, Tensor]], chosen: float, where: str) -> None:
-    """Put the EMA weights of one width into the network. Raises ToolkitError when they do not fit it."""
+    """Put the EMA weights of one width, or for 0 the weights themselves, into the network.
+
+    Raises ToolkitError when they do not fit it.
+    """
     prefix = f"{chosen:g}/"
     averaged = {k.removeprefix(prefix): value for k, value in groups["ema"].items() if k.startswith(prefix)}
     try:

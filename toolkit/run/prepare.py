@@ -1,26 +1,31 @@
 """One training run in a folder: prepare it, or train it from Python.
 
-`prepare(...)` reads the data, measures the machine and finds what is in the folder already; `Plan.run()` (run.py)
-trains.
+`prepare(...)` reads the data, measures the machine and finds what is in the folder already; `TrainingRun.run()`
+(train.py) trains.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from toolkit import paths
 from toolkit import recipe as recipes
+from toolkit.console import notify as tell
 from toolkit.data.dataset import Facts
 from toolkit.device import pick
-from toolkit.discovery import find
 from toolkit.errors import UsageError
-from toolkit.recipe import Recipe, Train, build
+from toolkit.recipe import Recipe, Train, build, choose, objects, trust
 from toolkit.run import levels, previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
-from toolkit.run.generator import Generator, load, read_run
+from toolkit.run.generator import Generator, load
+from toolkit.run.layout import read_run
+from toolkit.run.show import show
 from toolkit.run.train import TrainingRun, clock
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -38,24 +43,39 @@ _HOW_LONG = "how long? give --minutes or --steps, or set train.minutes in the re
 
 
 def prepare(
-    recipe: Recipe,
-    out: Path,
+    recipe: str | os.PathLike[str] | Recipe | None = None,
+    out: str | os.PathLike[str] | None = None,
     device: str | None = None,
     notify: Callable[[str], None] = print,
     threads: int | None = None,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    **options: Any,
 ) -> TrainingRun:
-    """Open the data, build the network, resume what is in `out`, and measure the speed. Writes only to the cache.
+    """Open the data, build the network, resume what is in `out`, and measure the speed: all but training.
 
-    `threads` wins over the recipe's. Raises UsageError when `out` holds a different run, DataError when the data is
-    unusable.
+    The arguments are those of `train`; `for event in prepare("image/digits", steps=300): ...` trains, event by event.
+    Writes only to the cache. Raises UsageError when `out` holds a different run, DataError when the data is unusable.
     """
-    out, where = Path(out), pick(device)  # before anything that takes long
+    where = pick(device)  # before anything that takes long
+    if isinstance(recipe, Recipe) and data is None and not options:
+        chosen = recipe
+    else:
+        chosen = choose.choose(recipe, data=data, notify=notify, **options)
+    named = choose.name_of(chosen, None if data is None else os.fspath(data))
+    folder = Path("runs") / named if out is None else Path(out).expanduser()
+    return _opened(chosen, folder, where, notify, threads)
+
+
+def _opened(
+    recipe: Recipe, out: Path, where: torch.device, notify: Callable[[str], None], threads: int | None
+) -> TrainingRun:
+    kind = trust.modality_of(recipe)
     before = _earlier(recipe, out, notify)
     build.check(recipe)
     paths.check_writable(out)
     if before is None and recipe.train.steps is None and recipe.train.minutes is None:
         raise UsageError(_HOW_LONG)
-    kind = find(recipe.modality)
     modality = kind(*recipes.validate_for(recipe, kind))
     facts = modality.open(paths.cache(), notify)
     if before is not None and (changed := _changed_facts(before[1], facts)):
@@ -104,28 +124,48 @@ def prepare(
 
 
 def train(
-    recipe: str | Path | Recipe,
+    recipe: str | os.PathLike[str] | Recipe | None = None,
     minutes: float | None = None,
-    out: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     device: str | None = None,
-    notify: Callable[[str], None] = print,
+    notify: Callable[[str], None] | None = None,
     threads: int | None = None,
-    **changes: Any,
+    *,
+    progress: bool = True,
+    **options: Any,
 ) -> Generator:
     """Train a recipe to its end and return the generator: `toolkit.train("image/digits", minutes=10)`.
 
-    `changes` are dotted recipe keys with __ for the dot: `train__lr=3e-4`. The same call again resumes.
+    What `toolkit train` takes on the command line, by the same names. The same call again resumes, in `out`, by default
+    runs/NAME.
+
+    recipe: a name, a .toml file, a `Recipe`, or a modality; modality: "image", "./mine.py", needed where a recipe names
+        code that is not ours.
+    data: a folder or the name of a data set.
+    minutes or steps: of the whole run. batch, seed: as in [train].
+    size, rate, preset, ...: any key of the modality's [data] and [model] sections.
+    settings: values at dotted keys of the recipe, {"train.lr": 3e-4}; train__lr=3e-4 is the same.
+    network: a `torch.nn.Module` or a function (modality) -> one. denoiser: a `Denoiser`, or a function (network,
+        schedule) -> one. loss: a function (denoiser, x, t, eps, cond) -> (B,). schedule, time (a `TimeDistribution`),
+        weighting, sampler, grid: names or objects. Objects are copied; recipe.toml says what stood there, and
+        `load` must be given those again that the denoiser is made of.
+
+    progress: a bar on a terminal and in a notebook, lines elsewhere; False: nothing is printed. notify: takes these as
+        lines instead. Raises UsageError, DataError, and what a run raises.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
-    values = {key.replace("__", "."): value for key, value in changes.items()}
-    if minutes is not None:
-        values |= {"train.minutes": minutes, "train.steps": None}
-    recipe = recipes.replace(recipe, values)
-    out = Path(out) if out is not None else Path("runs") / recipe.name
-    for event in prepare(recipe, out, device, notify, threads).run():
-        if isinstance(event, Note):
-            notify(event.text)
-    return load(out, device, notify=notify, modality=recipe.modality)
+    say = notify or (tell if progress else _silent)
+    run = prepare(recipe, out, device, say, threads, minutes=minutes, **options)
+    if progress:
+        show(run, say=notify)
+    else:
+        for event in run:
+            if isinstance(event, Note):
+                say(event.text)
+    return load(run.out, device, notify=say, modality=run.recipe.modality, **objects.to_load(run.recipe))
+
+
+def _silent(text: str) -> None:
+    pass
 
 
 def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[Recipe, Facts] | None:

@@ -1,16 +1,16 @@
 """The pictures of a run, for every modality: samples, and from noise to sample as a strip and as an animation.
 
-How many samples they show follows from the length of the run (`amounts`). A picture is there whole or not at all, and
-whoever is told of each step (`progress`) can raise to leave it.
+How many samples they show follows from the length of the run (`amounts`). A picture is there whole or not at all:
+`watch`, which is called after each step of the sampler, may raise to leave it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.randomness import seeded_generator as random_generator
 from toolkit.modality import Examples
 from toolkit.recipe import Recipe, build
-from toolkit.run.samples import gather
+from toolkit.run.samples import drained, gather
 from toolkit.training.budget import PASSES
 from toolkit.training.storage.files import write_text_atomic
 
@@ -42,8 +42,9 @@ AT_ONCE = 16
 SHOWN, SEARCHED = 24, 2000
 """Real examples on a page, and how many are searched for some of each label."""
 
-Watch = Callable[[int, int], None]
-"""(steps done, steps in all) of the sampler; may raise to stop."""
+T = TypeVar("T")
+Watch = Callable[[], object]
+"""Called after each step of the sampler; may raise to stop."""
 
 
 class Amounts(NamedTuple):
@@ -73,24 +74,32 @@ def calls(recipe: Recipe) -> int:
     """Network calls that the recipe's sampling takes for one example."""
     chosen = recipe.sample
     guided = 1 if chosen.guidance in (0, 1) else 2
-    spec = chosen.sampler if isinstance(chosen.sampler, str) else {"name": chosen.sampler["name"]}
+    spec = {"name": chosen.sampler["name"]} if isinstance(chosen.sampler, dict) else chosen.sampler
     return chosen.total_steps() * build.sampler(spec).calls * guided
 
 
 def draw(
-    generator: Generator, path: Path, n: int, real: Callable[[], Examples], progress: Watch | None = None
+    generator: Generator, path: Path, n: int, real: Callable[[], Examples], watch: Watch | None = None
 ) -> tuple[Path, list[str]]:
     """A picture of n samples, by the same code as `toolkit sample`, and a page with `real` examples where the modality
     has one. Returns which of them to look at, and the first samples as lines where they can be read.
     """
     modality = generator.modality
-    samples = generator.sample(n, seed=generator.recipe.train.seed, batch=AT_ONCE, progress=progress)
+    samples = drained(watched(generator.steps(n, seed=generator.recipe.train.seed, batch=AT_ONCE), watch))
     raw, page = samples.raw, path.with_suffix(".html")
     text = modality.view().page(raw, samples.labels, real())
     if text:
         write_text_atomic(page, text)
     _save(modality.preview(raw, samples.labels), path)
     return page if text else path, modality.view().lines(raw[:READ], samples.labels[:READ])
+
+
+def watched(steps: Iterable[T], watch: Watch | None) -> Iterator[T]:
+    """Yield steps of the sampler, and call `watch` after each."""
+    for step in steps:
+        if watch:
+            watch()
+        yield step
 
 
 def some(batches: Batches, seed: int) -> Examples:
@@ -106,36 +115,30 @@ def some(batches: Batches, seed: int) -> Examples:
     return Examples(examples.raw[chosen], {name: v[chosen] for name, v in examples.cond.items()})
 
 
-def moments(
-    generator: Generator, n: int = FILM, count: int = 10, seed: int = 0, progress: Watch | None = None
-) -> Tensor:
+def moments(generator: Generator, n: int = FILM, count: int = 10, seed: int = 0, watch: Watch | None = None) -> Tensor:
     """n samples at `count` moments on their way, noise first, in the modality's raw form: (count, n, ...).
 
-    `progress` is called after every step.
     What is shown is x_t / sqrt(alpha_t^2 + sigma_t^2), which has the variance of the data at every t.
     """
     known = generator.modality.labels
     schedule = generator.denoiser.schedule
     labels = [i % len(known) for i in range(n)] if known else None
     parts = []
-    jobs, each = generator.requests(n, labels, seed), generator.recipe.sample.total_steps()
-    for done, job in enumerate(jobs):
+    for job in generator.requests(n, labels, seed):
         chosen = [labels[i] for i in job.which] if labels else None
         states = []
-        for step in generator.trajectory(job.which, chosen, seed=seed, request=job):
+        for step in watched(generator.trajectory(job.which, chosen, seed=seed, request=job), watch):
             alpha, sigma = schedule(torch.tensor(step.s, dtype=torch.float64))
             x = (step.x / torch.sqrt(alpha**2 + sigma**2)).float()
             states.append(generator.denoiser.unembed(x).cpu())
-            if progress:
-                progress(done * each + min(step.index + 1, each), len(jobs) * each)
         shown = torch.linspace(0, len(states) - 1, min(count, len(states))).round().long().tolist()
         parts.append((job.which, torch.stack([states[i] for i in shown], 1)))
     return torch.stack([generator.modality.decode(moment) for moment in gather(parts).unbind(1)])
 
 
-def film(generator: Generator, stem: Path, n: int = FILM, progress: Watch | None = None) -> list[Path]:
+def film(generator: Generator, stem: Path, n: int = FILM, watch: Watch | None = None) -> list[Path]:
     """Write `moments` as stem.png, a strip, and stem.gif, which rests on the last moment."""
-    raw = moments(generator, n, progress=progress)
+    raw = moments(generator, n, watch=watch)
     paths = [stem.with_suffix(".png"), stem.with_suffix(".gif")]
     _save(generator.modality.view().strip(raw), paths[0])
     frames = [generator.modality.preview(moment) for moment in raw]

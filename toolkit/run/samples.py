@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from toolkit.modality import Modality, Options
+from toolkit.run.notebook import image
 from toolkit.training.storage.files import write_text_atomic
 
 _FRAME = '<iframe srcdoc="{}" style="width: 100%; height: 480px; border: 0"></iframe>'
@@ -57,8 +58,7 @@ class Samples:
             return _FRAME.format(html.escape(page))
         buffer = io.BytesIO()
         self.modality.preview(raw, self.labels).save(buffer, "PNG")
-        data = base64.b64encode(buffer.getvalue()).decode()
-        return f'<img alt="{html.escape(repr(self))}" src="data:image/png;base64,{data}">'
+        return image(buffer.getvalue(), repr(self))
 
     @property
     def raw(self) -> Tensor:
@@ -88,11 +88,49 @@ class Samples:
         return "".join(c if c.isalnum() or c in "-_" else "_" for c in label)[:40]
 
 
-def gather(parts: Sequence[tuple[Sequence[int], Tensor]]) -> Tensor:
-    """Batches (b, *), each with the places of its examples, as one (n, *), zeros behind the shorter ones."""
+@dataclass(frozen=True, repr=False)
+class SampleStep:
+    """One step of the sampler on the way to samples, as `Generator.steps` yields it."""
+
+    index: int
+    """Steps taken, of all batches: 1 to `total`."""
+    total: int
+    which: tuple[int, ...]
+    """The samples of this batch, by number."""
+    t: float
+    s: float
+    """From time t to s < t; 0 is without noise."""
+    x: Tensor
+    """x_s of this batch in model space, (b, *), on the run's device."""
+    x_hat: Tensor
+    """What the denoiser took the samples for at the last call: (b, *)."""
+    so_far: Callable[[], Samples]
+
+    @property
+    def samples(self) -> Samples:
+        """The samples of earlier batches, and those of this one as far as they are: x_hat, at the end x."""
+        return self.so_far()
+
+    def __repr__(self) -> str:
+        return f"<step {self.index} of {self.total} for {len(self.which)} samples, t = {self.t:.4g} to {self.s:.4g}>"
+
+
+def drained(steps: Iterable[SampleStep]) -> Samples:
+    """Take all steps, and return the samples that the last one has."""
+    (last,) = deque(steps, maxlen=1)
+    return last.samples
+
+
+Part = tuple[Sequence[int], Tensor]
+"""Numbers of some samples, and these (b, *)."""
+
+
+def gather(parts: Sequence[Part]) -> Tensor:
+    """Return batches (b, *) as one (n, *) in the order of their numbers, zeros behind the shorter ones."""
     longest = max(x.shape[-1] for _, x in parts)
     first = parts[0][1]
-    whole = torch.zeros(sum(len(x) for _, x in parts), *first.shape[1:-1], longest, dtype=first.dtype)
-    for places, x in parts:
-        whole[list(places), ..., : x.shape[-1]] = x
+    row = {number: i for i, number in enumerate(sorted(number for which, _ in parts for number in which))}
+    whole = torch.zeros(len(row), *first.shape[1:-1], longest, dtype=first.dtype)
+    for which, x in parts:
+        whole[[row[number] for number in which], ..., : x.shape[-1]] = x
     return whole

@@ -61,6 +61,10 @@ class TrainingRun:
     notify: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
 
+    def __iter__(self) -> Iterator[Event]:
+        """The same as `run()`: train, event by event."""
+        return self.run()
+
     @property
     def course(self) -> Course:
         """How many steps, as planned by now."""

@@ -28,6 +28,8 @@ MOMENTUM = 0.95
 
 BatchSource = Callable[[int, Sequence[int]], tuple[Tensor, dict[str, Tensor]]]
 """(step, positions in the global batch) -> x (B, *) in model space, conditions."""
+Objective = Callable[[Denoiser, Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
+"""(denoiser, encoded data x (B, ...), t (B,), noise eps (B, *), conditions) -> one loss for each example, (B,)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Config:
     seed: int = 0
     time_distribution: TimeDistribution = field(default_factory=Uniform)
     weighting: Weighting = field(default_factory=Unweighted)
+    objective: Objective | None = None
+    """In place of `Denoiser.loss`, e.g. a distillation; the weighting multiplies it. None: the denoiser's own."""
     stratified: bool = True
     dtype: torch.dtype | None = None
     """Autocast to this, or None for float32."""
@@ -179,7 +183,8 @@ def start(denoiser: Denoiser, config: Config) -> State:
         denoiser.net.compile()
     optimizer = optimizer_for(denoiser.net, config)
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
-    meter = VarianceMeter() if isinstance(denoiser, RegressionDenoiser) else None
+    measured = isinstance(denoiser, RegressionDenoiser) and config.objective is None
+    meter = VarianceMeter() if measured else None
     return State(denoiser, optimizer, average, config.time_distribution.fresh(), attach(denoiser.net, dropped), meter)
 
 
@@ -273,5 +278,10 @@ def batch_loss(
     if config.channels_last and data.ndim == 4:
         data, eps = (a.contiguous(memory_format=torch.channels_last) for a in (data, eps))
     with autocast(device, config.dtype):
-        loss = denoiser.loss(data, t, eps, cond)
+        if config.objective is None:
+            loss = denoiser.loss(data, t, eps, cond)
+        else:
+            loss = config.objective(denoiser, data, t, eps, cond)
+            if loss.shape != t.shape:
+                raise ToolkitError(f"a loss is one number for each example, {tuple(t.shape)}, not {tuple(loss.shape)}")
         return weighted(loss, denoiser, config.weighting, t).mean(), t, denoiser.uncertainty(loss.detach(), t, cond)

@@ -43,8 +43,8 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def heed(self, done: int = 0, total: int = 0) -> None:
-        """Raise StopAsked if a stop was asked for; the arguments are those of a sampler's `progress`."""
+    def heed(self) -> None:
+        """Raise StopAsked if a stop was asked for."""
         if self.stop is not None:
             raise StopAsked
 

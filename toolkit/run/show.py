@@ -1,45 +1,45 @@
-"""A run as the user sees it: a live bar on a terminal, a plain line now and then elsewhere."""
+"""A run as the user sees it: a live bar on a terminal and in a notebook, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
-from toolkit.cli.console import console, duration, notify, one_line
-
-if TYPE_CHECKING:
-    from toolkit.run.prepare import Event, Progress
+from toolkit.console import console, duration, notify, one_line
+from toolkit.run import notebook
+from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 
 PLAIN_SECONDS = 10.0
 """Between two lines when there is no terminal."""
 
 
-def show(events: Iterable[Event], clock: Callable[[], float] = time.monotonic) -> None:
-    """Draw the events of a run until it ends."""
-    if console().is_terminal:
+def show(
+    events: Iterable[Event], clock: Callable[[], float] = time.monotonic, say: Callable[[str], None] | None = None
+) -> None:
+    """Draw the events of a run until it ends; with `say`, it is given plain lines wherever this runs."""
+    screen = notebook.display() if say is None and "IPython" in sys.modules else None
+    if screen is not None:
+        notebook.show(events, screen, _figures, _tell, clock)
+    elif say is None and console().is_terminal:
         _live(events)
     else:
-        _plain(events, clock)
+        _plain(events, clock, say or notify)
 
 
-def _plain(events: Iterable[Event], clock: Callable[[], float]) -> None:
-    from toolkit.run.prepare import Progress
-
+def _plain(events: Iterable[Event], clock: Callable[[], float], say: Callable[[str], None]) -> None:
     last = float("-inf")
     for event in events:
         if not isinstance(event, Progress):
-            _tell(event, notify)
+            _tell(event, say)
         elif clock() - last >= PLAIN_SECONDS or event.step >= event.total:
             last = clock()
-            notify(f"step {event.step:,}/{event.total:,}  {_figures(event)}")
+            say(f"step {event.step:,}/{event.total:,}  {_figures(event)}")
 
 
 def _live(events: Iterable[Event]) -> None:
     from rich import progress as rich
-
-    from toolkit.run.prepare import Progress
 
     screen = console()
     columns = (
@@ -62,17 +62,15 @@ def _figures(event: Progress) -> str:
 
 
 def _tell(event: Event, say: Callable[[str], None]) -> None:
-    from toolkit.run import prepare
-
-    if isinstance(event, prepare.Saved):
+    if isinstance(event, Saved):
         say(f"saved step {event.step:,}: {event.path}")
-    elif isinstance(event, prepare.Preview):
+    elif isinstance(event, Preview):
         for line in event.lines:
             say(line)
         say(f"preview: {event.path}")
-    elif isinstance(event, prepare.Note):
+    elif isinstance(event, Note):
         say(event.text)
-    elif isinstance(event, prepare.Finished):
+    elif isinstance(event, Finished):
         for path in event.pictures:
             say(f"{'page' if path.suffix == '.html' else 'picture'}: {path}")
         say(f"next: toolkit sample {shlex.quote(str(event.run))} -n 64")
