@@ -92,7 +92,7 @@ def test_what_cannot_be_told_is_asked(content: bytes, tmp_path: Path) -> None:
 
 
 def test_folders_of_nothing_and_of_several_kinds(tmp_path: Path) -> None:
-    assert "no picture, sound or text" in line(None, data=str(tmp_path))
+    assert "no file of a known kind" in line(None, data=str(tmp_path))
     picture(tmp_path / "a.png")
     (tmp_path / "b.wav").touch()
     assert "--modality" in line(None, data=str(tmp_path))
