@@ -56,7 +56,7 @@ def test_version(toolkit_command: Command) -> None:
         (["train", "--steps", "many"], 2, "Invalid value for '--steps'"),
         (["train"], 2, "--modality image"),
         (["train", "--modality", "image", "--minutes", "1", "--steps", "3"], 2, "--minutes and --steps"),
-        (["train", "--modality", "imagee"], 2, "known: image"),
+        (["train", "--modality", "imagee"], 2, "known: audio, image, text"),
         (["train", "--modality", "./nothing.py"], 2, "no such modality file"),
         (["train", "--modality", "audio", "--recipe", "image/mnist"], 2, "for modality 'image', not 'audio'"),
         (["train", "--recipe", "mnst"], 2, "unknown recipe 'mnst'; did you mean 'mnist'?"),
