@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import PIL.Image
+import PIL.ImageDraw
 import pytest
 import torch
 
@@ -75,6 +77,23 @@ def test_it_fits_and_can_be_read(browser: Browser, sounds: Path, scheme: str, wi
     browser.open(sounds)
     assert browser.value("document.documentElement.scrollWidth") <= width
     assert browser.value(CONTRAST) >= 4.5  # WCAG 2.2, 1.4.3
+
+
+@pytest.mark.parametrize(("scheme", "filters"), [("light", "none"), ("dark", "invert(1)")])
+def test_drawings_are_no_white_boxes(browser: Browser, tmp_path: Path, scheme: str, filters: str) -> None:
+    """A picture of words lets the page show through, and is turned over where that is dark."""
+    run = make_run(tmp_path / "names", modality="text")
+    (run / "previews" / "final.html").write_text("<html><body><pre>to be</pre></body></html>", encoding="utf-8")
+    words = PIL.Image.new("RGB", (60, 20), "white")
+    PIL.ImageDraw.Draw(words).text((5, 5), "to be", fill="black")
+    words.save(run / "previews" / "noise-to-sample.png")
+    browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.open(report(run)[0])
+    told = browser.value("""(() => { const image = document.querySelector("img.ink");
+        const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+        pen.drawImage(image, 0, 0);
+        return [getComputedStyle(image).filter, pen.getImageData(0, 0, 1, 1).data[3], image.naturalWidth]; })()""")
+    assert told == [filters, 0, 60]
 
 
 CONTRAST = """(() => {

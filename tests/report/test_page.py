@@ -154,17 +154,15 @@ def test_figures_stand_beside_floor_ceiling_and_expectation(tmp_path: Path) -> N
     own, other = facts.judged
     headings, cells = own.cells(facts.recipe.expected.figures)
     rows = {row[0]: dict(zip(headings, row, strict=True)) for row in cells}
-    assert (rows["FD-j-1"]["real"], rows["FD-j-1"]["noise"], rows["FD-j-1"]["expected"]) == (
-        "2.00",
-        "82.00",
-        "at most 5: NO",
-    )
-    assert rows["agreement-j-1"]["expected"] == "50 % +- 2 %: yes" and rows["KID"]["expected"] == "0.1 +- 0.01"
+    assert (rows["FD"]["real"], rows["FD"]["noise"], rows["FD"]["expected"]) == ("2.00", "82.00", "at most 5: NO")
+    assert rows["agreement"]["expected"] == "50 % +- 2 %: yes" and rows["KID"]["expected"] == "0.1 +- 0.01"
     assert other.name == "more-steps" and "expected" not in other.cells({})[0]
     elsewhere = {"agreement": facts.recipe.expected.figures["agreement"].model_copy(update={"judge": "j-2"})}
     assert "50 % +- 2 %, under another judge" in own.cells(elsewhere)[1][1]
     seen = page_of(run)
     assert "25% of the way from real examples to noise" in {svg.get("aria-label") for svg in seen.all("svg")}
+    assert "The judge is j-1; values under another one do not compare." in seen.text and "FD-j-1" not in seen.text
+    assert "Frechet distance: mean and covariance" in seen.text  # what a figure means stands below its name
     assert "copies left out: too few" in seen.text and "nearest to them" in seen.text
     assert "measured on a laptop, 2026-01-02 after 100 steps" in seen.text
     # without a ceiling there is no way from real to noise, and without either, nothing beside the value
@@ -181,3 +179,40 @@ def test_a_tag_that_could_run_or_fetch_cannot_be_made() -> None:
     for attributes in ({"onclick": "x"}, {"style": "x"}, {"href": "https://x"}, {"src": "a.png"}):
         with pytest.raises(ValueError, match=r"has no place|would be fetched"):
             tag("a", **attributes)
+
+
+def test_what_is_expected_of_a_run_that_was_not_evaluated_is_not_called_measured(tmp_path: Path) -> None:
+    bands = {"agreement": {"value": 0.5, "within": 0.02, "unit": "share", "interval": [0.45, 0.55]}}
+    where = {"machine": "a laptop", "date": "2026-01-02", "toolkit": "0.1.0", "steps": 100, "figures": bands}
+    run = make_run(tmp_path / "a run", expected=where)
+    seen = page_of(run)
+    ids = [section["id"] for section in seen.all("section")]
+    assert "measured" not in ids and "expected" in ids
+    assert f"Not measured on this run: toolkit evaluate '{run}' does that." in seen.text
+    assert "measured on a laptop, 2026-01-02 after 100 steps" in seen.text
+    assert "50 % (45 % to 55 %)" in seen.text and "Samples in which the judge sees the label" in seen.text
+    assert "## Measured" not in (run / "README.md").read_text(encoding="utf-8")
+    # evaluated in another way than the recipe says: both, apart
+    (run / "evaluation" / "n-8").mkdir(parents=True)
+    figure = {"what": "agreement", "value": 0.25, "n": 8, "unit": "share"}
+    said = json.dumps({"format": 1, "about": {}, "figures": [figure]})
+    (run / "evaluation" / "n-8" / "metrics.json").write_text(said)
+    both = page_of(run)
+    assert {"measured", "expected"} <= {section["id"] for section in both.all("section")}
+    assert "25.0 %" in both.text and "Not measured on this run" in both.text
+
+
+def test_figures_of_labels_are_folded_and_several_judges_are_told_apart(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    names = ["agreement", *(f"agreement/{label}" for label in ("cat", "<b>dog"))]
+    figures = [{"what": name, "value": 0.5, "n": 8, "unit": "share", "judge": "j-1"} for name in names]
+    (run / "evaluation").mkdir()
+    file = run / "evaluation" / "metrics.json"
+    file.write_text(json.dumps({"format": 1, "about": {}, "figures": figures}))
+    seen = page_of(run)
+    assert seen.dangers() == [] and "agreement with each of 2 labels" in seen.text
+    assert "<b>dog" in seen.text and "agreement/cat" not in seen.text and seen.text.count("50.0 %") == 3
+    figures.append({"what": "agreement", "value": 0.25, "n": 8, "unit": "share", "judge": "j-2"})
+    file.write_text(json.dumps({"format": 1, "about": {}, "figures": figures}))
+    text = page_of(run).text
+    assert "agreement-j-1" in text and "agreement-j-2" in text and "The judge is j-1, j-2;" in text

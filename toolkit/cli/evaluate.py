@@ -14,7 +14,14 @@ import typer
 
 from toolkit.cli import complete
 from toolkit.cli.console import notify, one_line, print_table, tracked
-from toolkit.cli.modality_options import declared_options, flags, modality_of, parse_modality_options, string_options
+from toolkit.cli.modality_options import (
+    declared_options,
+    flags,
+    modality_of,
+    parse_modality_options,
+    string_options,
+    words_of,
+)
 from toolkit.cli.sample import folder_name
 from toolkit.errors import StorageError, UsageError
 from toolkit.recipe.check import checked
@@ -123,18 +130,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     if any(word.startswith("--") for word in arguments):
         for name in built_in():
             switches |= flags(find(name).EvaluationOptions)
-    runs: list[str] = []
-    further: list[str] = []
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            runs.append(word)
-            continue
-        further.append(word)
-        if "=" not in word and word[2:].replace("-", "_") not in switches and rest:
-            further.append(rest.pop(0))
-    return runs, further
+    return words_of(arguments, switches)
 
 
 def _folder(

@@ -32,6 +32,8 @@ class Evaluator(ABC):
 
     counts_bits: ClassVar[bool] = False
     """True where `likelihood` is implemented."""
+    meanings: ClassVar[Mapping[str, str]] = {}
+    """One sentence for each of its own metrics, by name or pattern, as in toolkit/evaluation/meaning.py."""
 
     @abstractmethod
     def metrics(self, samples: Examples, data: Splits, options: Options, notify: Notify) -> EvaluationResult:

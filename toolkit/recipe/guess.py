@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from toolkit import recipe as recipes
-from toolkit.discovery import built_in, by_files, find
+from toolkit.discovery import built_in, by_files
 from toolkit.errors import DataError, UsageError
-
-_PEEK = 1 << 16
-"""Bytes of a file that are looked at to see whether it is text."""
 
 
 class Guess(NamedTuple):
@@ -59,16 +56,12 @@ def modality_of(data: str) -> tuple[str, str]:
     if len(named) == 1:
         return named[0].split("/")[0], f"recipe {named[0]} learns from '{data}'"
     path = Path(data).expanduser()
-    if path.is_dir():
-        modality = by_files(path)
-        return modality, f"the files in {data} say by their endings"
-    if path.is_file():
-        for modality in built_in():
-            if path.suffix.lower() in find(modality).extensions:
-                return modality, f"{data} says by its ending"
-        if _is_text(path):
-            return "text", f"{data} holds text"
-        raise UsageError(f"cannot tell what {data} holds; say it: --modality {'|'.join(built_in())}")
+    if path.exists():
+        try:
+            modality = by_files(path)
+        except DataError as error:
+            raise DataError(f"{error}; say what it is: --modality {'|'.join(built_in())}") from None
+        return modality, f"the files in {data} say by their endings" if path.is_dir() else f"{data} says by its ending"
     known = [full for full in recipes.list_recipes() if not full.endswith("/folder")]
     raise _unknown("data", data, known, f"; for data of another name say --modality {'|'.join(built_in())}")
 
@@ -89,20 +82,8 @@ def _of_several(recipe: str) -> bool:
 
 
 def _short(full: list[str]) -> list[str]:
-    """Return the names without the modality: "image/digits" as "digits"."""
+    """Return the names without their modalities, digits for image/digits."""
     return [name.partition("/")[2] for name in full]
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            start = file.read(_PEEK)
-        start.decode("utf-8")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        return error.start > len(start) - 4 and b"\0" not in start  # the last character may be cut
-    return b"\0" not in start
 
 
 def _unknown(kind: str, name: str, known: list[str], further: str = "") -> UsageError:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from toolkit import imports
-from toolkit.discovery import built_in
-from toolkit.modality import Facts
-from toolkit.recipe import Recipe
+from toolkit.discovery import built_in, find
+from toolkit.modality import Facts, Modality
+from toolkit.recipe import Recipe, validate_for
 from toolkit.report import run_files
 from toolkit.report.figures import Judged, judged
 from toolkit.run.generator import read_run
@@ -22,6 +22,7 @@ from toolkit.training.precision import features
 PAGE, CARD = "report.html", "README.md"
 PACKAGES = ("diffusion-toolkit", "torchvision", "torchaudio", "numpy", "safetensors")
 
+T = TypeVar("T")
 Status = Literal["finished", "training", "stopped"]
 
 
@@ -92,6 +93,17 @@ def gather(run: Path) -> RunFacts:
         tuple(run_files.files(run, (PAGE, CARD, "lock"))),
         f"{datetime.now():%Y-%m-%d %H:%M}",
     )  # fmt: skip
+
+
+def of_modality(facts: RunFacts, read: Callable[[Modality], T], otherwise: T) -> T:
+    """Return what `read` says of the run's modality, if that is one of ours and the run's facts fit it."""
+    if facts.recipe.modality not in built_in():
+        return otherwise
+    try:
+        kind = find(facts.recipe.modality)
+        return read(kind(*validate_for(facts.recipe, kind), facts.data))
+    except Exception:  # a stranger's facts may lack anything
+        return otherwise
 
 
 def _here() -> dict[str, str]:

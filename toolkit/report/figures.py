@@ -15,6 +15,17 @@ MAX_TABLES = 20
 """Tables of one run."""
 
 
+class Line(NamedTuple):
+    """One row of a table of figures."""
+
+    figure: Metric | None
+    """None: it is expected, and was not measured."""
+    name: str
+    """As it is shown."""
+    cells: list[str]
+    """What stands behind the name."""
+
+
 class Judged(NamedTuple):
     """One metrics.json."""
 
@@ -38,19 +49,30 @@ class Judged(NamedTuple):
         """One line for each figure that was left out, or needs a word."""
         return notes(self.table)
 
-    def cells(self, expected: Mapping[str, ExpectedMetric]) -> tuple[list[str], list[list[str]]]:
-        """Headings and rows; with `expected`, by a figure's `what`, one more column, and what was not measured."""
+    @property
+    def judges(self) -> list[str]:
+        """The judges of the figures that have a value."""
+        return list(dict.fromkeys(figure.judge for figure in self.told if figure.judge))
+
+    def lines(self, expected: Mapping[str, ExpectedMetric]) -> list[Line]:
+        """Return one row for each figure; with `expected`, by a figure's name, what was not measured as well."""
         headings, found = rows([self.table])
-        headings[:2] = ["figure", "value (95 % interval)"]
-        if not expected:
-            return headings, found
         figures = {figure.title: figure for figure in self.table.figures}
-        for row in found:
-            row.append(_beside(figures[row[0]], expected))
-        measured = {figures[name].name for name, *_ in found}
+        lines = []
+        for title, *cells in found:
+            figure = figures[title]
+            beside = [_beside(figure, expected)] if expected else []
+            # the hash of the judge is said once, unless there are several
+            lines.append(Line(figure, figure.name if len(self.judges) <= 1 else title, [*cells, *beside]))
+        measured = {line.figure.name for line in lines if line.figure is not None}
         blank = [""] * (len(headings) - 1)
-        missing = [[what, *blank, band.text] for what, band in expected.items() if what not in measured]
-        return [*headings, "expected"], found + missing
+        missing = [Line(None, name, [*blank, band.text]) for name, band in expected.items() if name not in measured]
+        return lines + missing
+
+    def cells(self, expected: Mapping[str, ExpectedMetric]) -> tuple[list[str], list[list[str]]]:
+        """Return headings and rows of `lines` as text."""
+        headings = ["figure", "value (95 % interval)", *rows([self.table])[0][2:], *["expected"] * bool(expected)]
+        return headings, [[line.name, *line.cells] for line in self.lines(expected)]
 
 
 def _beside(figure: Metric, expected: Mapping[str, ExpectedMetric]) -> str:

@@ -30,6 +30,7 @@ def page(facts: RunFacts) -> str:
         "Samples": sections.samples(facts, album),
         "From noise to sample": sections.film(facts, album),
         "Measured": sections.measured(facts, album),
+        "Expected": sections.awaited(facts),
         "Training": sections.training(facts),
         "How it came to be": sections.history(facts, album),
         "Recipe": recipe(facts),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from toolkit.evaluation.meaning import meaning
 from toolkit.evaluation.table import Metric
-from toolkit.recipe.expected import ExpectedMetric
+from toolkit.modality import Modality
+from toolkit.recipe.expected import Expected, ExpectedMetric
 from toolkit.report import run_files
 from toolkit.report.curves import Curve, draw
 from toolkit.report.embed import inlay
-from toolkit.report.facts import RunFacts
-from toolkit.report.figures import Judged, place
+from toolkit.report.facts import RunFacts, of_modality
+from toolkit.report.figures import Judged, Line, place
 from toolkit.report.html import Markup, join, table, tag
 from toolkit.report.media import Album
 
@@ -126,24 +129,68 @@ def training(facts: RunFacts) -> Markup | None:
 
 
 def measured(facts: RunFacts, album: Album) -> Markup | None:
-    """Tables of the evaluation, its pictures, and what the recipe expects."""
+    """Tables of the evaluation, beside what the recipe expects, and its pictures; None for a run without any."""
     expected = facts.recipe.expected
-    parts = [_judged(one, {} if one.name else expected.figures) for one in facts.judged]
-    if expected.figures:
-        if all(one.name for one in facts.judged):
-            rows = [(what, band.text) for what, band in expected.figures.items()]
-            parts.append(table(rows, ("figure", "expected by the recipe")))
-        steps = f" after {expected.steps:,} steps" if expected.steps else ""
-        said = f"What is expected was measured on {expected.machine}, {expected.date}{steps}, n = {expected.n:,}."
-        parts.append(tag("p", said, class_="soft"))
+    meanings = own_meanings(facts)
+    parts = [_judged(one, {} if one.name else expected.figures, meanings) for one in facts.judged]
+    if parts and expected.figures and not all(one.name for one in facts.judged):
+        parts.append(tag("p", f"What is expected was measured {_where(expected)}.", class_="soft"))
     root = facts.run / "evaluation"
     for path in sorted([*root.glob("*.png"), *root.glob("*/*.png")])[:20]:
-        if (shown := album.take(path)) is not None:
+        if (shown := album.take(path, plot=path.stem not in PICTURES)) is not None:
             name = path.relative_to(root).with_suffix("").as_posix()
             said = PICTURES.get(path.stem, name)
             parts.append(tag("figure", tag("h3", said), shown.tag(f"{said} ({name})")))
     return join(parts) if parts else None
 
+
+def awaited(facts: RunFacts) -> Markup | None:
+    """What the recipe came to elsewhere, while this run itself was not evaluated as the recipe says."""
+    expected = facts.recipe.expected
+    if not expected.figures or not all(one.name for one in facts.judged):
+        return None
+    run = shlex.quote(facts.run.as_posix())
+    said = (
+        f"Not measured on this run: toolkit evaluate {run} does that. These figures are of another run of the recipe, "
+        f"measured {_where(expected)}."
+    )
+    meanings = own_meanings(facts)
+    rows = [
+        (_named(name, meaning(name, meanings)), _came_to(band), band.text) for name, band in expected.figures.items()
+    ]
+    return join([tag("p", said), table(rows, ("figure", "came to (95 % interval)", "a reproduction comes to"))])
+
+
+def own_meanings(facts: RunFacts) -> Mapping[str, str]:
+    """What the run's modality says of its own metrics; nothing for one that would be a stranger's code."""
+
+    def read(modality: Modality) -> Mapping[str, str]:
+        evaluator = modality.evaluator()
+        return {} if evaluator is None else evaluator.meanings
+
+    return of_modality(facts, read, {})
+
+
+def _where(expected: Expected) -> str:
+    steps = f" after {expected.steps:,} steps" if expected.steps else ""
+    return f"on {expected.machine}, {expected.date}{steps}, n = {expected.n:,}"
+
+
+def _came_to(band: ExpectedMetric) -> str:
+    interval = "" if band.interval is None else " ({} to {})".format(*map(band.shown, band.interval))
+    return f"{band.shown(band.value)}{interval}"
+
+
+def _named(name: str, said: str) -> Markup:
+    """A metric's name, and below it what it means."""
+    return join([name, tag("small", said)]) if said else join([name])
+
+
+BY_LABEL = "agreement/"
+BESIDE = "Each figure stands beside what as many real examples score."
+BESIDE_NOISE = (
+    "Each figure stands beside what as many real examples and noise score; the dot is where it is on the way."
+)
 
 PICTURES = {
     "nearest": "Samples (left) and the training examples nearest to them (right)",
@@ -152,18 +199,34 @@ PICTURES = {
 """What a picture with this name shows."""
 
 
-def _judged(one: Judged, expected: Mapping[str, ExpectedMetric]) -> Markup:
-    headings, cells = one.cells(expected)
-    headings = [*headings, "real to noise"]
-    figures = {figure.title: figure for figure in one.table.figures}
-    rows = [(*row, meter(figures[row[0]]) if row[0] in figures else "") for row in cells]
+def _judged(one: Judged, expected: Mapping[str, ExpectedMetric], meanings: Mapping[str, str]) -> Markup:
+    lines = one.lines(expected)
+    headings = [*one.cells(expected)[0], "real to noise"]
+    by_label = [line for line in lines if line.name.startswith(BY_LABEL)]
+    rows = [_row(line, meanings) for line in lines if line not in by_label]
     # texts have no noise to compare with: a column that says nothing is left out
     told = [i for i in range(len(headings)) if any(str(row[i]) for row in rows)]
     parts = [tag("h3", one.name)] if one.name else []
+    known = [line.figure for line in lines if line.figure is not None]
+    said = [BESIDE_NOISE if any(place(f) is not None for f in known) else BESIDE] * any(f.floor for f in known)
+    if one.judges:
+        said.append(f"The judge is {', '.join(one.judges)}; values under another one do not compare.")
+    if said:
+        parts.append(tag("p", " ".join(said), class_="soft"))
     parts.append(table([[row[i] for i in told] for row in rows], tuple(headings[i] for i in told), one.about))
-    if said := one.notes:
-        parts.append(tag("ul", *(tag("li", note) for note in said), class_="soft"))
+    if by_label:
+        shown = table([[_row(line, {})[i] for i in told] for line in by_label], tuple(headings[i] for i in told))
+        parts.append(tag("details", tag("summary", f"agreement with each of {len(by_label)} labels"), shown))
+    if one.notes:
+        parts.append(tag("ul", *(tag("li", note) for note in one.notes), class_="soft"))
     return join(parts)
+
+
+def _row(line: Line, meanings: Mapping[str, str]) -> tuple[object, ...]:
+    label = line.name.startswith(BY_LABEL)
+    said = "" if label else meaning(line.name if line.figure is None else line.figure.name, meanings)
+    name = line.name.removeprefix(BY_LABEL) if label else line.name
+    return (_named(name, said), *line.cells, "" if line.figure is None else meter(line.figure))
 
 
 def meter(figure: Metric) -> Markup:

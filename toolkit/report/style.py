@@ -46,6 +46,7 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 caption { text-align: left; color: var(--soft); font-size: .88rem; padding-bottom: .3rem }
 th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line) }
 tbody th { font-weight: 500 } thead th { color: var(--soft); font-weight: 500 }
+th small { display: block; color: var(--soft); font-weight: 400; max-width: 34ch }
 td, th { overflow-wrap: break-word } .files td { text-align: right; white-space: nowrap }
 pre { margin: .3rem 0 .9rem; padding: .7rem .9rem; background: var(--paper); border: 1px solid var(--line);
   border-radius: 8px; overflow-x: auto; font: 13px/1.5 ui-monospace, monospace }

@@ -29,10 +29,36 @@ ORDER = 5
 """Order of the n-gram judge: at our sizes longer grams are too rare to help."""
 
 
+MEANINGS = {
+    "bits under the network": "What samples cost under a small network that predicts the next token.",
+    "bits under *-grams": "What samples cost under counts of a few characters of the training text.",
+    "valid words": "Words of samples that the training text has, too.",
+    "valid words, each once": "The same, with each word counted once.",
+    "entropy of characters*": "How evenly the characters of all samples together occur.",
+    "the same in each text, mean": "How evenly the characters of one sample occur.",
+    "distance of *": "How differently they occur in samples and in held-out text, from 0 to 1.",
+    "distinct-*": "Different groups of so many words, of all groups in the samples.",
+    "rep-*": "Groups of so many words that a sample repeats.",
+    "diversity": "What is left when repetitions of two to four words are taken away.",
+    "texts with * characters copied": "Samples with so long a piece of the training text in them.",
+    "longest copy in a text, mean": "Longest piece of the training text in a sample, in characters.",
+    "longest copy of all": "The longest of these.",
+    "*-grams of words known": "Groups of so many words that stand in the training text.",
+    "exact": "Samples that are one of the training texts.",
+    "slots told": "Facts of the source that a sample says.",
+    "tunes that parse": "Samples that a reader of ABC notation understands.",
+    "bars that add up": "Bars whose notes fill their metre.",
+    "nats/token": "The same for each token, in nats.",
+    "*-gram model": "What the same text costs under counts of so many characters.",
+}
+"""Of the metrics of texts."""
+
+
 class TextEvaluator(Evaluator):
     """Metrics of words, n-grams, two judges and copies, each beside held-out text; bits per character."""
 
     counts_bits = True
+    meanings = MEANINGS
 
     def __init__(self, model: Model) -> None:
         self.model = model
