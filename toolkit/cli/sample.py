@@ -6,14 +6,14 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from toolkit.cli.console import console, notify
 from toolkit.cli.modality_help import value_of
 from toolkit.cli.modality_options import declared_options, parse_modality_options, string_options
-from toolkit.errors import StorageError
+from toolkit.errors import StorageError, UsageError
 from toolkit.modality import Options
 
 LONGEST = 150
@@ -33,7 +33,12 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
-    ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
+    ema: Annotated[
+        float | None, typer.Option(metavar="WIDTH", help="Which average of the weights: the run's two, or between.")
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="N|best", help="Which checkpoint; best: of the lowest held-out loss.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/samples/...")] = None,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
@@ -50,7 +55,7 @@ def sample(
 
     given = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler, "restarts": restarts}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    generator = toolkit.load(run, device=device, ema=ema, notify=notify, modality=modality)
+    generator = toolkit.load(run, device=device, ema=ema, step=step_of(step), notify=notify, modality=modality)
     kind = generator.modality
     further = parse_modality_options(
         context.args,
@@ -72,6 +77,8 @@ def sample(
         start = time.monotonic()
         samples = generator.sample(n, seed=seed, batch=batch, progress=progress, **options, **further)
         seconds = time.monotonic() - start
+    if step is not None:
+        options["step"] = step
     folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**options, **further}, ema, seed)
     try:
         overviews = [path for path in samples.save(folder) if path.name in ("grid.png", "index.html")]
@@ -84,6 +91,15 @@ def sample(
     for path in overviews:
         print(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
     print(f"single files: {folder}")
+
+
+def step_of(text: str | None) -> int | Literal["best"] | None:
+    """What --step means. Raises UsageError."""
+    if text is None or text == "best":
+        return None if text is None else "best"
+    if not text.isdecimal():
+        raise UsageError(f"--step takes the number of a step, or best, not '{text}'")
+    return int(text)
 
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:

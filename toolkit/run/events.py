@@ -18,6 +18,10 @@ class Progress:
     """Examples."""
     seconds_left: float
     lr: float
+    held_out: float | None = None
+    """Last measured loss of held-out examples at fixed noise, under the averaged weights; None: not measured yet."""
+    floor: float | None = None
+    """The least that it can be in expectation, or None where that is not known."""
 
 
 @dataclass(frozen=True)

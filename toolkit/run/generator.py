@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,7 +35,9 @@ from toolkit.modality import BUILT_IN, Facts, Modality, Options, Request, find
 from toolkit.recipe import Named, Recipe, build
 from toolkit.recipe.check import checked
 from toolkit.run import levels
+from toolkit.run.post_hoc import load_between
 from toolkit.run.samples import Samples, gather
+from toolkit.training.measurement import best_step
 from toolkit.training.precision import autocast, resolve
 from toolkit.training.storage.checkpoint import CheckpointStore
 
@@ -266,12 +268,14 @@ def load(
     run: str | Path,
     device: str | torch.device | None = None,
     ema: float | None = None,
-    step: int | None = None,
+    step: int | Literal["best"] | None = None,
     notify: Callable[[str], None] = print,
     modality: str | None = None,
 ) -> Generator:
     """The generator of a run folder: its newest whole checkpoint (or that of `step`), EMA weights of width `ema`.
 
+    `step`: "best" is the stored one of the lowest held-out loss, unless the newest is as good. `ema`: one of
+    train.ema, or at the end of a run any width between them and a little below.
     The folder may be a stranger's: nothing that it holds or names is executed. A run of a modality that is not
     built in needs that code, so it must be named here too. Raises UsageError when the folder is no run, and
     ToolkitError when what is in it is damaged.
@@ -286,10 +290,15 @@ def load(
     kind = find(modality or recipe.modality)
     opened = kind(*recipes.validate_for(recipe, kind), facts)
     made = build.denoiser(recipe, opened)
-    found = CheckpointStore(run / "checkpoints").load(groups=["model", "ema"], step=step, notify=notify)
+    store = CheckpointStore(run / "checkpoints")
+    at = best_step(run / "metrics.jsonl", store.steps()) if step == "best" else step
+    found = store.load(groups=["model", "ema"], step=at, notify=notify)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
-    load_ema_weights(made, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
+    if ema is None or ema in recipe.train.ema:
+        load_ema_weights(made, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
+    else:
+        load_between(made, store, found, recipe.train.ema, ema)
     law = build.time_distribution(recipe.diffusion, opened)
     if law.state():
         try:
