@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import toolkit
-from toolkit.cli import data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
+from toolkit.cli import compare, data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
 from toolkit.cli.console import one_line
 from toolkit.cli.modality_help import helped
 from toolkit.errors import Interrupted, ToolkitError
@@ -30,6 +30,7 @@ app.command(context_settings=FURTHER, cls=helped(train.further))(train.train)
 app.command(context_settings=FURTHER, cls=helped(sample.further))(sample.sample)
 app.command(context_settings=FURTHER)(evaluate.evaluate)
 app.command(context_settings=FURTHER)(reproduce.reproduce)
+app.command()(compare.compare)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.command()(report.report)
