@@ -112,6 +112,18 @@ def test_a_run_in_a_file_is_a_few_plain_lines(capsys: pytest.CaptureFixture[str]
     assert "\x1b" not in "".join(lines)
 
 
+def test_the_held_out_loss_stands_in_the_progress_line(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (
+        prepare.Progress(i, 2, 0.5, 10.0, 60.0, 1e-3, 0.41239, floor) for i, floor in ((1, None), (2, 0.2))
+    )
+    ticks = iter(range(0, 400, 100))
+    progress.show([first, second], clock=lambda: float(next(ticks)))
+    assert capsys.readouterr().out.splitlines() == [
+        "step 1/2  loss 0.5000  held-out 0.4124  10 examples/s  1:00 left",
+        "step 2/2  loss 0.5000  held-out 0.4124 (floor 0.2000)  10 examples/s  1:00 left",
+    ]
+
+
 def test_a_run_on_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     screen = Console(file=out, force_terminal=True, width=200, highlight=False, markup=False)

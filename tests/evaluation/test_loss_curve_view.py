@@ -11,9 +11,20 @@ import toolkit
 from tests.conftest import ROOT
 from toolkit import paths
 from toolkit import recipe as recipes
+from toolkit.diffusion import Cosine, LogNormal
+from toolkit.diffusion.level_loss import (
+    LEVELS,
+    empirical_loss,
+    join,
+    level_density,
+    linear_loss,
+    loss_by_level,
+    spectrum,
+)
 from toolkit.discovery import find
-from toolkit.evaluation.loss_curve_view import levels, trained, view
+from toolkit.evaluation.loss_curve_view import levels, plot, trained, view
 from toolkit.evaluation.self_loss import held_out
+from toolkit.verify.oracle import GaussianDenoiser
 
 POINTS = str(ROOT / "tests" / "points.py")
 
@@ -39,3 +50,15 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
     path = view(run, lambda width: toolkit.load(tmp_path / "run", ema=width, modality=POINTS), real, tmp_path / "out")
     with PIL.Image.open(path) as picture:
         assert sum(count > 0 for count in picture.convert("L").histogram()) > 20
+
+
+def test_a_plot_with_everything_in_it(tmp_path: Path) -> None:
+    schedule, x = Cosine(), torch.randn(8, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    few = torch.tensor([6.0, 2.0, 0.0, -3.0], dtype=torch.float64)
+    curves = {f"ema {std}": loss_by_level(GaussianDenoiser(schedule, 0.0, std), x, schedule, few) for std in (0.5, 1.0)}
+    floors = {"linear": (few, linear_loss(spectrum(x), few)), "training set": (few, empirical_loss(x, x, few).mean)}
+    path = plot(tmp_path / "levels.png", curves, floors, (LEVELS, level_density(LogNormal(), schedule, LEVELS)))
+    with PIL.Image.open(path) as image:
+        colours = image.convert("RGB").getcolors(1 << 20)
+    assert len(colours) > 100
+    assert plot(path, {"one": join([curves["ema 1.0"]])}, {}) == path and list(tmp_path.iterdir()) == [path]

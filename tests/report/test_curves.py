@@ -44,6 +44,15 @@ def test_a_logarithmic_axis_puts_the_geometric_mean_in_the_middle() -> None:
     assert bottom[0] / bottom[1] == pytest.approx(2, abs=0.02)  # from zero
 
 
+def test_lines_beside_share_the_axis_and_are_named() -> None:
+    curve = Curve("Held-out", [1, 2], [2.0, 1.0], beside={"floor": [0.5, 0.5], "training": [None, 4.0]})
+    figure = draw(curve)
+    assert figure is not None and figure.count('class="raw"') == 2 and figure.count("stroke-dasharray") == 1
+    low, high = heights(figure, "main"), 4.0 * 1.05
+    assert low == pytest.approx([2 / high, 1 / high], abs=0.01)  # up to the highest of all lines
+    assert "floor 0.5; training 4" in figure and 'aria-label="Held-out: 2 at step 1, 1 at step 2' in figure
+
+
 def test_what_is_not_finite_is_counted_and_left_out() -> None:
     figure = draw(Curve("loss", [1, 2, 3], [1.0, None, 3.0]))
     assert figure is not None and "1 of 3 not finite" in figure and len(heights(figure, "main")) == 2

@@ -174,6 +174,37 @@ def test_figures_stand_beside_floor_ceiling_and_expectation(tmp_path: Path) -> N
     assert "value (95 % interval)bettern" in told and "real to noise" not in told
 
 
+def measured_lines(run: Path, held_out: bool = True, verdict: str = "") -> None:
+    """Two measurements at fixed noise, after the lines of the steps they belong to."""
+    lines = []
+    for step, loss in ((50, 0.5), (100, 0.4)):
+        each = {"held_out": [loss, loss + 0.2] if held_out else [], "trained": [0.3], "floor": [0.1]}
+        levels = [{"noise": 0.12, "held_out": loss if held_out else None, "trained": 0.3, "floor": None}]
+        entry = {"step": step, "held_out": 9.0, "floor": 0.1, "draws": 4, "levels": levels, "each": each}
+        lines.append(json.dumps({**entry, "verdict": verdict if step == 100 else ""}))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def test_the_held_out_loss_stands_beside_the_training_loss(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    before = gather(run)
+    measured_lines(run, verdict="converged <b>to within 1 %")
+    after = gather(run)
+    assert after.lines == before.lines and after.seconds == before.seconds  # no steps of their own
+    seen = page_of(run)
+    assert "Held-out loss last 0.5; training examples 0.3; floor 0.1; at fixed noise" in seen.text
+    assert "converged <b>to within 1 %" in seen.text and seen.dangers() == []
+    assert "Loss by noise level at step 100" in seen.text and "0.12" in seen.text
+
+
+def test_without_held_out_examples_the_curve_is_of_training_examples(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    measured_lines(run, held_out=False)
+    text = page_of(run).text
+    assert "Loss of training examples last 0.3; floor 0.1" in text and "Held-out" not in text
+
+
 def test_a_tag_that_could_run_or_fetch_cannot_be_made() -> None:
     assert tag("p", "1 < 2 & ", tag("b", '"'), class_="x", id=None) == '<p class="x">1 &lt; 2 &amp; <b>&quot;</b></p>'
     for attributes in ({"onclick": "x"}, {"style": "x"}, {"href": "https://x"}, {"src": "a.png"}):

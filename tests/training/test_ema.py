@@ -10,13 +10,17 @@ from torch import Tensor
 
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.training.ema import (
+    KEPT_AT,
     MAX_WIDTH,
+    TOLERANCE,
     PowerEMA,
     Snapshot,
     coefficients,
     gamma_of_width,
+    profile_error,
     reconstruct,
     width_of_gamma,
+    widths_from,
 )
 
 
@@ -162,3 +166,65 @@ def test_post_hoc_at_an_earlier_step_and_of_constants() -> None:
     with pytest.raises(UsageError, match="no stored averages"):
         reconstruct([], 0.1)
     assert not math.isnan(float(coefficients([(1, 0.1)], 0.05)[0]))
+
+
+def errors(copied: float, steps: int = 1600) -> dict[float, tuple[float, float]]:
+    """Of widths made from those of 0.05 and 0.1 at `copied` and at the end: (error, distance of the nearest stored)."""
+    snapshots, direct = tracked(steps, round(copied * steps), (0.03, 0.04, 0.07, 0.08), (0.05, 0.10))
+    kept = {0.05: snapshots[-2], 0.10: snapshots[-1]}
+    assert len(snapshots) == 2
+    whole, last = tracked(steps, steps, (), (0.05, 0.10))
+    assert last == {}
+    stored = [*kept.values(), *whole]
+    ends = {s.width: s.weights["w"] for s in whole}
+    scale = float((ends[0.05] - ends[0.10]).norm())
+    return {
+        width: (
+            float((reconstruct(stored, width)["w"] - goal).norm()) / scale,
+            min(float((end - goal).norm()) for end in ends.values()) / scale,
+        )
+        for width, goal in direct.items()
+    }
+
+
+def test_a_copy_at_nine_tenths_gives_widths_that_were_not_tracked() -> None:
+    """In units of the distance between the two stored averages; from the end alone it is far worse."""
+    found = errors(KEPT_AT)
+    for width, (error, nearest) in found.items():
+        assert error < 0.15 and error < nearest / 3, (width, found)
+
+
+def test_the_error_of_a_profile_is_that_of_its_integral() -> None:
+    stored, width = [(900, 0.05), (900, 0.1), (1000, 0.05), (1000, 0.1)], 0.03
+    u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+
+    def profile(step: int, w: float) -> Tensor:
+        power, end = gamma_of_width(w) + 1, step / 1000
+        return torch.where(u < end, power * (u / end) ** (power - 1) / end, 0.0)
+
+    goal = profile(1000, width)
+    factors = coefficients(stored, width)
+    made = sum((c * profile(*at) for c, at in zip(factors, stored, strict=True)), torch.zeros_like(u))
+    exact = float(((made - goal).square().mean() / goal.square().mean()).sqrt())
+    assert profile_error(stored, width) == pytest.approx(exact, rel=1e-2)
+    assert profile_error(stored, 0.05) < 1e-6
+
+
+def test_the_widths_that_can_be_made() -> None:
+    low, high = widths_from([(900, 0.05), (900, 0.1), (1000, 0.05), (1000, 0.1)])
+    assert 0.0295 < low < 0.03 and high == pytest.approx(0.1)
+    assert profile_error([(900, 0.05), (900, 0.1), (1000, 0.05), (1000, 0.1)], low) <= TOLERANCE
+    # too far apart for what lies between
+    far = widths_from([(900, 0.01), (900, 0.2), (1000, 0.01), (1000, 0.2)])
+    assert far[1] < 0.02
+
+
+def test_a_copy_stays_as_it_was() -> None:
+    ema = PowerEMA({"w": torch.zeros(3)}, (0.05, 0.1))
+    ema.update(1, {"w": torch.ones(3)})
+    assert ema.copied is None
+    ema.copy(1)
+    ema.update(2, {"w": torch.full((3,), 5.0)})
+    assert ema.copied is not None and ema.copied.step == 1
+    assert sorted(ema.copied.averages) == ["0.05/w", "0.1/w"]
+    assert all(bool((tensor == 1).all()) for tensor in ema.copied.averages.values())

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.test_checkpoint import groups
 from toolkit.errors import StorageError, ToolkitError
 from toolkit.training.storage import files as storage
+from toolkit.training.storage.checkpoint import CheckpointStore
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no odd names there")
@@ -32,3 +34,10 @@ def test_atomic_text_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ):
         storage.write_text_atomic(path, "{}")
     assert json.loads(path.read_text(encoding="utf-8")) == data and os.listdir(path.parent) == ["facts.json"]
+
+
+def test_size_is_what_a_save_takes(tmp_path: Path) -> None:
+    state = {"step": 3, "note": "x" * 1000}
+    folder = CheckpointStore(tmp_path).save(3, groups(), state)
+    real = sum(f.stat().st_size for f in folder.iterdir())
+    assert abs(CheckpointStore.size(groups(), state) - real) < 400

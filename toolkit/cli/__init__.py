@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import toolkit
-from toolkit.cli import data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
+from toolkit.cli import compare, data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
 from toolkit.cli.console import one_line
 from toolkit.cli.modality_options import helped
 from toolkit.errors import Interrupted, ToolkitError
@@ -34,6 +34,7 @@ app.command(context_settings=FURTHER, cls=evaluate_help, short_help="Judge the s
     evaluate.evaluate
 )
 app.command(context_settings=FURTHER, short_help="Train a recipe and compare with its figures.")(reproduce.reproduce)
+app.command(short_help="Compare two runs on held-out examples at the same noise.")(compare.compare)
 app.command(short_help="Write a run as a page and a model card.")(report.report)
 app.command(short_help="Print what every recipe came to when it was measured.")(results.results)
 app.command(short_help="Show what this machine has, what does not fit, and the fix.")(doctor.doctor)

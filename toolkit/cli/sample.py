@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -65,9 +65,12 @@ def sample(
         typer.Option(
             min=0,
             metavar="WIDTH",
-            help="Which of the run's two averages; 0: the last weights.",
+            help="Which average of the weights: the run's two, or between; 0: the last weights.",
             autocompletion=complete.widths,
         ),
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="N|best", help="Which checkpoint; best: of the lowest held-out loss.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/samples/...")] = None,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
@@ -89,7 +92,8 @@ def sample(
     options = {key: typed(value) if key in ("sampler", "grid") else value for key, value in given.items()}
     if interval is not None:
         options["interval"] = between(interval)
-    generator = load(run, device=device, ema=ema, notify=notify, modality=modality)
+    given |= {} if step is None else {"step": step}
+    generator = load(run, device=device, ema=ema, step=step_of(step), notify=notify, modality=modality)
     kind = generator.modality
     further = parse_modality_options(
         context.args,
@@ -118,6 +122,15 @@ def sample(
     for path in overviews:
         notify(f"{'grid' if path.suffix == '.png' else 'page'}: {path}")
     notify(f"single files: {folder}")
+
+
+def step_of(text: str | None) -> int | Literal["best"] | None:
+    """What --step means. Raises UsageError."""
+    if text is None or text == "best":
+        return None if text is None else "best"
+    if not text.isdecimal():
+        raise UsageError(f"--step takes the number of a step, or best, not '{text}'")
+    return int(text)
 
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from toolkit.diffusion.randomness import Draws
-from toolkit.evaluation.loss_curve import (
+from toolkit.diffusion.level_loss import (
     LEVELS,
     LevelLoss,
     join,
     level_density,
     linear_loss,
     loss_by_level,
-    plot,
     spectrum,
 )
+from toolkit.diffusion.randomness import Draws
 from toolkit.evaluation.self_loss import Batch, held_out
 from toolkit.modality import Modality
 from toolkit.run.generator import Generator
 from toolkit.training.precision import autocast
+from toolkit.training.storage.files import write_bytes_atomic
 
 NAME = "convergence.png"
 TRAINED, AT_ONCE = 128, 32
@@ -82,3 +86,53 @@ def trained(real: Modality, seed: int) -> list[Batch]:
         examples = real.conditioning().batch(data.take(rows), Draws(seed, rows.tolist(), ("trained",)))
         found.append((real.encode(examples.raw), dict(examples.cond)))
     return found
+
+
+def plot(
+    path: Path,
+    curves: Mapping[str, LevelLoss],
+    references: Mapping[str, tuple[Tensor, Tensor]],
+    density: tuple[Tensor, Tensor] | None = None,
+) -> Path:
+    """Draw losses over log-SNR as a PNG at `path`, replacing it in one step, and return the path.
+
+    curves: networks, snapshots or EMA widths by name, with bands of two standard errors. references: (log-SNR,
+    loss), each (n,), by name, dashed. The lower panel shows curves over the first reference, at the same levels.
+    density: (log-SNR, density) of the time law, shaded. Raises StorageError.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 7), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    first = next(iter(references.items()), None)
+
+    def relative(places: Tensor, loss: Tensor, **style: Any) -> None:
+        if first is not None and len(first[1][1]) == len(loss):
+            lower.plot(places.tolist(), (loss / first[1][1]).tolist(), linewidth=1.2, **style)
+
+    for name, (places, loss) in references.items():
+        (line,) = upper.plot(places.tolist(), loss.tolist(), "--", linewidth=1, label=name)
+        relative(places, loss, linestyle="--", color=line.get_color())
+    least = math.inf
+    for name, curve in curves.items():
+        levels, mean, error = curve.log_snr.tolist(), curve.mean, curve.error.nan_to_num()
+        (line,) = upper.plot(levels, mean.tolist(), linewidth=1.2, marker=".", label=name)
+        low, high = (mean - 2 * error).tolist(), (mean + 2 * error).tolist()
+        upper.fill_between(levels, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        relative(curve.log_snr, mean, marker=".", color=line.get_color())
+        least = min([least, *mean[mean > 0].tolist()])
+    upper.set(yscale="log", ylabel="|x - x_hat|^2 a number")
+    if math.isfinite(least):  # a training set's own floor goes down to 1e-300, and would leave the curves no room
+        upper.set_ylim(bottom=least / 3)
+    lower.set(xlabel="log-SNR (noise to the left)", ylabel=f"loss / {first[0]}" if first else "", ylim=(0, None))
+    if density is not None:
+        shade = lower.twinx()
+        shade.fill_between(density[0].tolist(), density[1].tolist(), color="0.5", alpha=0.2, linewidth=0)
+        shade.set(ylabel="trained on (density)", ylim=(0, None))
+    upper.legend(fontsize=8)
+    memory = io.BytesIO()
+    canvas.print_png(memory)
+    write_bytes_atomic(path, memory.getvalue())
+    return path

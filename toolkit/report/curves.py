@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from toolkit.report.html import Markup, tag
 
@@ -31,6 +31,8 @@ class Curve:
     logarithmic: bool = False
     """Allow a logarithmic axis."""
     note: str = ""
+    beside: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    """Further lines over the same steps, by name, drawn thin; one called floor is dashed."""
 
 
 def smoothed(values: Sequence[float], share: float = 0.06) -> list[float]:
@@ -73,7 +75,12 @@ def draw(curve: Curve) -> Markup | None:
     if not points:
         return None
     values = [value for _, value in points]
-    low, high = min(values), max(values)
+    beside = {
+        name: [(float(s), v) for s, v in zip(curve.steps, row, strict=True) if v is not None]
+        for name, row in curve.beside.items()
+    }
+    shown = [*values, *(value for line in beside.values() for _, value in line)]
+    low, high = min(shown), max(shown)
     # the first steps may be far above all others; what decides is where most values are
     log = curve.logarithmic and low > 0 and high / low > LOGARITHMIC
     if not log:
@@ -99,6 +106,9 @@ def draw(curve: Curve) -> Markup | None:
     lines = [("raw" if curve.smooth and len(values) > 4 else "main", points)]
     if lines[0][0] == "raw":
         lines.append(("main", list(zip((step for step, _ in points), smoothed(values), strict=True))))
+    for name, line in beside.items():
+        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thinned(line))
+        parts.append(tag("polyline", points=at, class_="raw", stroke_dasharray="5 4" if name == "floor" else None))
     for kind, line in lines:
         at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thinned(line))
         parts.append(tag("polyline", points=at, class_=kind))
@@ -108,9 +118,11 @@ def draw(curve: Curve) -> Markup | None:
         f"{curve.title}: {label(values[0])} at step {first:,.0f}, {label(values[-1])} at step {last:,.0f}, "
         f"between {label(min(values))} and {label(max(values))}"
     )
+    ends = [f"{name} {label(line[-1][1])}" for name, line in beside.items() if line]
+    said += "".join(f"; {end}" for end in ends)
     svg = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said)
     missing = len(curve.values) - len(points)
-    notes = [f"last {label(values[-1])}", curve.note, "logarithmic" if log else ""]
+    notes = [f"last {label(values[-1])}", *ends, curve.note, "logarithmic" if log else ""]
     notes.append(f"{missing} of {len(curve.values)} not finite" if missing else "")
     caption = tag("figcaption", tag("b", curve.title), " ", "; ".join(note for note in notes if note))
     return tag("figure", caption, svg, class_="plot")

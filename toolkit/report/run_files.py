@@ -14,6 +14,8 @@ from typing import Any
 import safetensors
 
 from toolkit.errors import BusyError, ToolkitError
+from toolkit.training import measurement
+from toolkit.training.measurement import Measurement
 from toolkit.training.storage.checkpoint import CheckpointStore
 from toolkit.training.storage.lock import RunLock
 from toolkit.training.storage.manifest import Damaged, Manifest, read_manifest
@@ -70,17 +72,22 @@ def number(value: object) -> float | None:
 
 
 def metrics(run: Path) -> list[Line]:
-    """The lines of metrics.jsonl whose steps go up; what is damaged is skipped."""
+    """The lines of metrics.jsonl on single steps that go up; what is damaged is skipped."""
     lines: list[Line] = []
     for text in (content(run, run / "metrics.jsonl") or b"").splitlines():
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):
             continue  # the last line of a killed process
-        step = number(said.get("step")) if isinstance(said, dict) else None
+        step = number(said.get("step")) if isinstance(said, dict) and "each" not in said else None
         if step is not None and step > (lines[-1].step if lines else -1):
             lines.append(Line(int(step), *(number(said.get(key)) for key in ("loss", "lr", "grad_norm", "seconds"))))
     return lines
+
+
+def measurements(run: Path) -> list[Measurement]:
+    """The loss at fixed noise in metrics.jsonl, steps ascending; what is damaged is skipped."""
+    return measurement.read((content(run, run / "metrics.jsonl") or b"").splitlines())
 
 
 def training_seconds(lines: list[Line]) -> float | None:

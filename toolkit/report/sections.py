@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolkit.evaluation.meaning import meaning
@@ -18,6 +18,7 @@ from toolkit.report.facts import RunFacts, of_modality
 from toolkit.report.figures import Judged, Line, place
 from toolkit.report.html import Markup, join, table, tag
 from toolkit.report.media import Album
+from toolkit.training.measurement import Measurement
 
 EARLIER = 10
 """Earlier previews that are shown."""
@@ -124,8 +125,43 @@ def training(facts: RunFacts) -> Markup | None:
         Curve("Gradient norm", steps, [line.grad_norm for line in lines], True, True, "before clipping"),
         Curve("Examples per second", steps, rates, True, False, "within single steps"),
     ]
+    measured = run_files.measurements(facts.run)
+    curves[1:1] = held_out_curve(measured)
     drawn = [figure for figure in map(draw, curves) if figure is not None]
-    return tag("div", *drawn, class_="plots") if drawn else None
+    parts = [tag("div", *drawn, class_="plots")] if drawn else []
+    if measured:
+        parts += [tag("p", measured[-1].verdict)] if measured[-1].verdict else []
+        parts += [levels] if (levels := by_level(measured[-1])) is not None else []
+    return join(parts) if parts else None
+
+
+def held_out_curve(measured: Sequence[Measurement]) -> list[Curve]:
+    """The loss at fixed noise, as a list of one curve, or of none where it was not measured."""
+    if not measured:
+        return []
+    held = any(m.held_out for m in measured)
+    entries = [m.to_mapping() for m in measured]
+    beside = {"training examples": [entry["trained"] for entry in entries]} if held else {}
+    if any(m.floor is not None for m in measured):
+        beside["floor"] = [m.floor for m in measured]
+    title, key = ("Held-out loss", "held_out") if held else ("Loss of training examples", "trained")
+    steps = [m.step for m in measured]
+    return [Curve(title, steps, [entry[key] for entry in entries], False, True, "at fixed noise", beside)]
+
+
+def by_level(last: Measurement) -> Markup | None:
+    """The last loss at fixed noise for each range of noise, folded."""
+    names = {"held_out": "held-out", "trained": "training examples", "floor": "floor"}
+    known = [name for name in names if any(getattr(level, name) is not None for level in last.levels)]
+    if not known:
+        return None
+    rows = [(f"{level.noise:.3g}", *(_short(getattr(level, name)) for name in known)) for level in last.levels]
+    head = tag("summary", f"Loss by noise level at step {last.step:,}")
+    return tag("details", head, table(rows, ("noise, sigma / alpha", *(names[name] for name in known))))
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def measured(facts: RunFacts, album: Album) -> Markup | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toolkit.discovery import built_in
 from toolkit.report.facts import RunFacts, of_modality, passes
-from toolkit.run.prepare import clock
+from toolkit.run.events import clock
 from toolkit.view import View
 
 

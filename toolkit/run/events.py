@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 
@@ -18,6 +19,10 @@ class Progress:
     """Examples."""
     seconds_left: float
     lr: float
+    held_out: float | None = None
+    """Last measured loss of held-out examples at fixed noise, under the averaged weights; None: not measured yet."""
+    floor: float | None = None
+    """The least that it can be in expectation, or None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -53,3 +58,8 @@ class Finished:
 
 
 Event = Progress | Saved | Preview | Note | Finished
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as 90 -> "1:30", 4000 -> "1:06:40"."""
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:")

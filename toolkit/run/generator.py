@@ -6,7 +6,7 @@ import functools
 import html
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,7 +28,9 @@ from toolkit.run import layout
 from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, label_numbers, trajectory
 from toolkit.run.layout import read_run as read_run
 from toolkit.run.notebook import image
+from toolkit.run.post_hoc import load_between
 from toolkit.run.samples import Part, Samples, SampleStep, drained, gather
+from toolkit.training.measurement import best_step
 from toolkit.training.precision import resolve
 from toolkit.training.storage.checkpoint import CheckpointStore
 
@@ -206,7 +208,7 @@ def load(
     run: str | Path,
     device: str | torch.device | None = None,
     ema: float | None = None,
-    step: int | None = None,
+    step: int | Literal["best"] | None = None,
     notify: Callable[[str], None] = print,
     modality: str | None = None,
     *,
@@ -220,6 +222,8 @@ def load(
     `ema`: which average of the weights, one of the recipe's two widths, or 0 for the weights themselves.
     network, denoiser, schedule, time: as `toolkit.train` takes them; a run that was trained with objects needs them.
 
+    `step`: "best" is the stored one of the lowest held-out loss, unless the newest is as good. `ema`: one of
+    train.ema, or at the end of a run any width between them and a little below.
     The folder may be a stranger's: nothing that it holds or names is executed. A run of a modality that is not
     built in needs that code, so it must be named here too. Raises UsageError when the folder is no run, and
     ToolkitError when what is in it is damaged.
@@ -234,12 +238,16 @@ def load(
     with explained(run / layout.RECIPE):
         opened = kind(*recipes.validate_for(recipe, kind), facts)
         built = build.denoiser(recipe, opened, weights=False)
-    found = CheckpointStore(run / layout.CHECKPOINTS).load(groups=["model", "ema"], step=step, notify=notify)
+    store = CheckpointStore(run / layout.CHECKPOINTS)
+    at = best_step(run / layout.METRICS, store.steps()) if step == "best" else step
+    found = store.load(groups=["model", "ema"], step=at, notify=notify)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
-    width = resolve_ema_width(recipe, ema)
     with explained(run / layout.RECIPE):
-        load_ema_weights(built, found.groups, width, f"{found.folder}")
+        if ema in (None, 0, *recipe.train.ema):
+            load_ema_weights(built, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
+        else:
+            load_between(built, store, found, recipe.train.ema, ema)
     law = None  # sampling needs none
     if not objects.absent(recipe.diffusion.time):
         law = build.time_distribution(recipe.diffusion, built, facts)

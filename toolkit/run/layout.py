@@ -17,6 +17,7 @@ RECIPE = "recipe.toml"
 FACTS = "facts.json"
 """What was learned from the data; sampling needs no data."""
 CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
 PICTURE = "previews/final.png"
 """Samples at the end of training."""
 MAX_FACTS = 1_000_000

@@ -22,11 +22,11 @@ from toolkit.device import pick
 from toolkit.errors import UsageError
 from toolkit.recipe import Recipe, Train, build, choose, objects, trust
 from toolkit.run import levels, previews
-from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
+from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved, clock
 from toolkit.run.generator import Generator, load
 from toolkit.run.layout import read_run
 from toolkit.run.show import show
-from toolkit.run.train import TrainingRun, clock
+from toolkit.run.train import TrainingRun
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 from toolkit.training.budget import PASSES

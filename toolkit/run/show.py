@@ -58,7 +58,11 @@ def _live(events: Iterable[Event]) -> None:
 
 
 def _figures(event: Progress) -> str:
-    return f"loss {event.loss:.4f}  {event.per_second:,.0f} examples/s  {duration(event.seconds_left)} left"
+    parts = [f"loss {event.loss:.4f}"]
+    if event.held_out is not None:
+        floor = "" if event.floor is None else f" (floor {event.floor:.4f})"
+        parts.append(f"held-out {event.held_out:.4f}{floor}")
+    return "  ".join([*parts, f"{event.per_second:,.0f} examples/s", f"{duration(event.seconds_left)} left"])
 
 
 def _tell(event: Event, say: Callable[[str], None]) -> None:

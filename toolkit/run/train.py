@@ -18,19 +18,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from toolkit import recipe as recipes
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.top import without_top
-from toolkit.errors import DivergedError, Interrupted
+from toolkit.errors import Interrupted
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
 from toolkit.recipe.format import stamped
 from toolkit.run import previews
-from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
+from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved, clock
 from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
+from toolkit.run.layout import CHECKPOINTS, FACTS, METRICS, RECIPE
+from toolkit.run.monitor import Monitor
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 from toolkit.training.budget import PASSES, Budget
 from toolkit.training.course import Course
 from toolkit.training.precision import machine
 from toolkit.training.probe import Probe
+from toolkit.training.rollback import ROLLBACK_AFTER, roll_back
 from toolkit.training.storage.checkpoint import CheckpointStore
 from toolkit.training.storage.files import write_json_atomic, write_text_atomic
 from toolkit.training.storage.lock import RunLock
@@ -40,8 +43,9 @@ from toolkit.training.threads import using
 
 LOG_EVERY = 10
 """Steps between lines of metrics.jsonl."""
-ROLLBACK_AFTER = 3
-"""Steps in a row that may be left out for not being finite."""
+CHEAP, SAVING = 0.2, 0.02
+"""Seconds, and share of the time since the last checkpoint, that one more may take because the held-out loss is the
+lowest so far."""
 
 
 @dataclass
@@ -87,7 +91,7 @@ class TrainingRun:
             left = max(0.0, self.seconds - self.state.spent)
             length = f"about {length}: as many as fit into {train.minutes:g} minutes"
         seen = steps * train.batch
-        checkpoint = CheckpointStore.size(self.state.groups())
+        checkpoint = self._checkpoint_bytes()
         rows = [
             ("run folder", str(self.out) + (f" (goes on from step {self.state.step:,})" if self.resumed else "")),
             ("data", f"{facts.count:,} examples of shape {' x '.join(map(str, facts.shape))}"),
@@ -100,7 +104,8 @@ class TrainingRun:
             ("memory", f"{self.probe.memory / 2**20:,.0f} MB at most so far"),
             (
                 "disk",
-                f"{checkpoint * (train.keep + 1) / 2**20:,.0f} MB: {train.keep} checkpoints and one being written",
+                f"{checkpoint * (train.keep + 2) / 2**20:,.0f} MB: {train.keep} checkpoints, the best one, "
+                "and one being written",
             ),
         ]
         at = rows.index(("parameters", f"{parameters:,}")) + 1
@@ -125,51 +130,67 @@ class TrainingRun:
         """Train to the end. Ends early with Interrupted (all saved) or DivergedError (last good state saved)."""
         self.out.mkdir(parents=True, exist_ok=True)
         with RunLock(self.out), Signals() as signals, using(self.probe.threads):
-            store = CheckpointStore(self.out / "checkpoints", self.recipe.train.keep)
-            store.preflight(CheckpointStore.size(self.state.groups()))
-            write_text_atomic(self.out / "recipe.toml", recipes.dump_run(self.recipe))
-            write_json_atomic(self.out / "facts.json", stamped(self.modality.facts.model_dump(mode="json")))
+            store = CheckpointStore(self.out / CHECKPOINTS, self.recipe.train.keep)
+            monitor = Monitor(self.recipe, self.modality, self.state, self.config, self.course, self.out / METRICS)
+            store.preflight(self._checkpoint_bytes(), best=monitor.amounts.held_out > 0)
+            write_text_atomic(self.out / RECIPE, recipes.dump_run(self.recipe))
+            write_json_atomic(self.out / FACTS, stamped(self.modality.facts.model_dump(mode="json")))
             device = next(self.state.denoiser.net.parameters()).device
             write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
             if self.state.step < self.course.steps:
                 for path in self._last_pictures():
                     previews.keep(path, self.state.step)
-                yield from self._train(store, signals)
+                yield from self._train(store, signals, monitor)
+            elif monitor.due(self.course):  # stopped while it was measured for the last time
+                with Metrics(self.out / METRICS, self.state.step) as metrics:
+                    monitor.look(self.course, metrics, signals.heed)
+                yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course))
             if self.seconds is not None:
                 self.recipe = recipes.replace(self.recipe, {"train.steps": self.state.step})
-                write_text_atomic(self.out / "recipe.toml", recipes.dump_run(self.recipe))
+                write_text_atomic(self.out / RECIPE, recipes.dump_run(self.recipe))
             yield from self._finish(signals)
 
-    def _train(self, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
+    def _checkpoint_bytes(self) -> int:
+        """Of one at the end, which holds the averages twice."""
+        groups = self.state.groups()
+        return CheckpointStore.size({**groups, loop.COPIED: groups["ema"]})
+
+    def _train(self, store: CheckpointStore, signals: Signals, monitor: Monitor) -> Iterator[Event]:
         state = self.state
         budget = Budget(self.seconds, state.spent + self.probe.seconds, self.clock)
         saved, saved_at = state.step if self.resumed else -1, self.clock()
         began, first = self.clock(), state.step
         drawn = self._passed()
         losses: list[float] = []
-        with Metrics(self.out / "metrics.jsonl", state.step) as metrics:
+        with Metrics(self.out / METRICS, state.step) as metrics:
+            monitor.look(self.course, metrics, signals.heed)  # where a stop came in between
+            budget.lap()
             while state.step < self.course.steps:
                 for done in loop.fit(self.batches, self.config, state):
                     budget.stepped()
-                    self._correct(budget)
+                    self._correct(budget, monitor)
                     steps = self.course.steps
                     losses.append(done.loss)
                     if done.step % LOG_EVERY == 0 or done.step == steps:
                         metrics.write(done, losses)
                         losses.clear()
+                    monitor.look(self.course, metrics, signals.heed)
+                    budget.lap()
                     rate = (done.step - first) / max(1e-9, self.clock() - began)
                     left = (steps - done.step) / rate if self.seconds is None else max(0.0, budget.left())
                     yield Progress(
                         done.step, steps, metrics.loss if metrics.loss is not None else done.loss,
-                        rate * self.config.batch, left, done.lr,
+                        rate * self.config.batch, left, done.lr, *monitor.shown(),
                     )  # fmt: skip
                     if not done.taken:
                         yield Note(f"step {done.step} left out: loss {done.loss:g}, gradient norm {done.grad_norm:g}")
                         if state.skipped_in_a_row >= ROLLBACK_AFTER:
                             break
-                    due = self.clock() - saved_at > 60 * self.recipe.train.checkpoint_minutes
+                    waited = self.clock() - saved_at
+                    due = waited > 60 * self.recipe.train.checkpoint_minutes
+                    due |= monitor.improved() and done.step < steps and budget.last_save <= max(CHEAP, SAVING * waited)
                     if due or signals.save or signals.stop is not None:
-                        yield self._save(store, budget)
+                        yield self._save(store, budget, monitor)
                         saved, saved_at, signals.save = done.step, self.clock(), False
                     if self._passed() > drawn and done.step < steps:
                         drawn, n = self._passed(), self._amounts().preview
@@ -179,53 +200,39 @@ class TrainingRun:
                             budget.drawn(self._work_of(n))
                     if signals.stop is not None:
                         if saved != done.step:
-                            yield self._save(store, budget)
+                            yield self._save(store, budget, monitor)
                         raise Interrupted(
                             signals.stop,
                             f"stopped after step {done.step:,} of {steps:,}; everything is saved in {self.out}. "
                             f"The same command again goes on from there",
                         )
                 if state.skipped_in_a_row >= ROLLBACK_AFTER:
-                    yield self._roll_back(store)
+                    yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                     first, began = state.step, self.clock()
         if saved != state.step:
-            yield self._save(store, budget)
+            yield self._save(store, budget, monitor)
+        yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course))
 
-    def _save(self, store: CheckpointStore, budget: Budget) -> Saved:
+    def _save(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Saved:
         budget.lap()
         if self.seconds is not None:
             self.state.spent = budget.spent
-        saved = Saved(self.state.step, store.save(self.state.step, self.state.groups(), self.state.scalars()))
+        step, stored = self.state.step, store.steps()
+        # on the way any lowest loss may turn out to be the best; at the end it is known
+        best = monitor.lowest(stored) if step < self.course.steps else monitor.best([*stored, step])
+        saved = Saved(step, store.save(step, self.state.groups(), self.state.scalars(), best))
         budget.saved()
         return saved
 
-    def _correct(self, budget: Budget) -> None:
+    def _correct(self, budget: Budget, monitor: Monitor) -> None:
         """Plan again, when it is time to, so that what is left of the budget is used."""
         step, course, train = self.state.step, self.course, self.recipe.train
         progress, kinds = course.progress(step), self._amounts()
         on_the_way = sum(share > progress for share in self._shares()) * kinds.preview
-        ahead = self._work_of(on_the_way + kinds.final + kinds.film)
+        ahead = self._work_of(on_the_way + kinds.final + kinds.film) + monitor.ahead(course)
         if step < course.steps:
             left = budget.steps_left(progress, ahead, 60 * train.checkpoint_minutes)
             self.state.course = course if left is None else course.corrected(step, step + left)
-
-    def _roll_back(self, store: CheckpointStore) -> Note:
-        """Once: back to the last checkpoint at half the learning rate. Twice: give up, saying where."""
-        state = self.state
-        bad = state.step
-        where = f"steps {bad - ROLLBACK_AFTER + 1} to {bad} gave no finite loss or gradient"
-        found = store.load(notify=self.notify)
-        if state.lr_factor < 1 or found is None:
-            numbers = self.batches.indices(bad - 1, range(min(8, self.config.batch))).tolist()
-            rate = self.config.lr_at(bad, self.course) * state.lr_factor
-            kept = f"the last good state is kept in {self.out}" if found else "nothing had been saved yet"
-            raise DivergedError(
-                f"{where}, at learning rate {rate:.2g}, in batches such as examples {numbers}; {kept}. "
-                f"Try --set train.lr={self.config.lr / 4:.2g} with another --out"
-            )
-        state.restore(found.groups, found.state)
-        state.lr_factor, state.skipped_in_a_row = 0.5, 0
-        return Note(f"{where}: going on from the checkpoint of step {found.step} at half the learning rate")
 
     def _shares(self) -> list[float]:
         """Of the training, after which to draw: closer together in the beginning, when most happens."""
@@ -288,8 +295,3 @@ class TrainingRun:
         if isinstance(law := without_top(self.state.law), Adaptive):
             previews.draw_law(law, laws[0])
         yield Finished(self.out, [path for path in (page, last, strip, moving, *laws) if path.is_file()])
-
-
-def clock(seconds: float) -> str:
-    """90 -> "1:30", 4000 -> "1:06:40"."""
-    return str(timedelta(seconds=round(seconds))).removeprefix("0:")

@@ -49,7 +49,7 @@ class Budget:
         self._pictures = 0
         self._drawn, self._drawing = 0.0, 0.0
         """Steps' worth of network calls in pictures, and what they took in steps' time."""
-        self._save = 0.0
+        self.last_save = 0.0
         """Seconds of the last checkpoint."""
 
     def lap(self) -> float:
@@ -65,7 +65,7 @@ class Budget:
 
     def saved(self) -> None:
         """A checkpoint was written."""
-        self._save = self.lap()
+        self.last_save = self.lap()
 
     def drawn(self, work: float) -> None:
         """A picture was drawn that should have taken the time of `work` steps."""
@@ -93,8 +93,8 @@ class Budget:
             return None
         per_step = self.per_step()
         slower = self._drawing / self._drawn if self._drawn else 1.0
-        usable = self.left() - pictures * slower * per_step - self._save
-        usable -= max(0.0, usable) / (save_every + self._save) * self._save
+        usable = self.left() - pictures * slower * per_step - self.last_save
+        usable -= max(0.0, usable) / (save_every + self.last_save) * self.last_save
         usable = max(usable, GRACE * (1 - progress) * self.seconds)
         self._steps = self._steps[-KEPT:]
         return int(usable / per_step)

@@ -19,12 +19,15 @@ from toolkit.diffusion.variance import VarianceMeter
 from toolkit.errors import ToolkitError
 from toolkit.nn.dropout import attach
 from toolkit.training.course import Course
-from toolkit.training.ema import PowerEMA
+from toolkit.training.ema import KEPT_AT, Copied, PowerEMA
 from toolkit.training.muon import Muon, hidden_weights
 from toolkit.training.precision import autocast
 
 MOMENTUM = 0.95
 """Of Muon (Jordan et al. 2024)."""
+
+COPIED = "ema-earlier"
+"""The group of a checkpoint, and the number among its scalars, for averages of an earlier step."""
 
 BatchSource = Callable[[int, Sequence[int]], tuple[Tensor, dict[str, Tensor]]]
 """(step, positions in the global batch) -> x (B, *) in model space, conditions."""
@@ -101,13 +104,14 @@ class State:
     steps leaves the same checkpoint however fast it was."""
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
-        """Tensors by checkpoint file: model, ema, optimizer."""
+        """Tensors by checkpoint file: model, ema, optimizer, and the averages of earlier once they were copied."""
         names = [name for name, _ in self.denoiser.net.named_parameters()]
         slots = self.optimizer.state_dict()["state"]
         order = [name for group in self.optimizer.param_groups for name in group["names"]]
         assert sorted(order) == sorted(names)
         moments = {f"{order[i]}/{key}": value for i, slot in slots.items() for key, value in slot.items()}
-        return {"model": dict(self.denoiser.net.state_dict()), "ema": self.ema.state_dict(), "optimizer": moments}
+        groups = {"model": dict(self.denoiser.net.state_dict()), "ema": self.ema.state_dict(), "optimizer": moments}
+        return groups if self.ema.copied is None else {**groups, COPIED: self.ema.copied.averages}
 
     def scalars(self) -> dict[str, Any]:
         """Numbers by name: the checkpoint's state.json."""
@@ -117,6 +121,8 @@ class State:
             numbers["spent"] = round(self.spent, 3)
         if self.course is not None:
             numbers["course"] = [list(plan) for plan in self.course.plans]
+        if self.ema.copied is not None:
+            numbers[COPIED] = self.ema.copied.step
         if law := self.law.state():
             numbers["law"] = law
         if self.meter is not None:
@@ -127,6 +133,7 @@ class State:
         """Take over a checkpoint's tensors and numbers."""
         self.denoiser.net.load_state_dict(groups["model"])
         self.ema.load_state_dict(groups["ema"])
+        self.ema.copied = Copied(int(facts[COPIED]), dict(groups[COPIED])) if COPIED in facts else None
         order = [name for group in self.optimizer.param_groups for name in group["names"]]
         named = dict(self.denoiser.net.named_parameters())
         slots: dict[int, dict[str, Tensor]] = {}
@@ -249,6 +256,9 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
             if state.meter is not None:
                 state.meter.observe(times, unknown, state.denoiser.schedule)
         state.optimizer.zero_grad()
+        course = state.course or Course.of(config.steps)
+        if state.updates and course.progress(state.step) < KEPT_AT - 1e-12 <= course.progress(state.step + 1):
+            state.ema.copy(state.updates)
         state.step += 1
         state.skipped_in_a_row = 0 if taken else state.skipped_in_a_row + 1
         yield StepResult(state.step, loss, lr, norm, time.perf_counter() - began, taken)

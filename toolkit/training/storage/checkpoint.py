@@ -72,11 +72,12 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, groups: Groups, state: Mapping[str, Any]) -> Path:
+    def save(self, step: int, groups: Groups, state: Mapping[str, Any], best: int | None = None) -> Path:
         """Write `groups` (name -> tensors on any device) and `state` (JSON, up to 1 MB), and return the new folder.
 
-        Raises ToolkitError for a tensor that is not finite or a state that is no JSON, and StorageError when the disk
-        is full or fails. Then nothing of this save is left and the checkpoints before it are as they were.
+        `best`: an earlier step that stays too, besides the newest `keep`. Raises ToolkitError for a tensor that is not
+        finite or a state that is no JSON, and StorageError when the disk is full or fails. Then nothing of this save is
+        left and the checkpoints before it are as they were.
         """
         what = f"the checkpoint of step {step}"
         text = _checked(what, step, groups, state)
@@ -92,7 +93,7 @@ class CheckpointStore:
                 shutil.rmtree(staged, ignore_errors=True)
                 raise
             sync_folder(self.folder)
-        self._prune(new)
+        self._prune(new, best)
         return new.path
 
     def load(
@@ -137,9 +138,12 @@ class CheckpointStore:
         text = contents.encode_json(dict(state or {}))
         return sum(contents.weight_bytes(group) for group in groups.values()) + len(text) + 160 * (len(groups) + 3)
 
-    def preflight(self, size: int) -> None:
-        """Raise StorageError when saves of `size` bytes will not fit: `keep` of them and the one being written."""
-        needed = size * max(1, self.keep + 1 - len(self.steps()))
+    def preflight(self, size: int, best: bool = False) -> None:
+        """Raise StorageError when saves of `size` bytes will not fit: `keep` of them and the one being written.
+
+        `best`: one more that stays for its loss.
+        """
+        needed = size * max(1, self.keep + best + 1 - len(self.steps()))
         with writing("checkpoints", self.folder, needed):
             free = free_bytes(self.folder)
         if free < needed:
@@ -171,14 +175,15 @@ class CheckpointStore:
         revision = max((found.revision + 1 for found in self._all() if found.step == step), default=0)
         return _Found(step, revision, self.folder / (f"step-{step:08d}" + (f".{revision}" if revision else "")))
 
-    def _prune(self, new: _Found) -> None:
-        """Delete all but `new` and the keep - 1 whole ones before it, later steps first.
+    def _prune(self, new: _Found, best: int | None = None) -> None:
+        """Delete all but `new`, the keep - 1 whole ones before it and the whole one of step `best`, later steps first.
 
         What cannot be deleted stays: the save itself has succeeded.
         """
         others = [found for found in self._all() if found != new]
         whole = [found for found in others if found.step < new.step and _looks_whole(found)]
         stay = whole[len(whole) - (self.keep - 1) :] if len(whole) >= self.keep else whole
+        stay = [*stay, *[found for found in whole if found.step == best][-1:]]
         gone = [found for found in others if found not in stay]
         for found in sorted(gone, key=lambda found: (found.step < new.step, found)):
             doomed = self.folder / f".del-{found.step}-{uuid4().hex}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.training.loop import StepResult
+from toolkit.training.measurement import Measurement
 from toolkit.training.storage.files import write_text_atomic
 
 
@@ -42,3 +43,7 @@ class Metrics:
         norm = done.grad_norm if math.isfinite(done.grad_norm) else None
         facts = {"step": done.step, "loss": self.loss, "lr": done.lr, "grad_norm": norm}
         self._file.write(json.dumps({**facts, "seconds": round(done.seconds, 4)}) + "\n")
+
+    def measured(self, measurement: Measurement) -> None:
+        """One line of the loss at fixed noise, with what each example cost (convergence.read)."""
+        self._file.write(json.dumps(measurement.to_mapping()) + "\n")

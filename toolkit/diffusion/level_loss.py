@@ -1,4 +1,4 @@
-"""Is a network converged, and at which noise levels is it bad? |x - x_hat|^2 over log-SNR, beside what is possible.
+"""The loss of a denoiser at each noise level, |x - x_hat|^2 over log-SNR, and the least that is possible.
 
 Two references: the best *linear* denoiser, which anything that has learnt more than second moments is below, and for
 small training sets the exact posterior mean of the set itself, which nothing is below on the set: a network that comes
@@ -7,23 +7,18 @@ near it recites the examples, and one below it is told something that it should 
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from toolkit.diffusion.likelihood import total
+from toolkit.diffusion.loss import TimeDistribution
 from toolkit.diffusion.randomness import normal
 from toolkit.diffusion.sampler import Denoise
 from toolkit.diffusion.schedule import Schedule, expand
-
-if TYPE_CHECKING:
-    from toolkit.diffusion.loss import TimeDistribution
 
 LEVELS = torch.linspace(10.0, -8.0, 19, dtype=torch.float64)
 """Log-SNRs, least noise first: sigma / alpha from 0.007 to 55."""
@@ -136,29 +131,42 @@ def empirical_loss(
     and data (N,), for a network that is told them. Cost: n B N d multiplications, float64, by blocks of `data`.
     Raises ValueError when a label of x is not in data.
     """
+    positions = range(len(x)) if positions is None else positions
+    eps = normal(seed, "level", positions, x.shape[1:]).to(x.dtype)
+    rows = [empirical_errors(x, eps, level.expand(len(x)), data, groups, block) for level in log_snr.double()]
+    return LevelLoss(log_snr.double(), torch.stack(rows))
+
+
+def empirical_errors(
+    x: Tensor,
+    eps: Tensor,
+    log_snr: Tensor,
+    data: Tensor,
+    groups: tuple[Tensor, Tensor] | None = None,
+    block: int = 4096,
+) -> Tensor:
+    """The errors behind `empirical_loss`, of each x (B, *) at its own noise eps (B, *) and log-SNR (B,): (B,) float64.
+
+    Raises ValueError when a label of x is not in data.
+    """
     if groups is not None and not bool(torch.isin(*groups).all()):
         raise ValueError("a label of x has no example in data")
-    positions = range(len(x)) if positions is None else positions
     flat, y = x.flatten(1).double().cpu(), data.flatten(1)
-    eps = normal(seed, "level", positions, x.shape[1:]).to(x.dtype).flatten(1).double()
-    rows = []
-    for level in log_snr.double().tolist():
-        r2 = math.exp(-level)
-        z = flat + math.sqrt(r2) * eps
-        best = torch.full((len(z), 1), -math.inf, dtype=torch.float64)
-        mass, mixed = torch.zeros_like(best), torch.zeros_like(z)
-        for start in range(0, len(y), block):
-            part = y[start : start + block].double().cpu()
-            # |z|^2 is the same for all, and left out
-            logit = (z @ part.T - part.square().sum(1) / 2) / r2
-            if groups is not None:
-                logit = torch.where(groups[0][:, None] == groups[1][start : start + block], logit, -math.inf)
-            top = torch.maximum(best, logit.max(1, keepdim=True).values)
-            seen = top.isfinite()  # False until the first example of this label
-            old, weight = (torch.where(seen, (v - top).exp(), 0.0) for v in (best, logit))
-            mass, mixed, best = mass * old + weight.sum(1, keepdim=True), mixed * old + weight @ part, top
-        rows.append((flat - mixed / mass).square().mean(1))
-    return LevelLoss(log_snr.double(), torch.stack(rows))
+    r2 = (-log_snr.double().cpu()).exp()[:, None]
+    z = flat + r2.sqrt() * eps.flatten(1).double().cpu()
+    best = torch.full((len(z), 1), -math.inf, dtype=torch.float64)
+    mass, mixed = torch.zeros_like(best), torch.zeros_like(z)
+    for start in range(0, len(y), block):
+        part = y[start : start + block].double().cpu()
+        # |z|^2 is the same for all, and left out
+        logit = (z @ part.T - part.square().sum(1) / 2) / r2
+        if groups is not None:
+            logit = torch.where(groups[0][:, None] == groups[1][start : start + block], logit, -math.inf)
+        top = torch.maximum(best, logit.max(1, keepdim=True).values)
+        seen = top.isfinite()  # False until the first example of this label
+        old, weight = (torch.where(seen, (v - top).exp(), 0.0) for v in (best, logit))
+        mass, mixed, best = mass * old + weight.sum(1, keepdim=True), mixed * old + weight @ part, top
+    return (flat - mixed / mass).square().mean(1)
 
 
 def level_density(law: TimeDistribution, schedule: Schedule, log_snr: Tensor) -> Tensor:
@@ -176,55 +184,3 @@ def level_density(law: TimeDistribution, schedule: Schedule, log_snr: Tensor) ->
     density = torch.empty_like(rising)
     density[order] = counts / len(u) / edges.diff()
     return density
-
-
-def plot(
-    path: Path,
-    curves: Mapping[str, LevelLoss],
-    references: Mapping[str, tuple[Tensor, Tensor]],
-    density: tuple[Tensor, Tensor] | None = None,
-) -> Path:
-    """Draw losses over log-SNR as a PNG at `path`, replacing it in one step, and return the path.
-
-    curves: networks, snapshots or EMA widths by name, with bands of two standard errors. references: (log-SNR,
-    loss), each (n,), by name, dashed. The lower panel shows curves over the first reference, at the same levels.
-    density: (log-SNR, density) of the time law, shaded. Raises StorageError.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from toolkit.training.storage.files import write_bytes_atomic
-
-    figure = Figure(figsize=(7, 7), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    first = next(iter(references.items()), None)
-
-    def relative(places: Tensor, loss: Tensor, **style: Any) -> None:
-        if first is not None and len(first[1][1]) == len(loss):
-            lower.plot(places.tolist(), (loss / first[1][1]).tolist(), linewidth=1.2, **style)
-
-    for name, (places, loss) in references.items():
-        (line,) = upper.plot(places.tolist(), loss.tolist(), "--", linewidth=1, label=name)
-        relative(places, loss, linestyle="--", color=line.get_color())
-    least = math.inf
-    for name, curve in curves.items():
-        levels, mean, error = curve.log_snr.tolist(), curve.mean, curve.error.nan_to_num()
-        (line,) = upper.plot(levels, mean.tolist(), linewidth=1.2, marker=".", label=name)
-        low, high = (mean - 2 * error).tolist(), (mean + 2 * error).tolist()
-        upper.fill_between(levels, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        relative(curve.log_snr, mean, marker=".", color=line.get_color())
-        least = min([least, *mean[mean > 0].tolist()])
-    upper.set(yscale="log", ylabel="|x - x_hat|^2 a number")
-    if math.isfinite(least):  # a training set's own floor goes down to 1e-300, and would leave the curves no room
-        upper.set_ylim(bottom=least / 3)
-    lower.set(xlabel="log-SNR (noise to the left)", ylabel=f"loss / {first[0]}" if first else "", ylim=(0, None))
-    if density is not None:
-        shade = lower.twinx()
-        shade.fill_between(density[0].tolist(), density[1].tolist(), color="0.5", alpha=0.2, linewidth=0)
-        shade.set(ylabel="trained on (density)", ylim=(0, None))
-    upper.legend(fontsize=8)
-    memory = io.BytesIO()
-    canvas.print_png(memory)
-    write_bytes_atomic(path, memory.getvalue())
-    return path

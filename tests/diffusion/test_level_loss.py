@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import PIL.Image
 import pytest
 import torch
 from torch import Tensor
 
 from toolkit.diffusion import VP, Cosine, LinearChain, LogNormal, RectifiedFlow, Schedule, Uniform
-from toolkit.evaluation.loss_curve import (
+from toolkit.diffusion.level_loss import (
     LEVELS,
     empirical_loss,
     join,
     level_density,
     linear_loss,
     loss_by_level,
-    plot,
     spectrum,
 )
 from toolkit.verify.oracle import EmpiricalDenoiser, GaussianDenoiser
@@ -113,14 +109,3 @@ def test_the_density_of_a_law_over_levels() -> None:
     assert float((density - exact).abs().max()) < 2e-3
     chain = level_density(Uniform(), LinearChain(100), levels)
     assert 0.8 < float(torch.trapezoid(chain.flip(0), levels.flip(0))) <= 1.0 and bool(chain.isfinite().all())
-
-
-def test_a_plot_with_everything_in_it(tmp_path: Path) -> None:
-    schedule, x = Cosine(), drawn(8, 4)
-    curves = {f"ema {std}": loss_by_level(GaussianDenoiser(schedule, 0.0, std), x, schedule, FEW) for std in (0.5, 1.0)}
-    floors = {"linear": (FEW, linear_loss(spectrum(x), FEW)), "training set": (FEW, empirical_loss(x, x, FEW).mean)}
-    path = plot(tmp_path / "levels.png", curves, floors, (LEVELS, level_density(LogNormal(), schedule, LEVELS)))
-    with PIL.Image.open(path) as image:
-        colours = image.convert("RGB").getcolors(1 << 20)
-    assert len(colours) > 100
-    assert plot(path, {"one": join([curves["ema 1.0"]])}, {}) == path and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,42 @@
+"""Averages of the weights of a width that no training kept, made afterwards (Karras et al. 2024, section 3.1)."""
+
+from __future__ import annotations
+
+from toolkit.diffusion.denoiser import Denoiser
+from toolkit.errors import ToolkitError, UsageError
+from toolkit.training.ema import USEFUL, Snapshot, reconstruct, widths_from
+from toolkit.training.loop import COPIED
+from toolkit.training.storage.checkpoint import Checkpoint, CheckpointStore
+
+
+def load_between(
+    denoiser: Denoiser, store: CheckpointStore, found: Checkpoint, widths: tuple[float, ...], wanted: float
+) -> None:
+    """Put the averages of width `wanted` at the checkpoint's step into the network.
+
+    `found`: with the groups model and ema, which have the `widths`. Raises UsageError when the checkpoint does not
+    allow that width, ToolkitError when it does not fit the network.
+    """
+    kept = f"EMA width {wanted:g} was not kept; this run has {', '.join(f'{width:g}' for width in widths)}"
+    now, then = found.state.get("updates"), found.state.get(COPIED)
+    if type(now) is not int or type(then) is not int or not USEFUL[0] * now <= then <= USEFUL[1] * now:
+        raise UsageError(f"{kept}; others can be made at the end of a run only, and not of step {found.step:,}")
+    stored = [(step, width) for step in (then, now) for width in widths]
+    low, high = widths_from(stored)
+    if not low <= wanted <= high:
+        raise UsageError(f"{kept}, of which widths from {low:.3f} to {high:g} can be made")
+    earlier = store.load(groups=[COPIED], step=found.step)
+    assert earlier is not None
+    averages = {then: earlier.groups[COPIED], now: found.groups["ema"]}
+    snapshots = [
+        Snapshot(step, width, {
+            name.removeprefix(f"{width:g}/"): tensor
+            for name, tensor in averages[step].items() if name.startswith(f"{width:g}/")
+        })
+        for step, width in stored
+    ]  # fmt: skip
+    try:
+        denoiser.net.load_state_dict({**found.groups["model"], **reconstruct(snapshots, wanted)}, strict=True)
+    except (KeyError, RuntimeError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ToolkitError(f"{found.folder} does not fit the recipe beside it ({first})") from None

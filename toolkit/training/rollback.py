@@ -1,0 +1,37 @@
+"""What a training does when its loss or gradient stays not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from toolkit.errors import DivergedError
+from toolkit.training.batches import Batches
+from toolkit.training.loop import Config, State
+from toolkit.training.storage.checkpoint import CheckpointStore
+
+ROLLBACK_AFTER = 3
+"""Steps in a row that may be left out for not being finite."""
+
+
+def roll_back(
+    state: State, store: CheckpointStore, config: Config, batches: Batches, out: Path, notify: Callable[[str], None]
+) -> str:
+    """Put the last checkpoint of the run in `out` back into `state`, at half the learning rate, and say so in one line.
+
+    Raises DivergedError, with where and at what learning rate, the second time or when nothing was saved.
+    """
+    bad = state.step
+    where = f"steps {bad - ROLLBACK_AFTER + 1} to {bad} gave no finite loss or gradient"
+    found = store.load(notify=notify)
+    if state.lr_factor < 1 or found is None:
+        numbers = batches.indices(bad - 1, range(min(8, config.batch))).tolist()
+        rate = config.lr_at(bad, state.course) * state.lr_factor
+        kept = f"the last good state is kept in {out}" if found else "nothing had been saved yet"
+        raise DivergedError(
+            f"{where}, at learning rate {rate:.2g}, in batches such as examples {numbers}; {kept}. "
+            f"Try --set train.lr={config.lr / 4:.2g} with another --out"
+        )
+    state.restore(found.groups, found.state)
+    state.lr_factor, state.skipped_in_a_row = 0.5, 0
+    return f"{where}: going on from the checkpoint of step {found.step} at half the learning rate"
