@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.diffusion import RectifiedFlow, RegressionDenoiser
+from toolkit.modality import Conditioning
 from toolkit.training.batches import Batches
 from toolkit.training.course import Course
 from toolkit.training.ema import PowerEMA, gamma_of_width
@@ -226,6 +227,9 @@ class FakeData:
 
 class FakeModality:
     labels = ("a", "b")
+
+    def conditioning(self) -> Conditioning:
+        return Conditioning((1,))
 
 
 def test_an_epoch_visits_everything_once_and_the_next_in_another_order() -> None:

@@ -19,7 +19,11 @@ class AudioView(View):
     counts = (24, 48)
 
     def __init__(self, facts: Facts) -> None:
-        self.sample_rate, self.labels = rate_of(facts), facts.labels
+        self.facts = facts
+
+    @property
+    def sample_rate(self) -> int:
+        return rate_of(self.facts)
 
     def strip(self, moments: Tensor) -> PIL.Image.Image:
         """Return a row of mel spectrograms for each clip of moments (T, B, C, L), from noise to sound."""
@@ -27,7 +31,7 @@ class AudioView(View):
 
     def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
         """Return a page that plays every clip, with real ones of the same label beside them."""
-        return page.page(raw, labels, self.sample_rate, real, self.labels)
+        return page.page(raw, labels, self.sample_rate, real, self.facts.labels)
 
     def rate(self, raw: Tensor, seconds: float) -> str:
         """Return the real-time factor: seconds of sound for each second of computing."""

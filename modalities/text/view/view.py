@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import PIL.Image
 from torch import Tensor
@@ -19,7 +20,11 @@ class TextView(View):
     counts = (8, 24)
 
     def __init__(self, facts: Facts) -> None:
-        self.facts, self.codec = facts, Codec.of(facts)
+        self.facts = facts
+
+    @cached_property
+    def codec(self) -> Codec:
+        return Codec.of(self.facts)
 
     def lines(self, raw: Tensor, labels: Sequence[str] = ()) -> list[str]:
         return picture.lines(self.codec.texts(raw), labels)
