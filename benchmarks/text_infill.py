@@ -63,7 +63,7 @@ def main() -> None:
         }
         request = Request(tuple(range(which.start, which.stop)), (length,), told)
         last = list(run.trajectory(request.which, steps=args.steps, restarts=args.restarts, request=request))[-1]
-        filled[which] = run.denoiser.unembed(last.x.float())
+        filled[which] = run.denoiser.unembed(last.x.float(), request.cond)
     seconds = time.perf_counter() - began
     unchanged = int(((filled == rows) | ~given).all(1).sum())
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modalities.text import options
 from modalities.text.codec import Codec
 from modalities.text.conditioning import TextConditioning
-from modalities.text.data import dataset
+from modalities.text.data import dataset, grammar
 from modalities.text.data.readers import EXTENSIONS
 from modalities.text.view import picture
 from modalities.text.view.view import TextView
@@ -72,7 +72,9 @@ class Text(Modality):
 
         assert isinstance(net, TokenNet)
         model = self.model
-        return TokenDenoiser(net, schedule, model.recall, model.lowest, model.highest, model.spread)
+        codec = self.codec
+        rules = grammar.of(codec.vocabulary, codec.items)
+        return TokenDenoiser(net, schedule, model.recall, model.lowest, model.highest, model.spread, rules)
 
     def encode(self, raw: Tensor) -> Tensor:
         """Return tokens as they are; the denoiser embeds them."""

@@ -61,9 +61,10 @@ def test_the_program_offers_what_there_is(offered, tmp_path: Path) -> None:  # t
 
 
 def test_samplers_are_those_of_the_core_and_recipes_those_that_are_shipped() -> None:
-    from toolkit.diffusion import SAMPLERS
+    from toolkit.diffusion import GRIDS, SAMPLERS
 
     assert complete.samplers("") == list(SAMPLERS) and complete.samplers("zzz") == []
+    assert complete.grids("") == list(GRIDS)
     offered = complete.recipes("")
     assert set(recipes.list_recipes()) <= set(offered) and "digits" in offered and "folder" not in offered
     assert all(recipes.locate(name) for name in complete.recipes("dr"))

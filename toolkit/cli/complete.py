@@ -60,6 +60,11 @@ def samplers(incomplete: str) -> list[str]:
     return _beginning(_table("SAMPLERS"), incomplete)
 
 
+def grids(incomplete: str) -> list[str]:
+    """Return names of grids of times."""
+    return _beginning(_table("GRIDS", "grid.py"), incomplete)
+
+
 def devices(incomplete: str) -> list[str]:
     """Return names of devices, whether they are here or not."""
     return _beginning(DEVICES, incomplete)
@@ -142,9 +147,9 @@ def _list(content: Any, key: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _table(name: str) -> list[str]:
+def _table(name: str, file: str = "__init__.py") -> list[str]:
     """The keys of a table of the core, read from its source: to import it would load torch."""
-    tree = ast.parse((Path(paths.__file__).parent / "diffusion" / "__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse((Path(paths.__file__).parent / "diffusion" / file).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and isinstance(node.value, ast.Dict):
             return [

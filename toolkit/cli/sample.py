@@ -53,7 +53,12 @@ def sample(
         ),
     ] = None,
     grid: Annotated[
-        str | None, typer.Option(metavar="NAME|TABLE", help="log-snr, karras, uniform, ...: the times of the steps.")
+        str | None,
+        typer.Option(
+            metavar="NAME|TABLE",
+            help="log-snr, karras, uniform, ...: the times of the steps.",
+            autocompletion=complete.grids,
+        ),
     ] = None,
     restarts: Annotated[
         int | None, typer.Option(min=0, help="How often the last steps are taken again, with noise added.")

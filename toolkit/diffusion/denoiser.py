@@ -44,8 +44,8 @@ class Denoiser(nn.Module, ABC):
         """Map encoded data (B, ...) to x (B, *); identity unless the embedding is learned or scaled by a condition."""
         return data
 
-    def unembed(self, x: Tensor) -> Tensor:
-        """Invert `embed`, for x without noise."""
+    def unembed(self, x: Tensor, cond: Cond | None = None) -> Tensor:
+        """Invert `embed`, for x without noise; what `cond` gives is as it was given."""
         return x
 
     def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:

@@ -139,11 +139,13 @@ def trajectory(
     taken = 0
     for round_ in range(how.restarts + 1):
         if round_:
+            with torch.no_grad():
+                made = run.denoiser.unembed(x, conditions(run, request))
             request, times = run.modality.conditioning().redraw(request, seed, positions, round_), again
             guided = denoise(run, request, labels, how, weak)
             alpha, sigma = (float(value) for value in schedule(times[0]))
             with torch.no_grad():  # embeddings may be learned
-                data = run.denoiser.embed(run.denoiser.unembed(x), conditions(run, request))
+                data = run.denoiser.embed(made, conditions(run, request))
             x = alpha * data + sigma * draw()
         for step in follow(guided, schedule, method, x, times, noise, clean=True):
             x = step.x

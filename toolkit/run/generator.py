@@ -25,7 +25,7 @@ from toolkit.recipe.check import checked
 from toolkit.recipe.format import explained
 from toolkit.recipe.objects import Named
 from toolkit.run import layout
-from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, label_numbers, trajectory
+from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, conditions, label_numbers, trajectory
 from toolkit.run.layout import read_run as read_run
 from toolkit.run.notebook import image
 from toolkit.run.post_hoc import load_between
@@ -137,13 +137,13 @@ class Generator:
         jobs = [job for request in self.requests(n, numbers, seed, ask) for job in _split(request, batch)]
         names = (*self.modality.labels, UNCONDITIONAL)
 
-        def data(x: Tensor) -> Tensor:
+        def data(x: Tensor, job: Request) -> Tensor:
             with torch.no_grad():  # embeddings may be learned
-                return self.denoiser.unembed(x.float()).cpu()
+                return self.denoiser.unembed(x.float(), conditions(self, job)).cpu()
 
-        def gathered(parts: tuple[Part, ...], under_way: Part | None) -> Samples:
+        def gathered(parts: tuple[Part, ...], under_way: tuple[Request, Tensor] | None) -> Samples:
             if under_way is not None:
-                parts = (*parts, (under_way[0], data(under_way[1])))
+                parts = (*parts, (under_way[0].which, data(under_way[1], under_way[0])))
             which = sorted(i for part, _ in parts for i in part)
             labels = tuple(names[numbers[i]] for i in which) if numbers else ()
             return Samples(gather(parts), labels, self.modality, seed, ask)
@@ -154,8 +154,8 @@ class Generator:
             labels = None if numbers is None else [numbers[i] for i in job.which]
             for step in self.trajectory(job.which, labels, seed, weak, job, **how):
                 if step.last:
-                    finished += ((job.which, data(conditioning.finish(step.x.float(), job.cond, ask))),)
-                so_far = functools.partial(gathered, finished, None if step.last else (job.which, step.x_hat))
+                    finished += ((job.which, data(conditioning.finish(step.x.float(), job.cond, ask), job)),)
+                so_far = functools.partial(gathered, finished, None if step.last else (job, step.x_hat))
                 index, total = done * step.total + step.index + 1, len(jobs) * step.total
                 yield SampleStep(index, total, job.which, step.t, step.s, step.x, step.x_hat, so_far)
 

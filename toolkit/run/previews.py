@@ -130,7 +130,8 @@ def moments(generator: Generator, n: int = FILM, count: int = 10, seed: int = 0,
         for step in watched(generator.trajectory(job.which, chosen, seed=seed, request=job), watch):
             alpha, sigma = schedule(torch.tensor(step.s, dtype=torch.float64))
             x = (step.x / torch.sqrt(alpha**2 + sigma**2)).float()
-            states.append(generator.denoiser.unembed(x).cpu())
+            cond = {name: value.to(x.device) for name, value in job.cond.items()}
+            states.append(generator.denoiser.unembed(x, cond).cpu())
         shown = torch.linspace(0, len(states) - 1, min(count, len(states))).round().long().tolist()
         parts.append((job.which, torch.stack([states[i] for i in shown], 1)))
     return torch.stack([generator.modality.decode(moment) for moment in gather(parts).unbind(1)])

@@ -44,7 +44,7 @@ class Vocabulary:
     @cached_property
     def size(self) -> int:
         """Ids are 0 to size - 1."""
-        return FIRST_CHARACTER + len(self.known) if self.kind == "char" else SPECIAL + len(self._bytes)
+        return FIRST_CHARACTER + len(self.known) if self.kind == "char" else SPECIAL + len(self.token_bytes)
 
     @property
     def special(self) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ class Vocabulary:
         if self.kind == "byte":
             return (flat - SPECIAL).astype(np.uint8).tobytes().decode("utf-8", "replace")
         if self.kind == "bpe":
-            return b"".join([self._bytes[i] for i in (flat - SPECIAL).tolist()]).decode("utf-8", "replace")
+            return b"".join([self.token_bytes[i] for i in (flat - SPECIAL).tolist()]).decode("utf-8", "replace")
         if flat.size and flat.min() < FIRST_CHARACTER:
             return self._decode_escapes(flat)
         return self._points[flat - FIRST_CHARACTER].tobytes().decode("utf-32-le")
@@ -113,7 +113,7 @@ class Vocabulary:
             ) from None
 
     @cached_property
-    def _bytes(self) -> list[bytes]:
+    def token_bytes(self) -> list[bytes]:
         """What ids from SPECIAL on stand for, unless tokens are characters."""
         return bpe.token_bytes(self.merges)
 
@@ -135,7 +135,7 @@ class Vocabulary:
             counts[ESC] = 1
             counts[FIRST_CHARACTER:] = 1
         else:
-            counts[SPECIAL:] = [sum(byte & 0xC0 != 0x80 for byte in token) for token in self._bytes]
+            counts[SPECIAL:] = [sum(byte & 0xC0 != 0x80 for byte in token) for token in self.token_bytes]
         return counts
 
     @cached_property

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modalities.text.data.tokens import EOS, PAD
+from modalities.text.data.grammar import Grammar
+from modalities.text.data.tokens import EOS, PAD, SEP
 from modalities.text.network.transformer import NOISE_FEATURES, TokenNet
 from toolkit.diffusion.denoiser import LOG_SNR_CLIP, Cond, Denoiser
 from toolkit.diffusion.schedule import Schedule, beside, expand
@@ -57,11 +58,12 @@ class TokenDenoiser(Denoiser):
         lowest: float = 0.1,
         highest: float = 10.0,
         spread: float = 0.0,
+        grammar: Grammar | None = None,
     ) -> None:
         """`recall`: share of a batch conditioned on an own estimate in training; 0: no self-conditioning.
 
         `lowest`, `highest`: range of the network's noise inputs, in norms of an embedding; given tokens have the
-        lowest. `spread`: log of the largest `scale`. Raises ValueError.
+        lowest. `spread`: log of the largest `scale`. `grammar`: which rows of tokens are text. Raises ValueError.
         """
         super().__init__()
         if not 0 <= recall <= 1:
@@ -69,7 +71,7 @@ class TokenDenoiser(Denoiser):
         if not 0 < lowest < highest:
             raise ValueError(f"noise levels are positive and rise, got {lowest:g} to {highest:g}")
         self.net, self.schedule, self.recall = net, schedule, recall
-        self.lowest, self.highest, self.spread = lowest, highest, spread
+        self.lowest, self.highest, self.spread, self.grammar = lowest, highest, spread, grammar
         self.self_conditioning = recall > 0
 
     @property
@@ -90,10 +92,26 @@ class TokenDenoiser(Denoiser):
         x = functional.embedding(data, self.table).transpose(1, 2) * (data != 0)[:, None]
         return x * cond["scale"] if cond and "scale" in cond else x
 
-    def unembed(self, x: Tensor) -> Tensor:
-        """Return the tokens whose embeddings are nearest, (B, L) int64; 0, padding, where x is exactly 0."""
-        scores = x.transpose(1, 2) @ self.table[1:].T
-        return (scores.argmax(-1) + 1) * (x != 0).any(1)
+    @torch.no_grad()
+    def unembed(self, x: Tensor, cond: Cond | None = None) -> Tensor:
+        """Return the tokens whose embeddings are nearest, (B, L) int64; 0, padding, where x is exactly 0.
+
+        Given tokens are as given. Where the nearest tokens are no text by `grammar`, the nearest ones that are.
+        """
+        cond, there = cond or {}, (x != 0).any(1)
+        scores = (x / cond["scale"] if "scale" in cond else x).float().transpose(1, 2) @ self.table.T
+        scores[..., [PAD, EOS, SEP] if "endless" in cond else [PAD]] = -math.inf
+        tokens, told = scores.argmax(-1) * there, ~there
+        if "given" in cond:
+            given = cond["given"][:, 0] > 0
+            tokens, told = torch.where(given, cond["tokens"][:, 0], tokens), told | given
+        if self.grammar is None:
+            return tokens
+        wrong = torch.from_numpy(~self.grammar.valid(tokens.cpu().numpy(), told.cpu().numpy()))
+        for row in wrong.nonzero()[:, 0].tolist():
+            one = [part[row : row + 1].cpu().numpy() for part in (scores, tokens, told)]
+            tokens[row] = torch.from_numpy(self.grammar.nearest(*one)[0]).to(tokens)
+        return tokens
 
     def logits(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """Return the log of the posterior over the vocabulary, up to a constant: (B, L, V) float32."""
