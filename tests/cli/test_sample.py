@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -37,9 +38,12 @@ def sample(run: Path, *options: str) -> int:
 
 
 def test_each_option_is_heeded(trained: Path, tmp_path: Path) -> None:
+    calls = itertools.count()
+
     def sampled(*options: str) -> dict[str, str]:
-        assert sample(trained, "-n", "4", "--out", str(tmp_path / "out"), *options) == 0
-        return points(tmp_path / "out")
+        out = tmp_path / str(next(calls))
+        assert sample(trained, "-n", "4", "--out", str(out), *options) == 0
+        return points(out)
 
     plain, guided = sampled(), sampled("--guidance", "3")
     assert plain.keys() == guided.keys() == {"0-upper.csv", "1-lower.csv", "2-upper.csv", "3-lower.csv"}

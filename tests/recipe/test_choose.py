@@ -12,6 +12,7 @@ import torch
 from tests.conftest import ROOT
 from toolkit import recipe
 from toolkit.cli import train as command
+from toolkit.diffusion import Cosine
 from toolkit.errors import UsageError
 from toolkit.recipe import trust
 from toolkit.recipe.choose import choose
@@ -55,6 +56,18 @@ def test_none_says_nothing_and_settings_win() -> None:
     assert choose("image/digits", size=None, batch=None, steps=None, weighting=None) == digits
     assert choose(digits) == digits
     assert choose(digits, batch=16, settings={"train.batch": 8}).train.batch == 8
+    assert choose(digits, settings={"diffusion.time": "uniform"}) == choose(digits, time="uniform") != digits
+    assert choose(choose(digits, time="uniform"), settings={"diffusion.time": None}).diffusion.time == "logit-normal"
+
+
+def test_objects_are_taken_in_settings_too() -> None:
+    class Steep(Cosine):
+        """A schedule of the user's."""
+
+    steep = Steep()
+    for given in ({"schedule": steep}, {"settings": {"diffusion.schedule": steep}}, {"diffusion__schedule": steep}):
+        assert choose("image/digits", **given).diffusion.schedule is steep  # type: ignore[comparison-overlap]
+    assert choose("image/digits", settings={"diffusion.schedule": Cosine()}).diffusion.schedule == "cosine"
 
 
 def test_numbers_of_numpy_and_paths_are_plain_in_the_recipe(tmp_path: Path) -> None:

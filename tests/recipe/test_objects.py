@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from tests.conftest import ROOT
 from toolkit import recipe
 from toolkit.diffusion import (
+    DDIM,
+    DDPM,
     GRIDS,
     Cosine,
     Denoiser,
+    Heun,
+    LinearChain,
     LogNormal,
     MinSNR,
     RectifiedFlow,
@@ -25,6 +29,7 @@ from toolkit.diffusion import (
     Shift,
     autoguidance,
 )
+from toolkit.diffusion.loss import Unweighted
 from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.modality import Modality
@@ -52,6 +57,19 @@ class Wide(MinSNR):
 
     power: int = 2
     about: Any = None
+
+
+class Steep(Cosine):
+    """A schedule of the user's."""
+
+
+class Late(LogNormal):
+    """Training times of the user's."""
+
+
+def even(schedule: Schedule, n: int) -> Tensor:
+    """A grid of the user's."""
+    return torch.linspace(1, 0, n + 1, dtype=torch.float64)
 
 
 def points() -> Recipe:
@@ -86,7 +104,7 @@ def test_a_description_is_the_same_in_every_process() -> None:
 def test_in_a_file_an_object_is_described_and_in_memory_it_stays(tmp_path: Path) -> None:
     weighting, net = Wide(gamma=3.0), Net()
     plain = recipe.load("image/digits")
-    mine = choose.with_objects(plain, {"weighting": weighting, "network": net, "grid": GRIDS["uniform"]})
+    mine = choose.with_objects(plain, {"weighting": weighting, "network": net, "grid": even})
     assert mine.diffusion.weighting is weighting and mine.network is net  # type: ignore[comparison-overlap]
     longer = recipe.replace(mine, {"train.steps": 7, "diffusion.shift": 2.0})
     assert longer.diffusion.weighting is weighting and longer.network is net  # type: ignore[comparison-overlap]
@@ -94,11 +112,35 @@ def test_in_a_file_an_object_is_described_and_in_memory_it_stays(tmp_path: Path)
     read = recipe.load(tmp_path / "mine.toml")
     assert read.diffusion.weighting == {"name": "object", "of": f"{HERE}.Wide(gamma=3.0, power=2, about=None)"}
     assert read.network == {"name": "object", "of": f"{HERE}.Net"}
-    assert read.sample.grid == {"name": "object", "of": "toolkit.diffusion.grid.uniform"}
+    assert read.sample.grid == {"name": "object", "of": f"{HERE}.even"}
     assert recipe.difference(read, mine) == [] and recipe.dump(read) == recipe.dump(mine)
     other = choose.with_objects(mine, {"weighting": Wide(gamma=4.0)})
     assert recipe.difference(read, other) == ["diffusion.weighting.of"]
     assert "network.of" in recipe.difference(plain, mine)
+
+
+def test_an_object_of_ours_is_written_as_its_name() -> None:
+    """So that what can be loaded by name is; what has options that no file can hold stays an object."""
+    for name, value, spelled in (
+        ("schedule", Cosine(), "cosine"),
+        ("weighting", MinSNR(), "min-snr"),
+        ("weighting", MinSNR(3.0), {"name": "min-snr", "gamma": 3.0}),
+        ("weighting", Unweighted(), "none"),
+        ("time", LogNormal(0.0, 2.0), {"name": "log-normal", "mean": 0.0, "std": 2.0}),
+        ("sampler", DDIM(), "ddim"),
+        ("sampler", Heun("sigma"), {"name": "heun", "coordinates": "sigma"}),
+        ("sampler", DDPM(error=even), DDPM(error=even)),
+        ("grid", GRIDS["karras"], "karras"),
+        ("grid", functools.partial(GRIDS["karras"], rho=5.0), {"name": "karras", "rho": 5.0}),
+        ("schedule", LinearChain(), None),  # it does not keep what it was made of
+        ("sampler", torch.zeros(2), None),
+    ):
+        found = choose.with_objects(points(), {name: value})
+        section = found.sample if name in ("sampler", "grid") else found.diffusion
+        assert getattr(section, name) is value if spelled is None else getattr(section, name) == spelled
+    described = choose.with_objects(points(), {"schedule": Cosine(), "weighting": MinSNR(3.0)})
+    assert recipe.from_mapping(recipe.tomllib.loads(recipe.dump(described))) == described
+    assert build.weighting(described.diffusion) == MinSNR(3.0)
 
 
 def test_names_are_taken_by_the_same_keywords() -> None:
@@ -111,13 +153,13 @@ def test_names_are_taken_by_the_same_keywords() -> None:
 
 
 def test_objects_are_what_is_built() -> None:
-    modality, schedule, weighting = opened(), Cosine(), Wide()
-    found = choose.with_objects(points(), {"schedule": schedule, "weighting": weighting, "time": LogNormal(0.0, 2.0)})
+    modality, schedule, weighting, late = opened(), Steep(), Wide(), Late(0.0, 2.0)
+    found = choose.with_objects(points(), {"schedule": schedule, "weighting": weighting, "time": late})
     assert build.schedule(found.diffusion) is schedule and build.weighting(found.diffusion) is weighting
     denoiser = build.denoiser(found, modality)
     assert denoiser.schedule is schedule
     law = build.time_distribution(found.diffusion, denoiser, modality.facts)
-    assert law == LogNormal(0.0, 2.0)
+    assert law is late
     # what a recipe says of a schedule holds for an object too
     assert isinstance(build.schedule(recipe.replace(found, {"diffusion.shift": 2.0}).diffusion), Shift)
 
@@ -150,11 +192,11 @@ def test_a_network_and_a_denoiser_as_objects_or_as_functions() -> None:
             type(denoiser) is Mine and isinstance(denoiser.schedule, RectifiedFlow) and denoiser.net.scale.item() == 2
         )  # type: ignore[arg-type]
 
-    whole = Mine(Net(), Cosine())
+    whole = Mine(Net(), Steep())
     found = choose.with_objects(recipe.replace(points(), {"diffusion.shift": 3.0}), {"denoiser": whole})
     assert build.schedule(found.diffusion) is whole.schedule  # unshifted: it is as it is
     built = build.denoiser(found, modality)
-    assert built is not whole and isinstance(built.schedule, Cosine)
+    assert built is not whole and isinstance(built.schedule, Steep)
     for name, value in (("network", Net()), ("schedule", Cosine())):
         with pytest.raises(UsageError, match=f"a denoiser has its own {name}: leave {name}= out"):
             choose.with_objects(points(), {"denoiser": whole, name: value})
@@ -186,6 +228,7 @@ def test_without_its_first_weights_a_network_has_all_else() -> None:
         ({"weighting": Cosine}, r"weighting: toolkit.diffusion.schedule.Cosine is no Weighting"),
         ({"time": Cosine()}, r"time law: .*Cosine.* is no TimeDistribution"),
         ({"sampler": Cosine()}, r"sampler: .*Cosine.* is no Sampler"),
+        ({"sampler": DDIM}, r"sampler: .*DDIM is no Sampler"),
         ({"denoiser": Net()}, r"denoiser: .*Net is a network: pass it as network="),
         ({"denoiser": lambda net: 3}, r"gave builtins.int, which is no toolkit.diffusion.Denoiser"),
         ({"network": lambda modality: 3}, r"gave builtins.int, which is no torch.nn.Module"),
@@ -204,9 +247,8 @@ def test_what_is_no_such_object_is_one_line(given: dict[str, Any], message: str)
 
 
 def test_what_a_file_could_not_hold_has_to_be_passed_again() -> None:
-    schedule: Schedule = Cosine()
     for name, value in {
-        "schedule": schedule, "time": LogNormal(), "weighting": Wide(), "network": Net(), "sampler": Net(),
+        "schedule": Steep(), "time": Late(), "weighting": Wide(), "network": Net(), "sampler": Net(),
         "denoiser": Mine, "loss": points, "grid": points,
     }.items():  # fmt: skip
         mine = choose.with_objects(points(), {name: value})
@@ -228,7 +270,7 @@ def lost(mine: Recipe, **again: Any) -> str:
 
 
 def test_what_a_run_needs_again_to_be_loaded() -> None:
-    net, whole = Net(), Mine(Net(), Cosine())
+    net, whole = Net(), Mine(Net(), Steep())
     mine = choose.with_objects(points(), {"network": net, "weighting": Wide(), "denoiser": Mine})
     assert objects.to_load(mine) == {"network": net, "denoiser": Mine}
     said = lost(mine)
@@ -240,5 +282,5 @@ def test_what_a_run_needs_again_to_be_loaded() -> None:
     mine = choose.with_objects(points(), {"denoiser": whole})
     assert objects.to_load(mine) == {"denoiser": whole}  # its schedule comes along
     assert lost(mine).endswith("toolkit.load('runs/x', denoiser=...)") and lost(mine, denoiser=whole) == ""
-    assert "schedule (toolkit.diffusion.schedule.Cosine())" in lost(mine, denoiser=Mine)
+    assert f"schedule ({HERE}.Steep())" in lost(mine, denoiser=Mine)
     assert isinstance(whole, Denoiser)

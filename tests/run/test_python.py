@@ -48,6 +48,14 @@ class Mine(RegressionDenoiser):
         return super().loss(x, t, eps, cond)
 
 
+class Late(LogNormal):
+    """Training times of the user's."""
+
+
+class Wide(MinSNR):
+    """A weighting of the user's."""
+
+
 def test_training_takes_what_the_command_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = toolkit.train("image/digits", steps=2, batch=4, device="cpu", preset="tiny", width=16, limit=50,
@@ -103,18 +111,18 @@ def test_a_run_of_objects(tmp_path: Path) -> None:
     """It trains with them, says so in its recipe, goes on with the same, and is loaded with them alone."""
     out, net, quiet = tmp_path / "r", Net(), {"notify": lambda line: None}
     before = net.layer.weight.detach().clone()
-    mine: dict[str, Any] = {"network": net, "denoiser": Mine, "time": LogNormal(0.0, 1.5), "weighting": MinSNR(3.0)}
+    mine: dict[str, Any] = {"network": net, "denoiser": Mine, "time": Late(0.0, 1.5), "weighting": Wide(3.0)}
     Mine.seen = 0
     made = toolkit.train(**SHORT, **mine, out=out, **quiet)
     assert type(made.denoiser) is Mine and isinstance(made.denoiser.net, Net) and Mine.seen >= 6 * 16
     assert torch.equal(net.layer.weight, before) and not torch.equal(made.denoiser.net.layer.weight, before)
     text = (out / "recipe.toml").read_text()
     assert f'name = "object"\nof = "{__name__}.Net"' in text
-    assert 'of = "toolkit.diffusion.loss.MinSNR(gamma=3.0)"' in text
+    assert f'of = "{__name__}.Wide(gamma=3.0)"' in text
     again = toolkit.load(out, modality=POINTS, network=net, denoiser=Mine, **quiet)
     assert torch.equal(again.sample(3).x, made.sample(3).x)
     assert again.law is None  # a sample needs no time distribution
-    with_law = toolkit.load(out, modality=POINTS, network=net, denoiser=Mine, time=LogNormal(0.0, 1.5), **quiet)
+    with_law = toolkit.load(out, modality=POINTS, network=net, denoiser=Mine, time=Late(0.0, 1.5), **quiet)
     assert with_law.law is not None
     for given, lost in (({}, "network=..., denoiser=..."), ({"network": net}, "denoiser=...")):
         with pytest.raises(UsageError, match=rf"trained with objects from Python .*{__name__}.Mine.* {lost}\)"):
@@ -126,7 +134,7 @@ def test_a_run_of_objects(tmp_path: Path) -> None:
     said: list[str] = []
     toolkit.train(**longer, **mine, out=out, notify=said.append)
     assert any("goes on from step 6" in line for line in said)
-    for other in ({**mine, "weighting": MinSNR(4.0)}, {"network": net}):
+    for other in ({**mine, "weighting": Wide(4.0)}, {"network": net}):
         with pytest.raises(UsageError, match="holds a run of another recipe"):
             toolkit.train(**longer, **other, out=out, progress=False)
 

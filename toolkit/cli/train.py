@@ -142,7 +142,7 @@ def choose(
         keys, texts = choose.keys_of(recipe), string_options(kind.Model) | string_options(kind.Data)
         values = parse_modality_options(further, keys, f"modality '{recipe.modality}'", own, texts)
         changes = changes | {keys[name]: value for name, value in values.items()}
-    return choose.changed(recipe, changes, {key: typed(value) for key, value in settings.items()})
+    return choose.changed(recipe, changes | {key: typed(value) for key, value in settings.items()})
 
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:

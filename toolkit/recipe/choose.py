@@ -40,18 +40,16 @@ def choose(
     win; train__lr=3e-4 is another way to write {"train.lr": 3e-4}. None is as the recipe says. Raises UsageError.
     """
     found = start_from(*_guessed(recipe, modality, None if data is None else os.fspath(data), notify))
-    keys = {**keys_of(found), **{name: f"train.{name}" for name in TRAIN}}
-    changes, instead, dotted = length(minutes, steps), {}, dict(settings or {})
+    keys = {**keys_of(found), **{name: f"train.{name}" for name in TRAIN}, **objects.KEYS}
+    values = length(minutes, steps)
     for name, value in options.items():
-        if name in objects.KEYS:
-            instead[name] = value
-        elif "__" in name:
-            dotted[name.replace("__", ".")] = value
-        elif name not in keys:
-            raise unknown("option", name, [*CALL, *keys, *objects.KEYS])
-        elif value is not None:
-            changes[keys[name]] = _plain(value)
-    return with_objects(changed(found, changes, {key: _plain(value) for key, value in dotted.items()}), instead)
+        if name not in keys and "__" not in name:
+            raise unknown("option", name, [*CALL, *keys])
+        if value is not None:
+            values[keys.get(name, name.replace("__", "."))] = _plain(value)
+    values |= {key: _plain(value) for key, value in (settings or {}).items()}
+    given = {name: values.pop(key) for name, key in objects.KEYS.items() if objects.is_object(values.get(key))}
+    return with_objects(changed(found, values), given)
 
 
 def start_from(
@@ -83,9 +81,9 @@ def keys_of(recipe: Recipe) -> dict[str, str]:
     return keys | {name: f"data.{name}" for name in kind.Data.model_fields if name != "source"}
 
 
-def changed(recipe: Recipe, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with values at dotted keys, those of `settings` last. Raises UsageError."""
-    found = recipes.replace(recipes.replace(recipe, changes), settings) if changes or settings else recipe
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with values at dotted keys. Raises UsageError."""
+    found = recipes.replace(recipe, values) if values else recipe
     if found.name == "folder" and "source" not in found.data:
         raise UsageError("recipe 'folder' needs your data: --data FOLDER")
     return found
@@ -101,15 +99,16 @@ def length(minutes: float | None, steps: int | None) -> dict[str, Any]:
 def with_objects(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     """Return the recipe with objects, or names, at the keys of `objects.KEYS`; None leaves what is there.
 
-    A denoiser brings its schedule along. Raises UsageError.
+    An object of ours becomes its name, which a file can hold. A denoiser brings its schedule along. Raises UsageError.
     """
-    changes = {objects.KEYS[name]: value for name, value in given.items() if value is not None}
+    changes = {objects.KEYS[name]: _spelled(name, value) for name, value in given.items() if value is not None}
     schedule = getattr(given.get("denoiser"), "schedule", None)  # of a denoiser; a class or a function has none
     if schedule is not None:
         for name in ("network", "schedule"):
             if given.get(name) is not None:
                 raise UsageError(f"a denoiser has its own {name}: leave {name}= out, or pass a function that makes one")
-        changes |= {"diffusion.schedule": schedule, "diffusion.shift": None, "diffusion.zero_terminal_snr": None}
+        changes |= {"diffusion.shift": None, "diffusion.zero_terminal_snr": None}
+        changes["diffusion.schedule"] = _spelled("schedule", schedule)
     return recipes.replace(recipe, changes) if changes else recipe
 
 
@@ -164,6 +163,14 @@ def _default(modality: str, data: str | None, source: str | None) -> Recipe:
         # the class that was named is trained
         return trust.named(named) if named.modality == modality else inherit.adopt(named, modality)
     return recipes.from_mapping({"name": kind.name, **kind.default_recipe}, modality, modality)
+
+
+def _spelled(name: str, value: Any) -> Any:
+    if name not in objects.TABLES or not objects.is_object(value):
+        return value
+    from toolkit import diffusion
+
+    return objects.spelled(value, getattr(diffusion, objects.TABLES[name]))
 
 
 def _plain(value: Any) -> Any:

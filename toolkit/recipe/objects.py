@@ -35,7 +35,14 @@ KEYS = {
 """Keyword of `toolkit.train` -> key of the recipe that may hold an object."""
 TO_LOAD = ("network", "denoiser", "schedule", "time")
 """Those that `toolkit.load` takes again; of the last, only what was learned is lost without it."""
-_PLAIN = (bool, int, float, str, type(None))
+TABLES = {
+    "schedule": "SCHEDULES",
+    "time": "TIME_DISTRIBUTIONS",
+    "weighting": "WEIGHTINGS",
+    "sampler": "SAMPLERS",
+    "grid": "GRIDS",
+}
+"""Keyword -> table of toolkit.diffusion in which its names are."""
 
 
 def _named(value: object) -> Any:
@@ -62,7 +69,8 @@ Nameless = Annotated[Any, PlainValidator(_nameless)]
 
 def is_object(value: object) -> bool:
     """Return whether `value` is more than what TOML can hold."""
-    return not isinstance(value, (*_PLAIN, Mapping, list, tuple)) and not hasattr(value, "isoformat")
+    plain = bool | int | float | str | None | Mapping | list | tuple  # type: ignore[type-arg]
+    return not isinstance(value, plain) and not hasattr(value, "isoformat")
 
 
 def describe(value: object) -> str:
@@ -79,8 +87,35 @@ def describe(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    plain = isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value))
-    return f"{value!r:.60}" if plain else describe(value)
+    return f"{value!r:.60}" if value is None or _is_plain(value) else describe(value)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether TOML can hold it."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(part) for part in value)
+    return isinstance(value, bool | int | float | str)
+
+
+def spelled(value: Any, table: Mapping[str, Any]) -> Any:
+    """Return the name in `table`, with its options, that stands for an object of ours; any other object itself."""
+    partial = isinstance(value, functools.partial)
+    made = value.func if partial else value if inspect.isroutine(value) else type(value)
+    name = next((name for name, entry in table.items() if entry is made), None)
+    if name is None or (partial and value.args):
+        return value
+    if partial:
+        options = value.keywords
+    elif dataclasses.is_dataclass(value):
+        fields = [(f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value)]
+        options = {name: option for name, option, default in fields if option != default}
+    elif inspect.isroutine(value) or not inspect.signature(made).parameters:
+        options = {}
+    else:
+        return value  # made of what it does not keep
+    if not all(_is_plain(option) for option in options.values()):
+        return value
+    return {"name": name, **options} if options else name
 
 
 def written(value: object) -> object:
