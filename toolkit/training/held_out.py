@@ -148,7 +148,7 @@ class FixedNoise:
                 eps = self.noise(positions, denoiser.space(tuple(data.shape[1:])), draw).to(device)
                 with autocast(device, dtype):
                     loss = denoiser.loss(x, t, eps, cond)
-                losses[positions, draw] = weighted(loss, denoiser, self.weighting, t).double().cpu()
+                losses[positions, draw] = weighted(loss, denoiser, self.weighting, t).cpu().double()
         return losses
 
     def by_level(self, losses: Tensor) -> list[float | None]:
