@@ -46,7 +46,7 @@ def test_a_modality_from_a_file(toolkit_command: Command, tmp_path: Path) -> Non
     sampled = toolkit_command("sample", "runs/points", "-n", "5", "--modality", POINTS, "--out", "mine")
     assert sampled.returncode == 0, sampled.stderr
     assert sorted(f.name for f in (tmp_path / "mine").iterdir()) == [
-        "0-upper.csv", "1-lower.csv", "2-upper.csv", "3-lower.csv", "4-upper.csv", "grid.png",
+        ".samples.json", "0-upper.csv", "1-lower.csv", "2-upper.csv", "3-lower.csv", "4-upper.csv", "grid.png",
     ]  # fmt: skip
     x, y = map(float, (tmp_path / "mine" / "0-upper.csv").read_text().splitlines()[1].split(","))
     assert abs(x) < 10 and abs(y) < 10
