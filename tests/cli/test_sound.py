@@ -68,7 +68,7 @@ def test_a_folder_from_inspection_to_sounds(toolkit_command: Command, hits: Path
     assert "times real time" in sampled.stdout
     folder = next((tmp_path / "run" / "samples").iterdir())
     assert sorted(p.name for p in folder.iterdir()) == [
-        "0-hat.flac", "1-hat.flac", "2-hat.flac", "grid.png", "index.html",
+        ".samples.json", "0-hat.flac", "1-hat.flac", "2-hat.flac", "grid.png", "index.html",
     ]  # fmt: skip
     samples, rate = soundfile.read(folder / "1-hat.flac")
     assert rate == 8000 and len(samples) == 800 and np.abs(samples).max() < 1

@@ -18,6 +18,7 @@ from toolkit.evaluation.evaluator import Evaluator
 from toolkit.evaluation.reproduce import Reproduction, compare, finish, measure, reproduce, target_of
 from toolkit.evaluation.table import EvaluationResult, Metric, Table, left_out
 from toolkit.recipe.expected import ExpectedMetric
+from toolkit.run import compose
 from toolkit.run import generator as generators
 from toolkit.run.prepare import prepare
 from toolkit.run.train import TrainingRun
@@ -198,18 +199,18 @@ def no_average(patch: pytest.MonkeyPatch) -> None:
 
 
 def other_schedule(patch: pytest.MonkeyPatch) -> None:
-    right = generators.trajectory
-    patch.setattr(generators, "trajectory", lambda f, schedule, *rest, **more: right(f, Cosine(), *rest, **more))
+    right = compose.follow
+    patch.setattr(compose, "follow", lambda f, schedule, *rest, **more: right(f, Cosine(), *rest, **more))
 
 
 def wrong_time(patch: pytest.MonkeyPatch) -> None:
-    right = generators.Generator._guided
+    right = compose.guided
 
-    def wrong(self: generators.Generator, *rest: Any) -> Any:
-        denoise = right(self, *rest)
+    def wrong(*arguments: Any) -> Any:
+        denoise = right(*arguments)
         return lambda x_t, t: denoise(x_t, t / 2)
 
-    patch.setattr(generators.Generator, "_guided", wrong)
+    patch.setattr(compose, "guided", wrong)
 
 
 @pytest.mark.parametrize("sabotage", [other_schedule, wrong_time])

@@ -54,7 +54,10 @@ def test_a_width_made_afterwards_is_the_one_tracked(run: tuple[Path, PowerEMA], 
 def test_widths_that_cannot_be_made_are_refused_in_one_line(run: tuple[Path, PowerEMA]) -> None:
     out, _ = run
     for width in (0.02, 0.11):
-        with pytest.raises(UsageError, match=r"has 0\.05, 0\.1, of which widths from 0\.030 to 0\.1 can be made$"):
+        with pytest.raises(
+            UsageError,
+            match=r"has 0\.05, 0\.1, and 0 is the weights themselves; widths from 0\.030 to 0\.1 can be made$",
+        ):
             loaded(out, width)
     earlier = min(int(folder.name[5:]) for folder in (out / "checkpoints").iterdir())
     assert earlier < 54

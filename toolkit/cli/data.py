@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import AsJson, notifier, print_result, print_table
-from toolkit.errors import UsageError
+from toolkit.errors import DataError, UsageError
 
 app = typer.Typer(help="Look at your own data before training on it.", no_args_is_help=True)
 
@@ -33,6 +33,8 @@ def inspect(
     from toolkit.evaluation.folders import guess
 
     folder = folder.expanduser()
+    if not folder.exists():
+        raise DataError(f"no such folder or file: {folder}")
     modality = modality or guess(folder)
     kind = find(modality)
     inspect_folder = kind.inspector()

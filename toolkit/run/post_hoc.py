@@ -17,14 +17,15 @@ def load_between(
     `found`: with the groups model and ema, which have the `widths`. Raises UsageError when the checkpoint does not
     allow that width, ToolkitError when it does not fit the network.
     """
-    kept = f"EMA width {wanted:g} was not kept; this run has {', '.join(f'{width:g}' for width in widths)}"
+    there = ", ".join(f"{width:g}" for width in widths)
+    kept = f"EMA width {wanted:g} was not kept; this run has {there}, and 0 is the weights themselves"
     now, then = found.state.get("updates"), found.state.get(COPIED)
     if type(now) is not int or type(then) is not int or not USEFUL[0] * now <= then <= USEFUL[1] * now:
         raise UsageError(f"{kept}; others can be made at the end of a run only, and not of step {found.step:,}")
     stored = [(step, width) for step in (then, now) for width in widths]
     low, high = widths_from(stored)
     if not low <= wanted <= high:
-        raise UsageError(f"{kept}, of which widths from {low:.3f} to {high:g} can be made")
+        raise UsageError(f"{kept}; widths from {low:.3f} to {high:g} can be made")
     earlier = store.load(groups=[COPIED], step=found.step)
     assert earlier is not None
     averages = {then: earlier.groups[COPIED], now: found.groups["ema"]}
