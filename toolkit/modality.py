@@ -10,10 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from toolkit.conditioning import Conditioning, Request
-from toolkit.data.dataset import Dataset, Examples, Facts, InMemory, Splits
+from toolkit.data.dataset import Dataset, Examples, Facts, InMemory, Inspection, Splits
 from toolkit.errors import UsageError
 from toolkit.recipe.options import Options
 from toolkit.view import View
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Conditioning", "Dataset", "Examples", "Facts", "InMemory", "Inspection", "Modality", "Options", "Request"]
 __all__ += ["Splits", "View"]
-
-
-class Inspection(NamedTuple):
-    """What is in a folder, and what to train from it."""
-
-    rows: list[tuple[str, str]]
-    """(name, value), with proposals at the end."""
-    changes: dict[str, Any]
-    """Proposed values at dotted keys of a recipe."""
 
 
 class Modality(ABC):

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -111,6 +111,15 @@ class Splits:
         """Return the splits with shape, mean and deviation measured over all training numbers."""
         mean, std, shape = float(train.raw.mean()), float(train.raw.std()), tuple(train.raw.shape[1:])
         return cls(source, train, test, Facts(shape=shape, labels=labels, mean=mean, std=std, count=len(train)))
+
+
+class Inspection(NamedTuple):
+    """What is in a folder, and what to train from it."""
+
+    rows: list[tuple[str, str]]
+    """(name, value), with proposals at the end."""
+    changes: dict[str, Any]
+    """Proposed values at dotted keys of a recipe."""
 
 
 def spaced(count: int, most: int) -> Tensor:
