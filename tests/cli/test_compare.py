@@ -57,7 +57,7 @@ def test_two_averages_and_two_steps_of_one_run(trained: Path, toolkit_command: C
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--ema", "0.02"], "of which widths from 0.030 to 0.1 can be made"),
+        (["--ema", "0.02"], "; widths from 0.030 to 0.1 can be made"),
         (["--ema", "wide"], "--ema takes the width of an average"),
         (["--ema", "0.05,0.1,0.2"], "--ema takes one value for both runs or two"),
         (["--step", "7"], "no checkpoint of step 7"),
