@@ -247,3 +247,11 @@ def test_figures_of_labels_are_folded_and_several_judges_are_told_apart(tmp_path
     file.write_text(json.dumps({"format": 1, "about": {}, "figures": figures}))
     text = page_of(run).text
     assert "agreement-j-1" in text and "agreement-j-2" in text and "The judge is j-1, j-2;" in text
+
+
+def test_figures_of_a_run_with_unknown_options_are_explained(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", modality="text", model={"gone": 1})
+    (run / "evaluation").mkdir()
+    figure = {"what": "distinct-2", "value": 0.5, "n": 8, "unit": "share"}
+    (run / "evaluation" / "metrics.json").write_text(json.dumps({"format": 1, "about": {}, "figures": [figure]}))
+    assert "Different groups of so many words" in page_of(run).text

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from toolkit import imports
 from toolkit.discovery import built_in, find
 from toolkit.modality import Facts, Modality
-from toolkit.recipe import Recipe, validate_for
+from toolkit.recipe import Recipe
 from toolkit.report import run_files
 from toolkit.report.figures import Judged, judged
 from toolkit.run.generator import read_run
@@ -96,12 +96,15 @@ def gather(run: Path) -> RunFacts:
 
 
 def of_modality(facts: RunFacts, read: Callable[[Modality], T], otherwise: T) -> T:
-    """Return what `read` says of the run's modality, if that is one of ours and the run's facts fit it."""
+    """Return what `read` says of the run's modality, if that is one of ours and the run's facts fit it.
+
+    With any options: a report is also of a run whose own ones another version does not know.
+    """
     if facts.recipe.modality not in built_in():
         return otherwise
     try:
         kind = find(facts.recipe.modality)
-        return read(kind(*validate_for(facts.recipe, kind), facts.data))
+        return read(kind(kind.Data(), kind.Model(), facts.data))
     except Exception:  # a stranger's facts may lack anything
         return otherwise
 

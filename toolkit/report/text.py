@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from toolkit.discovery import built_in, find
-from toolkit.report.facts import RunFacts, passes
+from toolkit.discovery import built_in
+from toolkit.report.facts import RunFacts, of_modality, passes
 from toolkit.run.events import clock
 from toolkit.view import View
 
@@ -59,20 +59,11 @@ def unfinished(facts: RunFacts) -> str:
     return f"This run stopped at {of}. The same `toolkit train` command goes on from its last checkpoint."
 
 
-def _last_samples(facts: RunFacts) -> int:
-    """Return how many samples the picture of the end shows."""
-    if facts.recipe.modality not in built_in():
-        return View.counts[1]  # it may be a stranger's code
-    kind = find(facts.recipe.modality)
-    # of any options: a report is also of a run whose own ones a later version does not know
-    return kind(kind.Data(), kind.Model(), facts.data).view().counts[1]
-
-
 def commands(facts: RunFacts) -> list[tuple[str, str]]:
     """(what it does, command) for training it again, and for using it."""
     run = shlex.quote(facts.run.as_posix())
     foreign = "" if facts.recipe.modality in built_in() else f" --modality {shlex.quote(home(facts.recipe.modality))}"
-    last = _last_samples(facts)
+    last = of_modality(facts, lambda modality: modality.view().counts[1], View.counts[1])
     again = shlex.quote(f"{facts.run.as_posix()}-again")
     rows = [
         ("train it again, from the same seed", f"toolkit train --recipe {run}/recipe.toml{foreign} --out {again}"),
