@@ -132,6 +132,7 @@ def test_an_object_of_ours_is_written_as_its_name() -> None:
         ("sampler", DDPM(error=even), DDPM(error=even)),
         ("grid", GRIDS["karras"], "karras"),
         ("grid", functools.partial(GRIDS["karras"], rho=5.0), {"name": "karras", "rho": 5.0}),
+        ("grid", functools.partial(GRIDS["karras"], Cosine()), None),
         ("schedule", LinearChain(), None),  # it does not keep what it was made of
         ("sampler", torch.zeros(2), None),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -33,6 +34,12 @@ def test_the_last_step_has_what_sample_returns() -> None:
     assert not torch.allclose(between.x[2:], whole.x[2:4])
     torch.testing.assert_close(steps[5].x.float(), whole.x[2:4])
     assert repr(steps[0]) == "<step 1 of 9 for 2 samples, t = 1 to 0.6667>"
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    generator = made(sampler="ddim", steps=8)
+    plain = generator.sample(2, steps=3, guidance=2.0, label="upper").x
+    assert torch.equal(generator.sample(2, "upper", np.int64(3), torch.tensor(2.0)).x, plain)  # type: ignore[arg-type]
 
 
 def test_whoever_iterates_may_stop() -> None:

@@ -46,8 +46,8 @@ def choose(
         if name not in keys and "__" not in name:
             raise unknown("option", name, [*CALL, *keys])
         if value is not None:
-            values[keys.get(name, name.replace("__", "."))] = _plain(value)
-    values |= {key: _plain(value) for key, value in (settings or {}).items()}
+            values[keys.get(name, name.replace("__", "."))] = objects.plain(value)
+    values |= {key: objects.plain(value) for key, value in (settings or {}).items()}
     given = {name: values.pop(key) for name, key in objects.KEYS.items() if objects.is_object(values.get(key))}
     return with_objects(changed(found, values), given)
 
@@ -171,10 +171,3 @@ def _spelled(name: str, value: Any) -> Any:
     from toolkit import diffusion
 
     return objects.spelled(value, getattr(diffusion, objects.TABLES[name]))
-
-
-def _plain(value: Any) -> Any:
-    """A path as text, and a number of numpy's or torch's as Python's, which is what a file holds."""
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value

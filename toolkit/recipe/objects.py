@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,6 +72,13 @@ def is_object(value: object) -> bool:
     """Return whether `value` is more than what TOML can hold."""
     plain = bool | int | float | str | None | Mapping | list | tuple  # type: ignore[type-arg]
     return not isinstance(value, plain) and not hasattr(value, "isoformat")
+
+
+def plain(value: Any) -> Any:
+    """Return a path as text, and a number of numpy's or torch's as Python's, which is what a recipe holds."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def describe(value: object) -> str:

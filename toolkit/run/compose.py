@@ -34,6 +34,7 @@ from toolkit.errors import UsageError, unknown
 from toolkit.modality import Request
 from toolkit.recipe import build
 from toolkit.recipe.check import checked
+from toolkit.recipe.objects import plain
 from toolkit.recipe.schema import Sample
 from toolkit.run.levels import spread
 from toolkit.training.precision import autocast
@@ -74,7 +75,7 @@ class Sampling(Sample):
     @classmethod
     def of(cls, section: Sample, said: Mapping[str, Any]) -> Sampling:
         """Return a recipe's section with what is said otherwise; None says nothing. Raises UsageError."""
-        values = {name: value for name, value in said.items() if value is not None}
+        values = {name: plain(value) for name, value in said.items() if value is not None}
         if isinstance(times := values.get("grid"), Tensor):
             values["steps"] = len(times) - 1
         return checked(cls, {**dict(section), **values}, "sample")
