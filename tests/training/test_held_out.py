@@ -201,3 +201,11 @@ def test_the_best_denoiser_of_all_is_above_the_mean_floor_of_data_sets(n: int) -
     gap, error = sum(above) / 40, float(torch.tensor(above).std()) / 40**0.5
     assert gap > 3 * error
     assert n * gap == pytest.approx(1.0, rel=0.4)  # of two dimensions, about as measured: the more data, the nearer
+
+
+def test_noise_levels_once_chosen_stay_and_the_cost_still_holds() -> None:
+    assert amounts(1000, 64, 10, 50).draws == 8 and amounts(1000, 64, 10, 50, 16).draws == 16
+    for steps in (400, 1000, 100_000):
+        found = amounts(steps, 64, 1000, 5000, 16)
+        assert found.draws == 16 and (found.times + 1) * found.calls <= 0.02 * 3 * 64 * steps
+    assert amounts(10**6, 64, 1000, 5000, 4).draws == 4

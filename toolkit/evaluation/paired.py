@@ -173,7 +173,7 @@ def plain_losses(fixed: FixedNoise, denoiser: Denoiser, levels: Tensor, dtype: t
                     x_hat = denoiser(expand(alpha, x) * x + expand(sigma, x) * eps, t, cond)
                     mask = cond.get("mask")
                     loss = total((x - x_hat).square(), mask) / total(torch.ones_like(x), mask).clamp(min=1)
-            losses[positions, draw] = loss.double().cpu()
+            losses[positions, draw] = loss.cpu().double()
     return losses
 
 

@@ -65,7 +65,7 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
             t = law.time((level + part) / _LEVELS, denoiser.schedule).to(run.device)
             with autocast(run.device, run.dtype):
                 loss = denoiser.loss(x.to(run.device), t, eps, cond)
-            rows.append(weighted(loss, denoiser, weighting, t).double().cpu())
+            rows.append(weighted(loss, denoiser, weighting, t).cpu().double())
         found.append(torch.stack(rows).mean(0))
     return torch.cat(found)
 

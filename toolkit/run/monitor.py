@@ -39,20 +39,32 @@ class Monitor:
     def __init__(
         self, recipe: Recipe, modality: Modality, state: State, config: Config, course: Course, metrics: Path
     ) -> None:  # fmt: skip
-        """`course`: as planned now, of which the amounts follow; `metrics`: the file with earlier measurements."""
+        """`course`: as planned now; `metrics`: the file with earlier measurements."""
         self.recipe, self.modality, self.state, self.config = recipe, modality, state, config
-        splits = {"held-out": modality.dataset("test"), "trained": modality.dataset("train")}
-        self.amounts = held_out.amounts(course.steps, config.batch, *(len(data) for data in splits.values()))
-        law, weighting, draws = config.time_distribution, config.weighting, self.amounts.draws
-        self.unseen, self.known = (
-            FixedNoise(modality, data, count, draws, config.seed, purpose, law, weighting)
-            for (purpose, data), count in zip(splits.items(), self.amounts[1:3], strict=True)
-        )
-        lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
-        self.series = [m for m in measurement.read(lines) if m.step <= state.step and m.draws == draws]
+        self._splits = {"held-out": modality.dataset("test"), "trained": modality.dataset("train")}
+        self._planned: int | None = None
+        self._draws: int | None = None
+        """Once chosen they stay: measurements with others do not compare."""
         self._floor: tuple[torch.Tensor | None] | None = None
         """What is known of it, once it was looked for."""
+        self._follow(course)
+        lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
+        self.series = [m for m in measurement.read(lines) if m.step <= state.step and m.draws == self._draws]
         self._copy: Denoiser | None = None
+
+    def _follow(self, course: Course) -> None:
+        """Measure as much as the run's length allows, which may be corrected on the way."""
+        if course.steps == self._planned:
+            return
+        unseen, known = (len(data) for data in self._splits.values())
+        self.amounts = held_out.amounts(course.steps, self.config.batch, unseen, known, self._draws)
+        self._planned, self._draws = course.steps, self.amounts.draws
+        law, weighting = self.config.time_distribution, self.config.weighting
+        self.unseen, self.known = (
+            FixedNoise(self.modality, data, count, self.amounts.draws, self.config.seed, purpose, law, weighting)
+            for (purpose, data), count in zip(self._splits.items(), self.amounts[1:3], strict=True)
+        )
+        self._floor = None
 
     @property
     def latest(self) -> Measurement | None:
@@ -67,6 +79,7 @@ class Monitor:
     def due(self, course: Course) -> bool:
         """Whether the step just taken is one to measure after, and was not measured."""
         step = self.state.step
+        self._follow(course)
         self.series = [m for m in self.series if m.step <= step]  # a rollback may have gone back behind some
         reached = self._reached(course, step) > self._reached(course, step - 1) if step else False
         return reached and (self.latest is None or self.latest.step < step)

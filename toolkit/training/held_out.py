@@ -59,25 +59,26 @@ class Amounts(NamedTuple):
         return (self.held_out + self.trained) * self.draws
 
 
-def amounts(steps: int, batch: int, held_out: int, trained: int) -> Amounts:
+def amounts(steps: int, batch: int, held_out: int, trained: int, draws: int | None = None) -> Amounts:
     """What fits into `SHARE` of a training of so many steps, given how many examples there are of each kind.
 
-    A training step takes `PASSES` calls for each example. One measurement more is left over for the end.
+    A training step takes `PASSES` calls for each example. One measurement more is left over for the end. `draws`: noise
+    levels for each example, where they are fixed already.
     """
+    each_draws = draws or DRAWS
     whole = SHARE * PASSES * batch * steps
     for times, least in TIMES.items():
         each = whole / (times + 1)
-        if each >= least * DRAWS and steps >= 2 * times:
+        if each >= least * each_draws and steps >= 2 * times:
             break
     else:
-        return Amounts(0, 0, 0, DRAWS)
-    rows = min(MAX_EXAMPLES, int(each / DRAWS))
+        return Amounts(0, 0, 0, each_draws)
+    rows = min(MAX_EXAMPLES, int(each / each_draws))
     known = min(trained, rows // TRAINED_SHARE if held_out >= LEAST_HELD_OUT else rows)
     unknown = min(held_out, rows - known) if held_out >= LEAST_HELD_OUT else 0
-    draws = DRAWS
-    while draws < MAX_DRAWS and 2 * draws * (known + unknown) <= each:
-        draws *= 2
-    return Amounts(times, unknown, known, draws)
+    while draws is None and each_draws < MAX_DRAWS and 2 * each_draws * (known + unknown) <= each:
+        each_draws *= 2
+    return Amounts(times, unknown, known, each_draws)
 
 
 class FixedNoise:
@@ -148,7 +149,7 @@ class FixedNoise:
                 eps = self.noise(positions, denoiser.space(tuple(data.shape[1:])), draw).to(device)
                 with autocast(device, dtype):
                     loss = denoiser.loss(x, t, eps, cond)
-                losses[positions, draw] = weighted(loss, denoiser, self.weighting, t).double().cpu()
+                losses[positions, draw] = weighted(loss, denoiser, self.weighting, t).cpu().double()
         return losses
 
     def by_level(self, losses: Tensor) -> list[float | None]:
