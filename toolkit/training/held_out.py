@@ -65,20 +65,20 @@ def amounts(steps: int, batch: int, held_out: int, trained: int, draws: int | No
     A training step takes `PASSES` calls for each example. One measurement more is left over for the end. `draws`: noise
     levels for each example, where they are fixed already.
     """
-    levels = draws or DRAWS
+    each_draws = draws or DRAWS
     whole = SHARE * PASSES * batch * steps
     for times, least in TIMES.items():
         each = whole / (times + 1)
-        if each >= least * levels and steps >= 2 * times:
+        if each >= least * each_draws and steps >= 2 * times:
             break
     else:
-        return Amounts(0, 0, 0, levels)
-    rows = min(MAX_EXAMPLES, int(each / levels))
+        return Amounts(0, 0, 0, each_draws)
+    rows = min(MAX_EXAMPLES, int(each / each_draws))
     known = min(trained, rows // TRAINED_SHARE if held_out >= LEAST_HELD_OUT else rows)
     unknown = min(held_out, rows - known) if held_out >= LEAST_HELD_OUT else 0
-    while draws is None and levels < MAX_DRAWS and 2 * levels * (known + unknown) <= each:
-        levels *= 2
-    return Amounts(times, unknown, known, levels)
+    while draws is None and each_draws < MAX_DRAWS and 2 * each_draws * (known + unknown) <= each:
+        each_draws *= 2
+    return Amounts(times, unknown, known, each_draws)
 
 
 class FixedNoise:
