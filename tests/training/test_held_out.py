@@ -216,3 +216,14 @@ def test_noise_levels_once_chosen_stay_and_the_cost_still_holds() -> None:
         found = amounts(steps, 64, 1000, 5000, 16)
         assert found.draws == 16 and (found.times + 1) * found.calls <= 0.02 * 3 * 64 * steps
     assert amounts(10**6, 64, 1000, 5000, 4).draws == 4
+
+
+def test_another_loss_is_measured_and_has_no_floor() -> None:
+    data = Vectors(drawn(64, 4))
+    noise = fixed(data), FixedNoise(
+        data, data.dataset("test"), 64, 4, 0, "held-out", LogitNormal(), Unweighted(),
+        lambda denoiser, *arguments: 2 * denoiser.loss(*arguments),
+    )  # fmt: skip
+    own, twice = (part.losses(exact()) for part in noise)
+    torch.testing.assert_close(twice, 2 * own)
+    assert least_losses(noise[0], exact()) is not None and least_losses(noise[1], exact()) is None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from toolkit import paths
 from toolkit import recipe as recipes
-from toolkit.diffusion import WEIGHTINGS, Denoiser, Schedule
+from toolkit.diffusion import Denoiser, Schedule
 from toolkit.diffusion.denoiser import RegressionDenoiser
 from toolkit.diffusion.likelihood import total
 from toolkit.diffusion.loss import Weighting
@@ -25,7 +25,6 @@ from toolkit.errors import DataError, UsageError
 from toolkit.evaluation.comparison import Bin, Comparison
 from toolkit.modality import Facts, Modality
 from toolkit.recipe import Recipe, build
-from toolkit.recipe.check import instantiate
 from toolkit.run.generator import Generator, load
 from toolkit.training.difference import Difference
 from toolkit.training.held_out import FixedNoise
@@ -68,7 +67,7 @@ def compare(
             "training examples would show which network knows them by heart, not which is better"
         )
     law = build.time_distribution(first.recipe.diffusion, first.denoiser, data.facts)
-    weighting = instantiate(WEIGHTINGS, first.recipe.diffusion.weighting, "weighting")
+    weighting = build.weighting(first.recipe.diffusion)
     fixed = FixedNoise(data, held, n, LEVELS, seed, "compare", law, weighting)
     told = _told_as(second.recipe, data)
     if reason := told_otherwise(fixed, told):

@@ -14,15 +14,15 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from toolkit.diffusion import WEIGHTINGS, Denoiser
+from toolkit.diffusion import Denoiser
 from toolkit.diffusion.loss import weighted
 from toolkit.diffusion.randomness import Draws, normal
 from toolkit.evaluation.table import Metric
 from toolkit.modality import Modality
 from toolkit.recipe import build
-from toolkit.recipe.check import instantiate
 from toolkit.run.generator import Generator
 from toolkit.run.samples import Samples
+from toolkit.training.objective import example_losses
 from toolkit.training.precision import autocast
 
 HELD_OUT, SAMPLED = "held-out loss", "sample loss"
@@ -51,7 +51,7 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
     """The mean loss of each example over stratified levels of the run's time law as training began with it: (n,)."""
     denoiser.eval()
     law = build.time_distribution(run.recipe.diffusion, denoiser, run.modality.facts)
-    weighting = instantiate(WEIGHTINGS, run.recipe.diffusion.weighting, "weighting")
+    weighting, objective = build.weighting(run.recipe.diffusion), build.objective(run.recipe.diffusion)
     found: list[Tensor] = []
     start = 0
     for x, cond in batches:
@@ -64,7 +64,7 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
         for level in range(_LEVELS):
             t = law.time((level + part) / _LEVELS, denoiser.schedule).to(run.device)
             with autocast(run.device, run.dtype):
-                loss = denoiser.loss(x.to(run.device), t, eps, cond)
+                loss = example_losses(objective, denoiser, x.to(run.device), t, eps, cond)
             rows.append(weighted(loss, denoiser, weighting, t).cpu().double())
         found.append(torch.stack(rows).mean(0))
     return torch.cat(found)

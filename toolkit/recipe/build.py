@@ -36,7 +36,8 @@ from toolkit.recipe.check import instantiate
 from toolkit.recipe.objects import Named, absent, describe
 from toolkit.recipe.schema import Diffusion, Recipe, Train
 from toolkit.training.initial import initialised
-from toolkit.training.loop import Config, Objective
+from toolkit.training.loop import Config
+from toolkit.training.objective import Objective
 from toolkit.training.precision import resolve
 
 if TYPE_CHECKING:

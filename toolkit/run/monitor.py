@@ -59,9 +59,10 @@ class Monitor:
         unseen, known = (len(data) for data in self._splits.values())
         self.amounts = held_out.amounts(course.steps, self.config.batch, unseen, known, self._draws)
         self._planned, self._draws = course.steps, self.amounts.draws
-        law, weighting = self.config.time_distribution, self.config.weighting
+        config, draws = self.config, self.amounts.draws
+        how = config.time_distribution, config.weighting, config.objective
         self.unseen, self.known = (
-            FixedNoise(self.modality, data, count, self.amounts.draws, self.config.seed, purpose, law, weighting)
+            FixedNoise(self.modality, data, count, draws, config.seed, purpose, *how)
             for (purpose, data), count in zip(self._splits.items(), self.amounts[1:3], strict=True)
         )
         self._floor = None

@@ -26,10 +26,12 @@ def least_losses(fixed: FixedNoise, denoiser: Denoiser) -> Tensor | None:
     They are those of the exact posterior mean under the data set (`empirical_errors`), of which the examples are a
     part, or under as much of it as is affordable. A network can have less on those few examples by chance, not in
     expectation; nor can it on held-out examples: the mean over data sets of the least loss on each is at most the least
-    loss on what they are drawn from. None where they are not known: for a denoiser that is no regression, examples of
-    unequal length, or conditions besides a label.
+    loss on what they are drawn from. None where they are not known: for a denoiser that is no regression, an objective
+    that is not its own, examples of unequal length, or conditions besides a label.
     """
-    if not isinstance(denoiser, RegressionDenoiser) or fixed.dataset.lengths is not None or not len(fixed):
+    if fixed.objective is not None or not isinstance(denoiser, RegressionDenoiser):
+        return None
+    if fixed.dataset.lengths is not None or not len(fixed):
         return None
     few, count = _affordable(len(fixed), len(fixed.dataset), fixed.draws * math.prod(fixed.modality.shape))
     if count < few:

@@ -20,6 +20,7 @@ from toolkit.diffusion.randomness import Draws, normal, seeded_generator, unifor
 from toolkit.diffusion.schedule import Schedule, beside
 from toolkit.modality import Dataset, Modality
 from toolkit.training.budget import PASSES
+from toolkit.training.objective import Objective, example_losses
 from toolkit.training.precision import autocast
 
 SHARE = 0.02
@@ -86,15 +87,16 @@ class FixedNoise:
 
     def __init__(
         self, modality: Modality, dataset: Dataset, count: int, draws: int, seed: int, purpose: str,
-        law: TimeDistribution, weighting: Weighting,
+        law: TimeDistribution, weighting: Weighting, objective: Objective | None = None,
     ) -> None:  # fmt: skip
         """The first `count` of the data in a random order, so that a smaller set is part of a larger one.
 
         `law`: of the times, as training began with it; `draws`: how many for each example, of equal probability.
+        `objective`: the loss, where it is not the denoiser's own.
         """
         self.modality, self.dataset = modality, dataset
         self.seed, self.purpose, self.draws = seed, purpose, draws
-        self.law, self.weighting = law.fresh(), weighting
+        self.law, self.weighting, self.objective = law.fresh(), weighting, objective
         order = torch.randperm(len(dataset), generator=seeded_generator(seed, purpose, "order"))
         self.rows = order[: min(count, len(dataset))]
 
@@ -148,7 +150,7 @@ class FixedNoise:
                 t = beside(self.law.time(u[positions, draw], denoiser.schedule), x)
                 eps = self.noise(positions, denoiser.space(tuple(data.shape[1:])), draw).to(device)
                 with autocast(device, dtype):
-                    loss = denoiser.loss(x, t, eps, cond)
+                    loss = example_losses(self.objective, denoiser, x, t, eps, cond)
                 losses[positions, draw] = weighted(loss, denoiser, self.weighting, t).cpu().double()
         return losses
 

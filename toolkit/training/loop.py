@@ -21,6 +21,7 @@ from toolkit.nn.dropout import attach
 from toolkit.training.course import Course
 from toolkit.training.ema import KEPT_AT, Copied, PowerEMA
 from toolkit.training.muon import Muon, hidden_weights
+from toolkit.training.objective import Objective, example_losses
 from toolkit.training.precision import autocast
 
 MOMENTUM = 0.95
@@ -31,8 +32,6 @@ COPIED = "ema-earlier"
 
 BatchSource = Callable[[int, Sequence[int]], tuple[Tensor, dict[str, Tensor]]]
 """(step, positions in the global batch) -> x (B, *) in model space, conditions."""
-Objective = Callable[[Denoiser, Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
-"""(denoiser, encoded data x (B, ...), t (B,), noise eps (B, *), conditions) -> one loss for each example, (B,)."""
 
 
 @dataclass(frozen=True)
@@ -288,10 +287,5 @@ def batch_loss(
     if config.channels_last and data.ndim == 4:
         data, eps = (a.contiguous(memory_format=torch.channels_last) for a in (data, eps))
     with autocast(device, config.dtype):
-        if config.objective is None:
-            loss = denoiser.loss(data, t, eps, cond)
-        else:
-            loss = config.objective(denoiser, data, t, eps, cond)
-            if loss.shape != t.shape:
-                raise ToolkitError(f"a loss is one number for each example, {tuple(t.shape)}, not {tuple(loss.shape)}")
+        loss = example_losses(config.objective, denoiser, data, t, eps, cond)
         return weighted(loss, denoiser, config.weighting, t).mean(), t, denoiser.uncertainty(loss.detach(), t, cond)
