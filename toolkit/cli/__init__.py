@@ -12,8 +12,8 @@ import typer
 
 import toolkit
 from toolkit.cli import compare, data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
-from toolkit.cli.console import one_line
 from toolkit.cli.modality_options import helped
+from toolkit.console import one_line
 from toolkit.errors import Interrupted, ToolkitError
 
 app = typer.Typer(

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.console import notify, one_line, print_table
+from toolkit.cli.console import print_table
 from toolkit.cli.sample import step_of
+from toolkit.console import notify, one_line
 from toolkit.errors import UsageError
 
 

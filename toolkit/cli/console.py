@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolkit.console import console as console
-from toolkit.console import duration as duration
-from toolkit.console import notify as notify
-from toolkit.console import one_line as one_line
-from toolkit.console import tracked as tracked
-from toolkit.console import visible as visible
+from toolkit.console import console, notify, one_line, visible
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli.console import AsJson, notifier, print_result, print_table
+from toolkit.console import duration
 from toolkit.errors import DataError, UsageError
 
 app = typer.Typer(help="Look at your own data before training on it.", no_args_is_help=True)
@@ -65,6 +66,6 @@ def _estimate(modality: str, folder: Path, changes: dict[str, Any], say: Callabl
     minutes = plan.recipe.train.minutes or 0
     passes = a_second * 60 * minutes / max(1, count)
     return (
-        f"{a_second:.0f} examples/s on this machine: one pass over {count:,} takes {prepare.clock(count / a_second)}; "
+        f"{a_second:.0f} examples/s on this machine: one pass over {count:,} takes {duration(count / a_second)}; "
         f"the {minutes:g} minutes of recipe '{recipe.name}' make {passes:.0f} passes"
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import typer
 
-from toolkit.cli.console import AsJson, notify, print_result
+from toolkit.cli.console import AsJson, print_result
+from toolkit.console import notify
 
 PACKAGES = (
     "torch", "torchvision", "torchaudio", "numpy", "pillow", "librosa", "soundfile", "soxr", "pydantic", "safetensors",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import notify, one_line, print_table, tracked
+from toolkit.cli.console import print_table
 from toolkit.cli.modality_options import (
     declared_options,
     flags,
@@ -23,6 +23,7 @@ from toolkit.cli.modality_options import (
     words_of,
 )
 from toolkit.cli.sample import folder_name
+from toolkit.console import notify, one_line, tracked
 from toolkit.errors import StorageError, UsageError
 from toolkit.recipe.check import checked
 

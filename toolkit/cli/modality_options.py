@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from toolkit.cli.console import one_line
+from toolkit.console import one_line
 from toolkit.errors import UsageError, unknown
 from toolkit.modality import Options
 

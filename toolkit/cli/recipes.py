@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import AsJson, notify, print_result, print_text
+from toolkit.cli.console import AsJson, print_result, print_text
+from toolkit.console import notify
 from toolkit.errors import StorageError, UsageError
 
 app = typer.Typer(help="List, show and copy recipes.", invoke_without_command=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import notify
+from toolkit.console import notify
 
 
 def report(

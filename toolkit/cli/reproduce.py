@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import notify, print_table
+from toolkit.cli.console import print_table
 from toolkit.cli.modality_options import declared_options, parse_modality_options
+from toolkit.console import notify
 from toolkit.errors import UsageError
 
 if TYPE_CHECKING:

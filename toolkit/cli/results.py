@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import AsJson, notify, print_result, print_text
+from toolkit.cli.console import AsJson, print_result, print_text
+from toolkit.console import notify
 from toolkit.errors import DataError, UsageError
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import notify, tracked
 from toolkit.cli.modality_options import declared_options, modality_of, parse_modality_options, string_options
+from toolkit.console import notify, tracked
 from toolkit.errors import StorageError, UsageError
 from toolkit.modality import Options
 

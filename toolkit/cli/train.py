@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import notify, print_table, print_text
+from toolkit.cli.console import print_table, print_text
 from toolkit.cli.modality_options import (
     declared_options,
     modality_names,
@@ -19,6 +19,7 @@ from toolkit.cli.modality_options import (
     value_of,
     words_of,
 )
+from toolkit.console import notify
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.modality import Options
 

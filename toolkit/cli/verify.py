@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import AsJson, console, print_result
+from toolkit.cli.console import AsJson, print_result
+from toolkit.console import console
 from toolkit.errors import UsageError
 
 app = typer.Typer(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from toolkit import console
 from toolkit.discovery import built_in
 from toolkit.report.facts import RunFacts, of_modality, passes
-from toolkit.run.events import clock
 from toolkit.view import View
 
 
@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
     """6.2 -> "6.2 s", 640 -> "10:40 min", 7200 -> "2:00:00 h"."""
     if seconds < 100:
         return f"{seconds:.3g} s"
-    return f"{clock(seconds)} {'min' if seconds < 3600 else 'h'}"
+    return f"{console.duration(seconds)} {'min' if seconds < 3600 else 'h'}"
 
 
 def unfinished(facts: RunFacts) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 
@@ -58,8 +57,3 @@ class Finished:
 
 
 Event = Progress | Saved | Preview | Note | Finished
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as 90 -> "1:30", 4000 -> "1:06:40"."""
-    return str(timedelta(seconds=round(seconds))).removeprefix("0:")

@@ -22,7 +22,7 @@ from toolkit.device import pick
 from toolkit.errors import UsageError
 from toolkit.recipe import Recipe, Train, build, choose, objects, trust
 from toolkit.run import levels, previews
-from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved, clock
+from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load
 from toolkit.run.layout import read_run
 from toolkit.run.show import show
@@ -218,4 +218,4 @@ def _fitting(recipe: Recipe, measured: Probe, shown: tuple[int, int]) -> int:
     return max(2, int(max(0.5 * steps, 0.97 * steps - work)))
 
 
-__all__ = ["Event", "Finished", "Note", "Preview", "Progress", "Saved", "clock", "prepare", "train"]
+__all__ = ["Event", "Finished", "Note", "Preview", "Progress", "Saved", "prepare", "train"]

@@ -16,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit import recipe as recipes
+from toolkit.console import duration
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.top import without_top
 from toolkit.errors import Interrupted
@@ -23,7 +24,7 @@ from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
 from toolkit.recipe.format import stamped
 from toolkit.run import previews
-from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved, clock
+from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
 from toolkit.run.layout import CHECKPOINTS, FACTS, METRICS, RECIPE
 from toolkit.run.monitor import Monitor
@@ -100,7 +101,7 @@ class TrainingRun:
             ("steps", length),
             ("examples seen", f"{seen:,} ({seen / max(1, facts.count):.1f} passes)"),
             ("speed", f"{self.probe.steps_per_second * train.batch:.0f} examples/s, {self.probe.describe()}"),
-            ("expected end", f"{datetime.now() + timedelta(seconds=left):%H:%M}, in {clock(left)}"),
+            ("expected end", f"{datetime.now() + timedelta(seconds=left):%H:%M}, in {duration(left)}"),
             ("memory", f"{self.probe.memory / 2**20:,.0f} MB at most so far"),
             (
                 "disk",
