@@ -20,11 +20,11 @@ class Request(NamedTuple):
     which: tuple[int, ...]
     """Their places in the list of positions."""
     shape: tuple[int, ...]
-    """Of one example in model space."""
+    """Shape of one example in model space."""
     cond: dict[str, Tensor] = {}
     """Conditions besides `label`, one row for each of `which`."""
     window: int | None = None
-    """How much of the last axis the network sees at once, where the example is longer than it was trained for."""
+    """Positions of the last axis that the network sees at once, where the example is longer than it was trained for."""
     stride: int = 1
     """Windows begin at multiples of so many positions."""
 

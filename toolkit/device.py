@@ -1,4 +1,4 @@
-"""Which device a run is on: one policy, and one sentence where what was asked for is not to be had."""
+"""The device of a run: one policy, and one sentence where what was asked for is not to be had."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class ToolkitError(Exception):
-    """What was wrong, where, and what to do about it, in one line."""
+    """An error in one line: what was wrong, where, and what to do about it."""
 
     exit_code = 1
 

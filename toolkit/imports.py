@@ -21,7 +21,7 @@ TORCHAUDIO = (2, 11)
 
 
 def versions(names: Iterable[str] = ("torch", "torchvision", "torchaudio")) -> dict[str, str | None]:
-    """What is installed, without importing it; None = not installed."""
+    """Return versions of packages without importing them; None = not installed."""
     found: dict[str, str | None] = {}
     for name in names:
         try:

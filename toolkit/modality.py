@@ -31,11 +31,11 @@ __all__ += ["Splits", "View"]
 
 
 class Modality(ABC):
-    """What the tensors mean: reads data, builds a network for it, turns samples into files and pictures."""
+    """The meaning of tensors: reads data, builds a network for it, turns samples into files and pictures."""
 
     name: ClassVar[str]
     default_recipe: ClassVar[str | Mapping[str, Any]]
-    """What `toolkit train --modality X` trains: a recipe's name ("image/digits") or a recipe as a mapping."""
+    """Recipe of `toolkit train --modality X`: a name ("image/digits") or a recipe as a mapping."""
     Data: ClassVar[type[Options]] = Options
     """The [data] section; without options by default. A field `source` (name or folder) is what --data sets."""
     Model: ClassVar[type[Options]] = Options

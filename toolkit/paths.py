@@ -1,4 +1,4 @@
-"""Where shipped files, the user's data and the cache are."""
+"""Places of shipped files, the user's data and the cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cache() -> Path:
 
 
 def data_root() -> Path:
-    """Where named data sets are looked for and downloaded to: TOOLKIT_DATA, or a folder in the cache."""
+    """Return the folder of named data sets and downloads: TOOLKIT_DATA, or a folder in the cache."""
     if os.environ.get("TOOLKIT_DATA"):
         return Path(os.environ["TOOLKIT_DATA"]).expanduser()
     return cache() / "data"

@@ -1,4 +1,4 @@
-"""What people look at: pictures on the way from noise to sample, pages, lines."""
+"""Pictures on the way from noise to sample, pages and lines: all that people look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens are given and which are generated: at random while training, and as a user writes it."""
+"""The choice of given and generated tokens: at random while training, and as a user writes it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw_given(lengths: Tensor, width: int, share: float, draws: Draws) -> Tenso
 
 
 def parse_holes(text: str) -> list[str | int]:
-    r"""What a user gives, in parts: texts, and holes as their number of characters. `parse_holes("To __, or")` is
+    r"""Return what a user gives in parts: texts, and holes as their number of characters. `parse_holes("To __, or")` is
     ["To ", 2, ", or"]. A run of underscores is a hole; `\_` is an underscore."""
     found = _PART.findall(text)
     return [given.replace(r"\_", "_") if given else len(hole) for given, hole in found]

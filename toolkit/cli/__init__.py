@@ -1,4 +1,4 @@
-"""What the user types: one file a command. Nothing here imports torch before a command runs."""
+"""The command line: one file a command. Nothing here imports torch before a command runs."""
 
 from __future__ import annotations
 

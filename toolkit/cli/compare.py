@@ -65,7 +65,7 @@ def pair(text: str | None, option: str) -> tuple[str | None, str | None]:
 
 
 def width_of(text: str | None) -> float | None:
-    """What --ema means. Raises UsageError."""
+    """Return the width that --ema names. Raises UsageError."""
     try:
         return None if text is None else float(text)
     except ValueError:
@@ -73,6 +73,6 @@ def width_of(text: str | None) -> float | None:
 
 
 def name_of(run: Path, width: str | None, step: str | None) -> str:
-    """What a table calls a network: "runs/a, EMA 0.05, step best"."""
+    """Return the name of a network in a table: "runs/a, EMA 0.05, step best"."""
     parts = [str(run), f"EMA {width}" if width else "", f"step {step}" if step else ""]
     return ", ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""What the shell offers at the tab key: runs, recipes, modalities, samplers, labels. Loads no torch and runs no code.
+"""Completions for the shell: runs, recipes, modalities, samplers, labels. Loads no torch and runs no code.
 
 `toolkit --install-completion` turns it on.
 """
@@ -111,7 +111,7 @@ def _shown(names: Iterable[str]) -> list[str]:
 
 
 def _below(incomplete: str) -> Iterator[Path]:
-    """What is in the folder that `incomplete` is in and begins with its last part."""
+    """Return the entries of the folder that `incomplete` is in which begin with its last part."""
     folder, _, start = incomplete.rpartition("/")
     place = Path(folder or ("/" if incomplete.startswith("/") else "."))
     try:
@@ -129,7 +129,7 @@ def _files(incomplete: str, ending: str) -> list[str]:
 
 
 def _content(context: typer.Context, name: str) -> Any:
-    """What a file of the run in the command line says, or nothing."""
+    """Return the content of a file of the run in the command line, or nothing."""
     # an option without its value yet leaves the whole command line unparsed, in context.args
     for word in (context.params.get("run"), *context.args):
         try:

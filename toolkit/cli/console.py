@@ -1,4 +1,4 @@
-"""What the commands print: tables and text, beside the lines of toolkit/console.py."""
+"""Tables and text that the commands print, beside the lines of toolkit/console.py."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _own_version() -> str:
 
 
 def _broken(versions: dict[str, str | None]) -> Iterator[str]:
-    """What is installed in versions that fit and still cannot be imported."""
+    """Yield packages that are installed in versions that fit and still cannot be imported."""
     from toolkit.errors import ToolkitError
     from toolkit.imports import require
 

@@ -82,7 +82,7 @@ def reproduce(
 
 
 def folder(recipe: Recipe, smoke: bool) -> Path:
-    """Where it is trained: one folder for each version of a recipe, to be resumed; a new one for each smoke."""
+    """Return the run's folder: one for each version of a recipe, to be resumed; a new one for each smoke."""
     from toolkit.evaluation.reproduce import target_of
     from toolkit.recipe import MEASURED, dump, replace
 

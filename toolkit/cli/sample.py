@@ -130,7 +130,7 @@ def sample(
 
 
 def step_of(text: str | None) -> int | Literal["best"] | None:
-    """What --step means. Raises UsageError."""
+    """Return the step that --step names. Raises UsageError."""
     if text is None or text == "best":
         return None if text is None else "best"
     if not text.isdecimal():
@@ -139,7 +139,7 @@ def step_of(text: str | None) -> int | Literal["best"] | None:
 
 
 def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
-    """What can be asked of the run that a command line names, for its help. Raises UsageError."""
+    """Yield the options of the run that a command line names, for its help. Raises UsageError."""
     kind = modality_of(typed)
     if kind is not None:
         yield f"a run of modality {kind.name}", kind.SampleOptions

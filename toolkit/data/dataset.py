@@ -114,7 +114,7 @@ class Splits:
 
 
 class Inspection(NamedTuple):
-    """What is in a folder, and what to train from it."""
+    """The contents of a folder, and what to train from it."""
 
     rows: list[tuple[str, str]]
     """(name, value), with proposals at the end."""

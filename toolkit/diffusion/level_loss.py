@@ -170,7 +170,7 @@ def empirical_errors(
 
 
 def level_density(law: TimeDistribution, schedule: Schedule, log_snr: Tensor) -> Tensor:
-    """How often a time law trains at each level: a density over log-SNR at `log_snr` (n,), by its quantiles: (n,).
+    """Return the density over log-SNR, at `log_snr` (n,), of the levels that a time distribution trains at: (n,).
 
     A histogram of 65,536 quantiles with bins around the levels; what falls outside them is not shown.
     """

@@ -1,4 +1,4 @@
-"""What a comparison of two networks on the same examples and noise says: a sentence, a table, JSON."""
+"""The outcome of comparing two networks on the same examples and noise: a sentence, a table, JSON."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Comparison:
 
     names: tuple[str, str]
     what: str
-    """What `bins` count."""
+    """Meaning of the losses in `bins`."""
     weighted: str
-    """What `overall` counts."""
+    """Meaning of the loss in `overall`."""
     a: float
     """The first network's loss, as the first run's training weighs it."""
     b: float
@@ -74,7 +74,7 @@ class Comparison:
         ]
 
     def to_mapping(self) -> dict[str, Any]:
-        """What `toolkit compare --json` prints."""
+        """Return the content of `toolkit compare --json`."""
 
         def pair(d: Difference) -> dict[str, float | int | None]:
             ends = [value if math.isfinite(value) else None for value in (d.error, d.low, d.high)]

@@ -107,13 +107,13 @@ def refusal(a: Generator, b: Generator) -> str | None:
 
 
 def different_facts(a: Facts, b: Facts) -> list[str]:
-    """Which facts say that two data sets are others; what was left out of them, and what was measured, does not."""
+    """Return the facts in which two data sets differ, apart from rejected files and what was measured."""
     names = [name for name in Facts.model_fields if name not in ("rejected", "spread", "bounds")]
     return [name for name in names if getattr(a, name) != getattr(b, name)]
 
 
 def in_x(denoiser: Denoiser, shape: tuple[int, ...]) -> bool:
-    """Whether noise is added to the encoded data themselves, and not in a learned space."""
+    """Return True where noise is added to the encoded data themselves, and not in a learned space."""
     return denoiser.space(shape) == tuple(shape)
 
 
@@ -177,7 +177,7 @@ def plain_losses(fixed: FixedNoise, denoiser: Denoiser, levels: Tensor, dtype: t
 
 
 def weights(denoiser: Denoiser, weighting: Weighting, levels: Tensor) -> Tensor:
-    """What the training of `denoiser` multiplies |x - x_hat|^2 by at each log-SNR; 1 where its loss is another one."""
+    """Return the factor of |x - x_hat|^2 in the training of `denoiser` at each log-SNR; 1 where its loss is another."""
     if not isinstance(denoiser, RegressionDenoiser):
         return torch.ones_like(levels)
     t = denoiser.schedule.time(levels.flatten())
@@ -187,7 +187,7 @@ def weights(denoiser: Denoiser, weighting: Weighting, levels: Tensor) -> Tensor:
 
 
 def _told_as(recipe: Recipe, data: Modality) -> Modality:
-    """What another recipe's network is told of the same opened data: its [model] section, the data's own [data]."""
+    """Return the opened data as another recipe's network is given it: by its [model] and the data's own [data]."""
     kind = type(data)
     return kind(data.data, recipes.validate_for(recipe, kind)[1], data.facts)
 

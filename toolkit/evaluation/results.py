@@ -120,7 +120,7 @@ def _value(metric: str, band: ExpectedMetric) -> str:
 
 
 def _allowed(metric: str, band: ExpectedMetric) -> str:
-    """What a reproduction must come to: "+- 2 %", "at least 85 %"."""
+    """Return the band of a reproduction: "+- 2 %", "at least 85 %"."""
     band = _without_repetition(metric, band)
     return band.text if band.within is None else f"+- {band.shown(band.within)}"
 

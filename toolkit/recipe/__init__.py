@@ -192,7 +192,7 @@ def _trained(recipe: Recipe) -> dict[str, Any]:
 
 
 def typed(text: str) -> Any:
-    """What a value typed on a command line means: TOML where it is TOML, text where not, None for nothing."""
+    """Return the value that was typed on a command line: TOML where it is TOML, text where not, None for nothing."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):

@@ -69,7 +69,7 @@ def _plain_times(spec: Named) -> TimeDistribution:
 
 
 def _of_type(kind: type[Any], registry: Mapping[str, Callable[..., Any]], spec: Any, name: str) -> Any:
-    """What a name stands for, or an object that is a `kind`. Raises UsageError."""
+    """Return the object of a name, or an object that is a `kind`. Raises UsageError."""
     value = instantiate(registry, spec, name)
     if not isinstance(value, kind):
         raise UsageError(
@@ -194,7 +194,7 @@ def network(recipe: Recipe, modality: Modality, weights: bool = True) -> nn.Modu
 
 
 def _called(function: Any, *arguments: Any) -> Any:
-    """What a function or a class of the user's gives for as many of the arguments as it has no default for."""
+    """Return what a function or class of the user's gives for as many of the arguments as it has no default for."""
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return function(*arguments)
@@ -225,7 +225,7 @@ def objective(diffusion: Diffusion) -> Objective | None:
 def fit_config(
     recipe: Recipe, denoiser: Denoiser, facts: Facts, steps: int, device: torch.device, channels_last: bool
 ) -> Config:
-    """What the loop needs, from a recipe. Raises UsageError."""
+    """Return what the training loop needs, from a recipe. Raises UsageError."""
     train: Train = recipe.train
     weights = weighting(recipe.diffusion)
     if not isinstance(weights, Unweighted) and not isinstance(denoiser, RegressionDenoiser):

@@ -29,7 +29,7 @@ def checked(model: type[M], mapping: Mapping[str, Any], where: str, prefix: str 
 
 
 def _first(error: ValidationError, model: type[BaseModel], prefix: str) -> str:
-    """What is wrong in one line. Unknown keys come first: a misspelt key often makes another one missing."""
+    """Return the first mistake in one line. Unknown keys come first: a misspelt key often makes another one missing."""
     found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")[0]
     key = prefix + ".".join(map(str, found["loc"]))
     if found["type"] == "extra_forbidden":

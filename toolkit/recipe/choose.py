@@ -1,4 +1,4 @@
-"""Which recipe a user means: by a name, a file, a modality or data, with options by the names that they have in it.
+"""The recipe that a user means: by a name, a file, a modality or data, with options by the names that they have in it.
 
 Python and the command line compose a recipe here: `start_from` what is named, then `changed` by the options.
 """
@@ -20,7 +20,7 @@ from toolkit.recipe.schema import Recipe
 TRAIN = ("batch", "seed")
 """Keys of [train] that are options by their own names, beside minutes and steps."""
 CALL = ("recipe", "out", "device", "notify", "threads", "progress", "modality", "data", "minutes", "steps", "settings")
-"""What `toolkit.train` takes besides, for the nearest name of one that is misspelt."""
+"""Other arguments of `toolkit.train`, for the nearest name of one that is misspelt."""
 
 
 def choose(

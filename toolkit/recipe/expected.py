@@ -1,4 +1,4 @@
-"""What a recipe says was measured, and how far another measurement may be from it: [expected] and [smoke]."""
+"""Measured metrics of a recipe, and how far another measurement may be from them: [expected] and [smoke]."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 from toolkit.recipe.options import Options
 
 CHANGEABLE = ("data", "model", "diffusion", "train", "sample")
-"""What a smoke may change; code and figures are not among it."""
+"""Sections that a smoke may change; code and figures are not among them."""
 
 
 class StrictOptions(Options):
-    """What TOML wrote is what is meant: no text or true where a number belongs, no nan."""
+    """Strict options: no coercion between types, no NaN."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -33,7 +33,7 @@ class ExpectedMetric(StrictOptions):
     unit: str = ""
     """As in metrics.json: "share" is 0 to 1 and shown as a percentage."""
     beside: str = ""
-    """What to read `value` beside, and whose it is: "99.1 % of real digits", "2.67 by 5-grams". It is not compared."""
+    """A value to compare with, and whose it is: "99.1 % of real digits", "2.67 by 5-grams". It is not compared."""
 
     @model_validator(mode="after")
     def _is_a_band(self) -> ExpectedMetric:
@@ -68,27 +68,27 @@ class ExpectedMetric(StrictOptions):
         return f"{100 * value:.4g} %" if self.unit == "share" else f"{value:.4g} {self.unit}".rstrip()
 
     def holds(self, value: float) -> bool:
-        """Whether `value` passes; nan does not."""
+        """Return True where `value` passes; NaN does not."""
         low, high = self.ends
         return low <= value <= high
 
 
 class Settings(StrictOptions):
-    """How a run is sampled for its evaluation, where not as its [sample] section says."""
+    """Sampling of an evaluation, where it differs from the [sample] section."""
 
     steps: int | None = Field(default=None, ge=1)
     guidance: float | None = Field(default=None, ge=0)
     sampler: str | None = None
     ema: float | None = None
     ask: dict[str, Any] = {}
-    """What the modality can be asked, e.g. seconds = 1."""
+    """Options of the modality's samples, e.g. seconds = 1."""
 
 
 class _Figures(StrictOptions):
     n: int = Field(default=1_000, ge=1)
     """Samples that are judged."""
     seed: int = Field(default=0, ge=0)
-    """Of the samples."""
+    """Seed of the samples."""
     sample: Settings = Settings()
     figures: dict[str, ExpectedMetric] = {}
     """By `what` of metrics.json."""
@@ -103,7 +103,7 @@ class Expected(_Figures):
     toolkit: str = ""
     """Version."""
     steps: int | None = Field(default=None, ge=1)
-    """Of the measured run, which a reproduction takes too, however long that is on another machine."""
+    """Steps of the measured run, which a reproduction takes too, however long that is on another machine."""
     minutes: float | None = Field(default=None, gt=0)
     """That the measured run took, from start to end."""
 

@@ -1,4 +1,4 @@
-"""What a user means who does not say it in full: `toolkit train image`, `train digits`, `train --data photos`.
+"""Guesses for commands that do not say everything: `toolkit train image`, `train digits`, `train --data photos`.
 
 A guess is always told in one line, and never goes against what the user did say.
 """
@@ -77,7 +77,7 @@ def _is_recipe(word: str) -> bool:
 
 
 def _of_several(recipe: str) -> bool:
-    """Whether several modalities have a recipe of this name."""
+    """Return True where several modalities have a recipe of this name."""
     return _short(recipes.list_recipes()).count(recipe) > 1
 
 

@@ -45,6 +45,6 @@ def fitted(recipe: Recipe, modality: str, where: str) -> Recipe:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two names mean one modality: equal, or paths to one file."""
+    """Return True where two names mean one modality: equal, or paths to one file."""
     paths = [Path(name).expanduser().resolve() for name in (one, other) if name.endswith(".py") or "/" in name]
     return one == other or (len(paths) == 2 and paths[0] == paths[1])

@@ -99,7 +99,7 @@ def _shown(value: object) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether TOML can hold it."""
+    """Return True where TOML can hold it."""
     if isinstance(value, list | tuple):
         return all(_is_plain(part) for part in value)
     return isinstance(value, bool | int | float | str)

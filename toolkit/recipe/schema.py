@@ -17,7 +17,7 @@ Pair = Annotated[tuple[float, float], Strict(False)]
 
 
 class Diffusion(StrictOptions):
-    """Which noise, what the network predicts, and how it is trained to."""
+    """The noise, the prediction, and how it is trained."""
 
     schedule: Named = "flow"
     prediction: Literal["eps", "x0", "v", "flow", "edm"] = "flow"
@@ -39,7 +39,7 @@ class Diffusion(StrictOptions):
 
 
 class Train(StrictOptions):
-    """How long, how fast, and what is kept."""
+    """Length, optimiser and checkpoints of a training."""
 
     seed: int = Field(default=0, ge=0)
     minutes: float | None = Field(default=None, gt=0)
@@ -63,9 +63,9 @@ class Train(StrictOptions):
     """Two averages of the weights; width relative to the length of training."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     layout: Literal["auto", "channels-first", "channels-last"] = "auto"
-    """Of pictures in memory; auto measures which is faster here, and the run keeps what was found."""
+    """Memory layout of pictures; auto measures which is faster here, and the run keeps that."""
     threads: int | None = Field(default=None, ge=1)
-    """Of the processor; None measures whether fewer are faster here, and the run keeps what was found."""
+    """Processor threads; None measures whether fewer are faster here, and the run keeps that."""
     compile: bool = False
     previews: int = Field(default=5, ge=0)
     """Pictures over the whole run."""
@@ -83,15 +83,15 @@ class Train(StrictOptions):
 
 
 class Sample(StrictOptions):
-    """How `toolkit sample` and the previews sample unless told otherwise."""
+    """Sampling of `toolkit sample` and of the previews, unless options say otherwise."""
 
     sampler: Named = "dpm++3m"
     grid: Named = "log-snr"
     steps: int = Field(default=20, ge=1)
     restarts: int = Field(default=0, ge=0)
-    """How often the sample at the end is made a little noisy again, and its last steps are taken once more."""
+    """Number of times that the sample gets noise again and its last steps are repeated."""
     back: int = Field(default=4, ge=1)
-    """How many steps back a restart goes, at most all of them."""
+    """Steps back of a restart, at most all of them."""
     guidance: float = Field(default=1.0, ge=0)
     """1 = the conditional model itself."""
     interval: Annotated[tuple[float, float] | None, Strict(False)] = None
@@ -100,7 +100,7 @@ class Sample(StrictOptions):
     clip: bool = True
     """Clamp each estimate of the data to the bounds of the data, when it has any."""
     ema: float | None = None
-    """Which of train.ema; None = the last, 0 = the weights themselves."""
+    """One width of train.ema; None = the last, 0 = the weights themselves."""
 
     def total_steps(self, steps: int | None = None, restarts: int | None = None) -> int:
         """Steps in all, those of restarts included; None: as this section says."""
@@ -129,7 +129,7 @@ class Recipe(StrictOptions):
     """The file that named the modality where that is code, and nobody else has: toolkit/recipe/trust.py."""
 
     def __eq__(self, other: object) -> bool:
-        """Whether all sections are equal; from which file they came is no part of a recipe."""
+        """Return True where all sections are equal; the file they came from is no part of a recipe."""
         return isinstance(other, Recipe) and dict(self) == dict(other)
 
     @model_validator(mode="after")

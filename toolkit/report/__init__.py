@@ -41,7 +41,7 @@ def report(run: str | Path, license: str = "unknown", notify: Callable[[str], No
 
 
 def _free(run: Path, names: Iterable[str]) -> Path:
-    """Where a file may be written: the first name that no file has yet, or one of ours, unchanged."""
+    """Return a path that may be written: the first name that no file has yet, or one of ours, unchanged."""
     return next(path for path in map(run.joinpath, names) if not os.path.lexists(path) or _ours(run, path))
 
 

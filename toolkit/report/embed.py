@@ -14,7 +14,7 @@ from toolkit.report.html import VOID, Markup, escape
 BUDGET = 8 << 20
 """Characters of all players and texts together."""
 SLACK = 200_000
-"""What may come behind the last figure that fits."""
+"""Bytes that may come behind the last figure that fits."""
 KEPT = {
     "a": "span", "article": "div", "audio": "audio", "b": "b", "blockquote": "blockquote", "br": "br",
     "caption": "caption", "code": "code", "dd": "dd", "del": "del", "details": "details", "div": "div", "dl": "dl",
@@ -24,7 +24,7 @@ KEPT = {
     "sub": "sub", "summary": "summary", "sup": "sup", "table": "table", "tbody": "tbody", "td": "td", "th": "th",
     "thead": "thead", "tr": "tr", "u": "u", "ul": "ul",
 }  # fmt: skip
-"""What an element becomes; headings go below ours, and None goes with all that is in it."""
+"""Replacements of elements; headings go below ours, and None goes with all that is in it."""
 DROPPED = {
     "button", "head", "iframe", "math", "noscript", "object", "script", "select", "style", "svg", "template",
     "textarea", "title", "video",
@@ -62,9 +62,9 @@ class _Filter(HTMLParser):
         """The element that is left out, and those in it."""
         self.folded = False
         self.section = -1
-        """Where in `out` the last section began."""
+        """Index in `out` at which the last section began."""
         self.figure: tuple[int, int, int] | None = None
-        """Where the open figure began: in `out`, in `size`, in `open`."""
+        """Start of the open figure: in `out`, in `size`, in `open`."""
 
     def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
         said = {key: value or "" for key, value in attrs}
@@ -117,7 +117,7 @@ class _Filter(HTMLParser):
             self._add(escape(data))
 
     def finish(self) -> tuple[Markup, int]:
-        """What came through, with all its elements closed, and the number of figures that did not fit."""
+        """Return the accepted part, with all its elements closed, and the number of figures that did not fit."""
         while self.open:
             self._close()
         whole = "".join(self.out)

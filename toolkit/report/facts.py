@@ -45,9 +45,9 @@ class RunFacts:
     """In optimiser steps."""
     parameters: int | None
     machine: Mapping[str, str]
-    """Where it was trained, as far as the run says."""
+    """Machine of the training, as far as the run says."""
     here: Mapping[str, str]
-    """Where the report was made."""
+    """Machine of the report."""
     judged: tuple[Judged, ...]
     files: tuple[tuple[str, int], ...]
     """(name, bytes)"""
@@ -66,7 +66,7 @@ class RunFacts:
 
     @property
     def source(self) -> str:
-        """What it was trained on, without the folder that is in; "" when the recipe names nothing."""
+        """Name of the training data, without its folder; "" when the recipe names nothing."""
         said = self.recipe.data.get("source", "")
         return Path(said).name if isinstance(said, str) else ""
 
@@ -122,6 +122,6 @@ def _plain(value: object) -> str:
 
 
 def passes(facts: RunFacts) -> float | None:
-    """How often training has seen the whole data."""
+    """Return the number of passes of the training over the data."""
     found = facts.step * facts.recipe.train.batch / facts.data.count if facts.data.count else None
     return found if found is not None and math.isfinite(found) else None

@@ -1,4 +1,4 @@
-"""What `toolkit evaluate` measured: every metrics.json in a run's evaluation/ folder, as rows for page and card."""
+"""Metrics of `toolkit evaluate`: every metrics.json in a run's evaluation/ folder, as rows for page and card."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Line(NamedTuple):
     name: str
     """As it is shown."""
     cells: list[str]
-    """What stands behind the name."""
+    """Text behind the name."""
 
 
 class Judged(NamedTuple):
@@ -35,7 +35,7 @@ class Judged(NamedTuple):
 
     @property
     def about(self) -> str:
-        """How it came about, in one line."""
+        """Origin of the metrics, in one line."""
         said = {key: f"{v:.6g}" if isinstance(v, float) else str(v) for key, v in self.table.about.items()}
         return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
 
@@ -76,7 +76,7 @@ class Judged(NamedTuple):
 
 
 def _beside(figure: Metric, expected: Mapping[str, ExpectedMetric]) -> str:
-    """What was expected of a figure, and whether that is what came out."""
+    """Return the expectation of a metric, and the verdict."""
     band = expected.get(figure.name)
     if band is None or figure.value is None:
         return "" if band is None else band.text
@@ -106,7 +106,7 @@ def _finite(figure: Metric) -> bool:
 
 
 def place(figure: Metric) -> float | None:
-    """Where the value is on the way from real (0) to noise (1), when both are known; it may be beyond either."""
+    """Return the value's place between real (0) and noise (1), when both are known; it may be beyond either."""
     if figure.value is None or figure.floor is None or figure.ceiling is None or figure.floor == figure.ceiling:
         return None
     return (figure.value - figure.floor) / (figure.ceiling - figure.floor)

@@ -124,7 +124,7 @@ def again(facts: RunFacts) -> Markup:
 
 
 def machine(facts: RunFacts) -> Markup:
-    """Where it was trained, as far as the run says, beside where the report was made."""
+    """Return the machine of the training, as far as the run says, beside that of the report."""
     keys = list(dict.fromkeys([*facts.machine, *facts.here]))
     precision = f"train.precision = {facts.recipe.train.precision}"
     said = "The processor of the training is not stored in this run. " if "processor" not in facts.machine else ""

@@ -1,4 +1,4 @@
-"""What a run folder holds, read without believing it: links are not followed, sizes are capped, damage is skipped."""
+"""The files of a run folder, read without trust: links are not followed, sizes are capped, damage is skipped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Line:
     lr: float | None
     grad_norm: float | None
     seconds: float | None
-    """Of this one step."""
+    """Seconds of this one step."""
 
 
 def content(run: Path, path: Path, most: int = MAX_BYTES) -> bytes | None:
@@ -52,7 +52,7 @@ def content(run: Path, path: Path, most: int = MAX_BYTES) -> bytes | None:
 
 
 def json_of(run: Path, path: Path) -> Any:
-    """What a JSON file says, or None."""
+    """Return the content of a JSON file, or None."""
     data = content(run, path, 4 << 20)
     try:
         return None if data is None else json.loads(data)
@@ -130,7 +130,7 @@ def parameter_count(folder: Path, width: float) -> int | None:
 
 
 def in_use(run: Path) -> bool:
-    """Whether another process is training in `run` now. The lock that a killed one left is removed."""
+    """Return True where another process is training in `run` now. The lock that a killed one left is removed."""
     if not (run / "lock").exists():
         return False
     try:

@@ -181,7 +181,7 @@ def measured(facts: RunFacts, album: Album) -> Markup | None:
 
 
 def awaited(facts: RunFacts) -> Markup | None:
-    """What the recipe came to elsewhere, while this run itself was not evaluated as the recipe says."""
+    """Return the recipe's metrics from elsewhere, where this run itself was not evaluated as the recipe says."""
     expected = facts.recipe.expected
     if not expected.figures or not all(one.name for one in facts.judged):
         return None
@@ -198,7 +198,7 @@ def awaited(facts: RunFacts) -> Markup | None:
 
 
 def own_meanings(facts: RunFacts) -> Mapping[str, str]:
-    """What the run's modality says of its own metrics; nothing for one that would be a stranger's code."""
+    """Return the meanings of the modality's own metrics; nothing for one that would be a stranger's code."""
 
     def read(modality: Modality) -> Mapping[str, str]:
         evaluator = modality.evaluator()
@@ -232,7 +232,7 @@ PICTURES = {
     "nearest": "Samples (left) and the training examples nearest to them (right)",
     "samples": "Samples that were judged",
 }
-"""What a picture with this name shows."""
+"""Return the caption of a picture with this name."""
 
 
 def _judged(one: Judged, expected: Mapping[str, ExpectedMetric], meanings: Mapping[str, str]) -> Markup:

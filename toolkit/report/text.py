@@ -12,7 +12,7 @@ from toolkit.view import View
 
 
 def summary(facts: RunFacts) -> str:
-    """What was trained, on what, for how long, on which machine."""
+    """Return a summary: network, data, duration and machine of the training."""
     train, data = facts.recipe.train, facts.data
     size = f" with {facts.parameters:,} parameters" if facts.parameters else ""
     source = f" of '{facts.source}'" if facts.source else ""
@@ -92,7 +92,7 @@ def home(path: str) -> str:
 
 
 def exactness(facts: RunFacts) -> str:
-    """How equal a repetition is."""
+    """Return how equal a repetition is."""
     train = facts.recipe.train
     length = f"{facts.steps:,} steps" if facts.steps else f"{train.minutes or 0:g} minutes"
     clocked = (

@@ -63,7 +63,7 @@ def _ascending(value: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 class Sampling(Sample):
-    """How to sample. In `interval`, (-inf, inf) is everywhere."""
+    """Settings of the sampling. In `interval`, (-inf, inf) is everywhere."""
 
     model_config = ConfigDict(allow_inf_nan=True)
 
@@ -89,7 +89,7 @@ class Stage(Step):
 
     @property
     def last(self) -> bool:
-        """Whether its x is the sample."""
+        """True where its x is the sample."""
         return self.index + 1 == self.total
 
 

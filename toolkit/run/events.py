@@ -1,4 +1,4 @@
-"""What a run tells whoever iterates over it."""
+"""Events of a training, for whoever iterates over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user holds after training: load a run, sample from it."""
+"""A trained run in memory: load it, sample from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from toolkit.training.precision import resolve
 from toolkit.training.storage.checkpoint import CheckpointStore
 
 OPTIONS = tuple(name for name in Sampling.model_fields if name != "ema")
-"""What can be said of the sampling in a call, beside its seed and batch."""
+"""Options of a sampling call, beside its seed and batch."""
 
 
 class Generator:
@@ -67,7 +67,7 @@ class Generator:
         return f"<generator '{self.recipe.name}' of {self.modality.name}, {size:,} parameters, on {self.device}>"
 
     def _repr_html_(self) -> str:
-        """What it is and how to sample it, above the last picture of its training where there is one."""
+        """Return a description and how to sample, above the last picture of its training where there is one."""
         labels = ", ".join(self.modality.labels[:20]) + (", ..." if len(self.modality.labels) > 20 else "")
         said = f"{self!r}{labels and f' labels: {labels}'}"
         shown = f"<p><code>{html.escape(said)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"

@@ -1,4 +1,4 @@
-"""What lies where in a run folder, and what of it is read without weights."""
+"""Names in a run folder, and what of it is read without weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.recipe.schema import Recipe
 RECIPE = "recipe.toml"
 """Resolved: every option, the memory layout and the threads fixed."""
 FACTS = "facts.json"
-"""What was learned from the data; sampling needs no data."""
+"""Facts about the data; sampling needs no data."""
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 PICTURE = "previews/final.png"

@@ -13,7 +13,7 @@ from toolkit.modality import Facts, Modality
 from toolkit.recipe import Recipe, build
 
 WORTH_SAYING = 0.01
-"""Of a deviation that samples lack."""
+"""Share of a deviation that samples lack."""
 
 
 def follow(modality: Modality, recipe: Recipe, before: Facts | None, notify: Callable[[str], None]) -> Facts:

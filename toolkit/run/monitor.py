@@ -27,7 +27,7 @@ from toolkit.training.storage.metrics import Metrics
 from toolkit.training.storage.signals import StopAsked
 
 SHOWN_FLOOR = 0.01
-"""Of the loss: a lower floor says nothing, and is left out."""
+"""Share of the loss below which a floor says nothing and is left out."""
 
 
 class Monitor:
@@ -46,7 +46,7 @@ class Monitor:
         self._draws: int | None = None
         """Once chosen they stay: measurements with others do not compare."""
         self._floor: tuple[torch.Tensor | None] | None = None
-        """What is known of it, once it was looked for."""
+        """The floor, or None in the tuple where there is none; None before it was computed."""
         self._follow(course)
         lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
         self.series = [m for m in measurement.read(lines) if m.step <= state.step and m.draws == self._draws]
@@ -78,7 +78,7 @@ class Monitor:
         return (last.loss, last.floor) if last is not None and last.held_out else (None, None)
 
     def due(self, course: Course) -> bool:
-        """Whether the step just taken is one to measure after, and was not measured."""
+        """Return True where the step just taken is one to measure after, and was not measured."""
         step = self.state.step
         self._follow(course)
         self.series = [m for m in self.series if m.step <= step]  # a rollback may have gone back behind some
@@ -124,29 +124,29 @@ class Monitor:
         return self.series[-1]
 
     def lowest(self, steps: Iterable[int]) -> int | None:
-        """Which of the stored `steps` had the lowest loss so far: it may turn out to be the best snapshot."""
+        """Return the stored step of the lowest loss so far, of `steps`: it may turn out to be the best snapshot."""
         stored = set(steps)
         there = [m for m in self.series if m.step in stored and m.held_out]
         return min(there, key=lambda m: m.loss).step if there else None
 
     def improved(self) -> bool:
-        """Whether the last measurement is of held-out examples, of this step, and the lowest."""
+        """Return True where the last measurement is of held-out examples, of this step, and the lowest."""
         last = self.latest
         if last is None or last.step != self.state.step or not last.held_out:
             return False
         return last.loss < min((m.loss for m in self.series[:-1]), default=torch.inf)
 
     def best(self, steps: Iterable[int]) -> int | None:
-        """Which of the stored `steps` is the best snapshot, by held-out loss; None where that was not measured."""
+        """Return the best snapshot of the stored `steps`, by held-out loss; None where that was not measured."""
         best = measurement.best([m for m in self.series if m.held_out], steps)
         return best.step if best is not None else None
 
     def verdict(self, course: Course) -> Verdict | None:
-        """How the run stands after its last measurement."""
+        """Return the verdict after the last measurement."""
         return convergence.verdict(self.series, convergence.halfway(self.config, course))
 
     def conclusions(self, run: Path, steps: Iterable[int], course: Course) -> list[str]:
-        """How the run in the folder `run` stands, in a sentence or two; `steps`: those that are stored."""
+        """Return the verdict on the run in the folder `run`, in a sentence or two; `steps`: those that are stored."""
         verdict = self.verdict(course)
         if verdict is None:
             return []
@@ -158,7 +158,7 @@ class Monitor:
         return [text] if better is None else [text, better]
 
     def widths(self, run: Path) -> str | None:
-        """Which average of the weights is better on held-out examples, where that can be told; one sentence."""
+        """Return a sentence that names the average which is better on held-out examples, where that is significant."""
         last, used = self.latest, resolve_ema_width(self.recipe, None)
         if last is None or not last.held_out or last.step != self.state.step:
             return None

@@ -18,7 +18,7 @@ SECONDS = 0.5
 LINES = 12
 """The newest lines that are shown."""
 MAX_BYTES = 4_000_000
-"""Of a picture that is shown."""
+"""Largest size of an embedded picture."""
 
 
 def display() -> Any:

@@ -191,7 +191,7 @@ def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[
 
 
 def _longer(before: Train, now: Train) -> bool:
-    """Whether more is asked of a run than it was made for: more steps, or more minutes in all."""
+    """Return True where more is asked of a run than it was made for: more steps, or more minutes in all."""
     if now.steps is not None:
         return before.steps is not None and now.steps > before.steps
     return before.steps is not None and (now.minutes or 0.0) > (before.minutes or math.inf)

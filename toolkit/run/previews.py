@@ -36,7 +36,7 @@ READ = 3
 FEW = 4
 """Samples in a picture of a run that is too short for more."""
 SHARE = 0.1
-"""Of a run's training that its pictures may take."""
+"""Share of a run's training that its pictures may take."""
 AT_ONCE = 16
 """Samples that are drawn together: on a processor more are hardly faster, and a stop has to wait for a step of all."""
 SHOWN, SEARCHED = 24, 2000

@@ -1,4 +1,4 @@
-"""Where samples are written, so that nothing that was made is overwritten.
+"""Folders of samples, so that nothing is overwritten.
 
 A folder of samples keeps a hidden record of what was asked, of which weights. The same request gives the same samples
 and may write them again; any other goes to a folder of its own.
@@ -72,7 +72,7 @@ def record(folder: Path, asked: Mapping[str, Any]) -> None:
 
 
 def _may_hold(folder: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether `folder` is new or empty, or says that it is of this request."""
+    """Return True where `folder` is new or empty, or says that it is of this request."""
     if not folder.is_dir():
         return not folder.exists()
     if not any(folder.iterdir()):

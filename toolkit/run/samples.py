@@ -1,4 +1,4 @@
-"""What was sampled, and how it becomes files, or what a notebook shows."""
+"""Samples, and how they become files, or what a notebook shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FRAME = '<iframe srcdoc="{}" style="width: 100%; height: 480px; border: 0"></if
 
 @dataclass(frozen=True, repr=False)
 class Samples:
-    """What `Generator.sample` returns. `samples[3]`, `samples[2:5]` and `samples[[0, 7]]` are some of them."""
+    """Samples of a `Generator`. `samples[3]`, `samples[2:5]` and `samples[[0, 7]]` are some of them."""
 
     x: Tensor
     """As the modality encodes examples: (n, *shape)."""
@@ -30,7 +30,7 @@ class Samples:
     modality: Modality
     seed: int
     ask: Options
-    """What was asked of them besides labels."""
+    """Options of the samples besides labels."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -103,7 +103,7 @@ class SampleStep:
     x: Tensor
     """x_s of this batch in model space, (b, *), on the run's device."""
     x_hat: Tensor
-    """What the denoiser took the samples for at the last call: (b, *)."""
+    """Posterior mean of the last call: (b, *)."""
     so_far: Callable[[], Samples]
 
     @property

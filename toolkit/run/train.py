@@ -72,7 +72,7 @@ class TrainingRun:
 
     @property
     def course(self) -> Course:
-        """How many steps, as planned by now."""
+        """Steps, as planned by now."""
         return self.state.course or Course.of(self.config.steps)
 
     @property
@@ -82,7 +82,7 @@ class TrainingRun:
         return None if self.recipe.train.steps is not None or minutes is None else 60 * minutes
 
     def describe(self) -> list[tuple[str, str]]:
-        """What it will take, as (what, how much) rows."""
+        """Return the plan as (name, value) rows."""
         train, facts, net = self.recipe.train, self.modality.facts, self.state.denoiser.net
         parameters = sum(p.numel() for p in net.parameters())
         steps = self.course.steps
@@ -152,7 +152,7 @@ class TrainingRun:
             yield from self._finish(signals)
 
     def _checkpoint_bytes(self) -> int:
-        """Of one at the end, which holds the averages twice."""
+        """Size of a checkpoint at the end, which holds the averages twice."""
         groups = self.state.groups()
         return CheckpointStore.size({**groups, loop.COPIED: groups["ema"]})
 
@@ -236,12 +236,12 @@ class TrainingRun:
             self.state.course = course if left is None else course.corrected(step, step + left)
 
     def _shares(self) -> list[float]:
-        """Of the training, after which to draw: closer together in the beginning, when most happens."""
+        """Shares of the training after which to draw: closer together in the beginning, when most happens."""
         n = self.recipe.train.previews
         return [(i / n) ** 1.5 for i in range(1, n)]
 
     def _passed(self) -> int:
-        """How many of `_shares` the training has reached, to the nearest step; the first step is the first to draw."""
+        """Return how many of `_shares` are reached, to the nearest step; the first step is the first to draw."""
         at = self.course.progress(self.state.step + 0.5) if self.state.step else 0.0
         return sum(share <= at for share in self._shares())
 
@@ -253,7 +253,7 @@ class TrainingRun:
         return n * previews.calls(self.recipe) / (PASSES * self.config.batch)
 
     def generator(self) -> Generator:
-        """What `toolkit sample` would use, from the EMA weights of now."""
+        """Return what `toolkit sample` would use, with the EMA weights of now."""
         made = build.denoiser(self.recipe, self.modality)
         load_ema_weights(made, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
@@ -267,7 +267,7 @@ class TrainingRun:
         return previews.draw(self.generator(), folder / name, n, lambda: previews.some(self.batches, seed), progress)
 
     def _last_pictures(self) -> list[Path]:
-        """Of the end of training: the first two are drawn together, the page first, and so are the next two."""
+        """Return the pictures of the end: the first two are drawn together, the page first, and so are the next two."""
         folder = self.out / "previews"
         names = ["final.html", "final.png", "noise-to-sample.png", "noise-to-sample.gif"]
         return [folder / name for name in names + ["time-law.png"] * isinstance(without_top(self.state.law), Adaptive)]

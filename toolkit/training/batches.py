@@ -49,7 +49,7 @@ class Batches:
         return self.modality.encode(raw), cond
 
     def indices(self, step: int, positions: Sequence[int]) -> Tensor:
-        """Which examples of the data set: (B,) int64."""
+        """Return the numbers of the examples in the data set: (B,) int64."""
         size = len(self.dataset)
         places = torch.tensor([step * self.total + p for p in positions])
         epochs = places // size
@@ -90,7 +90,7 @@ class Batches:
         return torch.cat([first, *(groups[i] for i in torch.randperm(len(groups), generator=draw).tolist()), last])
 
     def _meeting(self, epoch: int) -> float:
-        """Of which length, as a quantile, the batch is that `epoch` shares with the one before."""
+        """Return the quantile of the length of the batch that `epoch` shares with the one before."""
         return float(uniform(self.seed, "meeting", [epoch]))
 
 

@@ -18,7 +18,7 @@ MARKS = (
 )
 """Shares of what is left when a session begins, after which the plan is made again; beyond 1, each hundredth."""
 GRACE = 0.03
-"""Of the budget, times the progress that is missing: where time ran out in one leap, the learning rate still falls to 0
+"""Share of the budget, times the missing progress: where time ran out in one leap, the learning rate still falls to 0
 in so much more."""
 KEPT = 16
 """Steps before a correction that count for the next one, where fewer came since: one pool of `Batches`."""
@@ -100,7 +100,7 @@ class Budget:
         return int(usable / per_step)
 
     def _mark(self, progress: float) -> bool:
-        """Whether a mark was passed since the last one, by the clock or by the steps."""
+        """Return True where a mark was passed since the last one, by the clock or by the steps."""
         assert self.seconds is not None
         if self._first is None:
             self._first = progress

@@ -1,4 +1,4 @@
-"""Whether a training has converged, still learns or overfits, from its loss at fixed noise (held_out.py), in words.
+"""Verdict on a training from its loss at fixed noise (held_out.py), in words: converged, still learning or overfitting.
 
 All differences are paired: the same examples at the same noise, earlier and later.
 """
@@ -17,16 +17,16 @@ from toolkit.training.loop import Config
 from toolkit.training.measurement import Measurement, change
 
 CONVERGED = 0.02
-"""Of the loss: less than so much could be gained by twice the steps."""
+"""Share of the loss; a training from which less can be gained by twice the steps has converged."""
 SURE = 3.0
 """Standard errors by which the loss must have risen: the lowest of many measurements is low by chance too."""
 LEAST_RISE = 0.005
-"""Of the loss: a smaller rise is not worth a word."""
+"""Share of the loss; a smaller rise is not worth a word."""
 Kind = Literal["converged", "falling", "level", "unclear", "overfitting", "rising", "short"]
 
 
 class Verdict(NamedTuple):
-    """How a training stands after its last measurement."""
+    """The state of a training after its last measurement."""
 
     kind: Kind
     sentence: str

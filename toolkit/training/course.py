@@ -1,4 +1,4 @@
-"""How far a training is at each step, when its length is corrected on the way: what the learning rate follows."""
+"""Progress of a training whose length is corrected on the way; the learning rate follows it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Course:
         return self.plans[-1][1]
 
     def progress(self, step: float) -> float:
-        """Of a training after `step` steps, in [0, 1]."""
+        """Return the progress after `step` steps, in [0, 1]."""
         done = 0.0
         for (start, end), (until, _) in zip(self.plans, (*self.plans[1:], (step, 0)), strict=True):
             if step > start or step == start == end:

@@ -26,7 +26,7 @@ class Difference:
 
     @classmethod
     def between(cls, a: Tensor, b: Tensor) -> Difference:
-        """Of b - a, each (n,), one number for each example. Raises ValueError."""
+        """Return the difference b - a, each (n,), one number for each example. Raises ValueError."""
         if a.ndim != 1 or a.shape != b.shape or not len(a):
             raise ValueError(f"two (n,) of the same examples expected, got {tuple(a.shape)} and {tuple(b.shape)}")
         difference = b.double() - a.double()
@@ -50,7 +50,7 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the 95 % interval leaves out 0."""
+        """True where the 95 % interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
     @property

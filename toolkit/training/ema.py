@@ -19,9 +19,9 @@ from torch import Tensor
 from toolkit.errors import ToolkitError, UsageError, unknown
 
 MAX_WIDTH = math.sqrt(1 / 12)
-"""Of gamma = 0, the plain mean of all steps."""
+"""Width of gamma = 0, the plain mean of all steps."""
 KEPT_AT = 0.9
-"""Of a training's progress, when the averages are copied for `reconstruct`."""
+"""Progress of a training at which the averages are copied for `reconstruct`."""
 USEFUL = (0.8, 0.935)
 """Shares of the updates at the end that the copy may be of: nearer or farther it tells too little of other widths."""
 TOLERANCE = 0.08
@@ -148,8 +148,8 @@ def coefficients(stored: Sequence[tuple[int, float]], width: float, step: int | 
 
 
 def profile_error(stored: Sequence[tuple[int, float]], width: float) -> float:
-    """How far the best combination of `stored` (step, width) is from the profile of `width` at the last step, relative
-    to it, in the L2 norm."""
+    """Return the distance of the best combination of `stored` (step, width) from the profile of `width` at the end,
+    relative to it, in the L2 norm."""
     factors = coefficients(stored, width)
     last = max(step for step, _ in stored)
     times = torch.tensor([step / last for step, _ in stored], dtype=torch.float64)

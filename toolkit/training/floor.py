@@ -60,7 +60,7 @@ def least_losses(fixed: FixedNoise, denoiser: Denoiser) -> Tensor | None:
 
 
 def _affordable(least: int, known: int, width: int) -> tuple[int, int]:
-    """Of how many examples to take the floor, and under how many, at `width` multiplications of two for each pair."""
+    """Return of how many examples to take the floor, and under how many, at `width` multiplications for a pair."""
     for few in (*FLOOR_ROWS, least):
         count = min(MAX_FLOOR_EXAMPLES, MAX_PRODUCTS // (2 * few * width), known)
         if few >= least and count >= min(known, ENOUGH) >= few:

@@ -24,11 +24,11 @@ from toolkit.training.objective import Objective, example_losses
 from toolkit.training.precision import autocast
 
 SHARE = 0.02
-"""Of the training's network calls that measuring may take."""
+"""Share of the training's network calls that measuring may take."""
 TIMES = {30: 320, 20: 320, 10: 48, 4: 16}
-"""How often to measure in a run, the most often that leaves so many examples each time."""
+"""Measurements of a run: the largest number that leaves so many examples each time."""
 MAX_EXAMPLES = 320
-"""Of one measurement, held-out ones and training examples together."""
+"""Examples of one measurement, held-out ones and training examples together."""
 TRAINED_SHARE = 4
 """One in so many of them is a training example."""
 LEAST_HELD_OUT = 5
@@ -43,7 +43,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Amounts(NamedTuple):
-    """What a run measures."""
+    """Amounts that a run measures."""
 
     times: int
     """Measurements, spread evenly over the run; the last one is at its end. 0: none is affordable."""
@@ -61,7 +61,7 @@ class Amounts(NamedTuple):
 
 
 def amounts(steps: int, batch: int, held_out: int, trained: int, draws: int | None = None) -> Amounts:
-    """What fits into `SHARE` of a training of so many steps, given how many examples there are of each kind.
+    """Return what fits into `SHARE` of a training of so many steps, given how many examples there are of each kind.
 
     A training step takes `PASSES` calls for each example. One measurement more is left over for the end. `draws`: noise
     levels for each example, where they are fixed already.
@@ -104,7 +104,7 @@ class FixedNoise:
         return len(self.rows)
 
     def quantiles(self, count: int | None = None) -> Tensor:
-        """Which part of the law each draw is of, in (0, 1): (count, draws) float64, one in each stratum.
+        """Return the quantile of each draw in (0, 1): (count, draws) float64, one in each stratum.
 
         `count`: positions, the first so many; None: all examples.
         """

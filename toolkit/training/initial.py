@@ -28,7 +28,7 @@ class _Call(NamedTuple):
 
 
 class _History:
-    """What made a parameter what it is: a random filling, and what followed."""
+    """The operations that made a parameter: a random filling, and what followed."""
 
     def __init__(self, parameter: nn.Parameter) -> None:
         self.parameter = parameter
@@ -78,7 +78,7 @@ class _Watch(TorchFunctionMode):
 
 
 def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """What `build` gives, each parameter drawn from the law that its module chose, by (seed, its name).
+    """Return what `build` gives, each parameter drawn from the law that its module chose, by (seed, its name).
 
     Parameters that were made from random tensors, and not filled in place, depend on (seed, order) instead.
     torch's global generator is left as it was.

@@ -25,7 +25,7 @@ from toolkit.training.objective import Objective, example_losses
 from toolkit.training.precision import autocast
 
 MOMENTUM = 0.95
-"""Of Muon (Jordan et al. 2024)."""
+"""Momentum of Muon (Jordan et al. 2024)."""
 
 COPIED = "ema-earlier"
 """The group of a checkpoint, and the number among its scalars, for averages of an earlier step."""
@@ -36,7 +36,7 @@ BatchSource = Callable[[int, Sequence[int]], tuple[Tensor, dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class Config:
-    """What `fit` needs to know; the recipe's [train] and [diffusion] sections with names resolved."""
+    """Settings of `fit`; the recipe's [train] and [diffusion] sections with names resolved."""
 
     steps: int
     """In all, unless the state has a course."""
@@ -83,11 +83,11 @@ class State:
     optimizer: torch.optim.Optimizer
     ema: PowerEMA
     law: TimeDistribution
-    """Of the training times, with what it has learned."""
+    """Distribution of the training times, with what it has learned."""
     drops: bool = False
-    """Whether the network has dropout."""
+    """True where the network has dropout."""
     meter: VarianceMeter | None = None
-    """How far x_hat is from x at each noise level, where the denoiser is a regression."""
+    """Squared distance of x_hat from x at each noise level, where the denoiser is a regression."""
     step: int = 0
     """Optimiser steps tried."""
     updates: int = 0
@@ -97,7 +97,7 @@ class State:
     lr_factor: float = 1.0
     """Lowered after a rollback."""
     course: Course | None = None
-    """Of a training by the clock, corrected between steps; None: config.steps, as planned."""
+    """Course of a training by the clock, corrected between steps; None: config.steps, as planned."""
     spent: float = 0.0
     """Seconds of all sessions, as the caller counts them; 0 where they do not matter, so that a training of so many
     steps leaves the same checkpoint however fast it was."""

@@ -37,9 +37,9 @@ class Measurement:
 
     step: int
     held_out: tuple[float, ...]
-    """Of each held-out example, its mean over noise levels; empty where too few are held out."""
+    """Mean loss over noise levels of each held-out example; empty where too few are held out."""
     trained: tuple[float, ...]
-    """Of each of a few training examples."""
+    """Mean loss of each of a few training examples."""
     draws: int
     """Noise levels for each example."""
     floor: float | None = None

@@ -13,7 +13,7 @@ ROUNDS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.97
 further one on what the one before leaves (Amsel et al. 2025, "Polar Express"): singular values in [0.01, 1] end within
 0.27 of 1, and smaller ones grow 78-fold."""
 MARGIN = 1.02
-"""Of rounding in fewer bits than float32: beyond the interval that a round was made for, its quintic is steep."""
+"""Margin for rounding below float32: beyond the interval that a round was made for, its quintic is steep."""
 SCALE = 0.2
 """Times sqrt(longer side): the root mean square of an AdamW update, so one learning rate serves both (Liu et al. 2025,
 "Muon is scalable for LLM training", eq. 4)."""

@@ -1,4 +1,4 @@
-"""Which number format the network computes in, and what the machine offers.
+"""Number format of the network's arithmetic, and what the machine offers.
 
 bfloat16 pays only where the hardware multiplies it; elsewhere torch emulates it, correctly and slowly. So "auto"
 looks for AMX or AVX512-BF16 (or the ARM counterpart), or a GPU that has it; "bf16" takes it in any case.
@@ -30,7 +30,7 @@ def autocast(device: torch.device | str, dtype: torch.dtype | None) -> AbstractC
 
 
 def fast_bf16(device: torch.device | str) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware."""
+    """Return True where `device` multiplies bfloat16 in hardware."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -43,13 +43,13 @@ def fast_bf16(device: torch.device | str) -> bool:
 
 
 def machine(device: torch.device, dtype: torch.dtype | None) -> dict[str, str | int | bool]:
-    """What a run is trained with, for its report: `features`, and what is used of them."""
+    """Return the machine of a training, for its report: `features`, and what is used of them."""
     used = {"device": str(device), "precision": "float32" if dtype is None else str(dtype).removeprefix("torch.")}
     return {**features(), "python": platform.python_version(), **used}
 
 
 def features() -> dict[str, str | int | bool]:
-    """What `toolkit doctor` prints about this machine; values are text, counts or yes and no."""
+    """Return what `toolkit doctor` prints about this machine; values are text, counts or yes and no."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "processor": _processor(),

@@ -31,7 +31,7 @@ class Probe:
     """Largest resident set so far, in bytes."""
     threads: int
     most_threads: int
-    """Of those that were tried."""
+    """Largest number of threads that was tried."""
     seconds: float
     """That it took."""
 

@@ -1,4 +1,4 @@
-"""What a training does when its loss or gradient stays not finite."""
+"""Rollback of a training whose loss or gradient stays not finite."""
 
 from __future__ import annotations
 

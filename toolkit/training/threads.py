@@ -1,4 +1,4 @@
-"""How many processor threads torch computes with.
+"""Processor threads of torch.
 
 All of them are not always best: threads wait for each other after each operation, so one that shares its core with
 another program makes all of them wait (measured: `python benchmarks/threads.py`), and small networks have little to

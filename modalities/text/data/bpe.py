@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SMALLEST, LARGEST = 257, 50_000
-"""How many tokens there can be, the 256 bytes among them."""
+"""Range of the number of tokens, the 256 bytes among them."""
 _LONGEST_TOKEN = 64
 """Bytes."""
 _BLOCK = 1 << 16
@@ -46,7 +46,7 @@ def learn(blocks: Iterable[str], size: int) -> tuple[tuple[int, int], ...]:
 
 
 def token_bytes(merges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """What each token stands for. Two merges that give the same bytes give the same token.
+    """Return the bytes of each token. Two merges that give the same bytes give the same token.
 
     Raises ValueError for merges that `learn` cannot have made.
     """

@@ -1,4 +1,4 @@
-"""Which tokens may follow which, so that a row of them is text: whole UTF-8 characters, and whole escapes.
+"""The orders of tokens that are text: whole UTF-8 characters, and whole escapes.
 
 What is sampled is a point near a row of embeddings. `Grammar.nearest` finds the nearest row that is text and has what
 is given in its place: the likeliest path through an automaton (Viterbi 1967), place by place.

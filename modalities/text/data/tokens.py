@@ -32,7 +32,7 @@ _LONGEST_TEXT = 1 << 26
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What each token id stands for."""
+    """The text of each token id."""
 
     kind: str
     """char, byte or bpe."""
@@ -92,7 +92,7 @@ class Vocabulary:
         return self._points[flat - FIRST_CHARACTER].tobytes().decode("utf-32-le")
 
     def characters(self, ids: np.ndarray) -> np.ndarray:
-        """How many characters each of `ids` stands for, same shape, int64; over any whole text they add up to its
+        """Return the number of characters of each of `ids`, same shape, int64; over any whole text they add up to its
         length. PAD, EOS and SEP: 0. A character's first byte (or ESC) counts 1, its others (or digits) 0."""
         return self._counts[np.asarray(ids)]
 
@@ -102,7 +102,7 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: str) -> Vocabulary:
-        """What `to_text` wrote, perhaps a stranger's: nothing in it is trusted. Raises DataError."""
+        """Read what `to_text` wrote, perhaps a stranger's: nothing in it is trusted. Raises DataError."""
         try:
             if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
                 raise ValueError("it is no text, or too long")
@@ -114,7 +114,7 @@ class Vocabulary:
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
-        """What ids from SPECIAL on stand for, unless tokens are characters."""
+        """Return the bytes of ids from SPECIAL on, unless tokens are characters."""
         return bpe.token_bytes(self.merges)
 
     @cached_property

@@ -51,7 +51,7 @@ MEANINGS = {
     "nats/token": "The same for each token, in nats.",
     "*-gram model": "What the same text costs under counts of so many characters.",
 }
-"""Of the metrics of texts."""
+"""Meanings of the metrics of texts."""
 
 
 class TextEvaluator(Evaluator):

@@ -36,13 +36,13 @@ _LEFTOVER = re.compile(r"\.(tmp|del)-[0-9]+-[0-9a-f]{32}")
 class _Found(NamedTuple):
     step: int
     revision: int
-    """How often the step had been saved before."""
+    """Number of earlier saves of the step."""
     path: Path
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one checkpoint folder holds."""
+    """The content of one checkpoint folder."""
 
     step: int
     groups: dict[str, dict[str, Tensor]]
@@ -50,7 +50,7 @@ class Checkpoint:
     state: dict[str, Any]
     folder: Path
     threads: int
-    """How many threads torch had when it was saved."""
+    """Threads of torch when it was saved."""
     torch: str
     """The version of torch that saved it."""
 

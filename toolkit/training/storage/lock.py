@@ -139,7 +139,7 @@ def _here() -> tuple[str, str]:
 
 
 def _elsewhere(holder: tuple[str, str, str]) -> bool:
-    """Whether the holder was on another machine, so that our getting the lock does not prove that it ended."""
+    """Return True where the holder was on another machine: our getting the lock does not prove that it ended."""
     host, boot = _here()
     return holder[1] != host and (holder[2] != boot or boot == "-")
 

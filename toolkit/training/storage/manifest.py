@@ -43,7 +43,7 @@ Groups = Mapping[str, Mapping[str, Tensor]]
 
 
 class Damaged(Exception):
-    """What is wrong with one file of a checkpoint folder."""
+    """A fault of one file of a checkpoint folder."""
 
 
 class _Strict(BaseModel):
@@ -51,7 +51,7 @@ class _Strict(BaseModel):
 
 
 class FileFacts(_Strict):
-    """What a file must be to count."""
+    """Size and hash that a file must have to count."""
 
     size: int = Field(ge=0, lt=1 << 63)
     """In bytes."""
@@ -149,7 +149,7 @@ def _regular_size(path: Path) -> int:
 
 
 def _content(path: Path, most: int) -> bytes:
-    """Of a regular file of at most `most` bytes. Raises Damaged, and ToolkitError when it does not fit in memory."""
+    """Return a regular file of at most `most` bytes. Raises Damaged, and ToolkitError when memory does not hold it."""
     size = _regular_size(path)
     if size > most:
         raise Damaged(f"{path.name} has {size:,} bytes, more than {most:,}")

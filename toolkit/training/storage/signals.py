@@ -25,7 +25,7 @@ class Signals:
         self.stop: int | None = None
         """Number of the signal that asked to stop."""
         self.save = False
-        """Whether a checkpoint was asked for (SIGUSR1)."""
+        """True where a checkpoint was asked for (SIGUSR1)."""
         self._before: dict[int, object] = {}
         self._owner = os.getpid()
 
