@@ -1,7 +1,7 @@
 """The contract between the core, which knows tensors, and a modality, which knows what they mean.
 
-A modality is one class with four methods: load, network, preview, write. Four parts can be added: conditioning, view,
-evaluator, inspector. `toolkit.discovery.find` takes "image", "my_package.video" and "./video.py"; there is no
+A modality is one class with four methods: load, network, preview, write. Three parts can be added: conditioning, view,
+evaluator. `toolkit.discovery.find` takes "image", "my_package.video" and "./video.py"; there is no
 registry to edit. tests/points.py is a complete modality in about 50 lines.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from toolkit.conditioning import Conditioning, Request
-from toolkit.data.dataset import Dataset, Examples, Facts, InMemory, Inspection, Splits
+from toolkit.data.dataset import Dataset, Examples, Facts, InMemory, Splits
 from toolkit.errors import UsageError
 from toolkit.recipe.options import Options
 from toolkit.view import View
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from toolkit.diffusion.schedule import Schedule
     from toolkit.evaluation.evaluator import Evaluator
 
-__all__ = ["Conditioning", "Dataset", "Examples", "Facts", "InMemory", "Inspection", "Modality", "Options", "Request"]
+__all__ = ["Conditioning", "Dataset", "Examples", "Facts", "InMemory", "Modality", "Options", "Request"]
 __all__ += ["Splits", "View"]
 
 
@@ -103,11 +103,6 @@ class Modality(ABC):
 
     def evaluator(self) -> Evaluator | None:
         """Return what judges samples, or None: `toolkit evaluate` then says that there is no such thing."""
-        return None
-
-    @classmethod
-    def inspector(cls) -> Callable[[Path, Callable[[str], None]], Inspection] | None:
-        """Return a function (folder, notify) -> `Inspection`, or None. The function raises UsageError, DataError."""
         return None
 
     def open(self, cache: Path, notify: Callable[[str], None] = print) -> Facts:

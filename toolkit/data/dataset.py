@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from toolkit.data.understood import Understood
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +43,8 @@ class Facts(BaseModel):
     """One line for each file that could not be used, with the reason; the first `LISTED`, and how many more."""
     extra: dict[str, int | float | str | bool | tuple[float, ...]] = {}
     """Properties that only this modality needs (channels, sample rate, durations ...)."""
+    identity: str = Field(default="", pattern=r"^[0-9a-f]{0,64}$")
+    """Hash of all encoded content, labels and splits, from `identity_of`: equal ones mean equal data. "": unknown."""
     spread: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The largest eigenvalue of an encoded example's covariance: the highest noise level follows it. None: unknown."""
 
@@ -105,6 +111,8 @@ class Splits:
     test: Dataset
     """Held-out examples; it may be empty."""
     facts: Facts
+    understood: Understood = Understood()
+    """What the reader took, left out and guessed."""
 
     @classmethod
     def in_memory(cls, source: str, train: InMemory, test: InMemory, labels: tuple[str, ...] = ()) -> Splits:
@@ -113,13 +121,16 @@ class Splits:
         return cls(source, train, test, Facts(shape=shape, labels=labels, mean=mean, std=std, count=len(train)))
 
 
-class Inspection(NamedTuple):
-    """The contents of a folder, and what to train from it."""
+def identity_of(labels: Sequence[str], *arrays: Any) -> str:
+    """Return a hash of the labels' names and of arrays (numpy, any shape), their shapes and types included."""
+    import numpy as np
 
-    rows: list[tuple[str, str]]
-    """(name, value), with proposals at the end."""
-    changes: dict[str, Any]
-    """Proposed values at dotted keys of a recipe."""
+    digest = hashlib.blake2b(json.dumps(list(labels)).encode(), digest_size=16)
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        for start in range(0, len(array), 4096):  # in parts: it may be mapped from a file larger than memory
+            digest.update(np.ascontiguousarray(array[start : start + 4096]).data)
+    return digest.hexdigest()
 
 
 def spaced(count: int, most: int) -> Tensor:
