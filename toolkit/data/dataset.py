@@ -7,7 +7,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -111,7 +111,7 @@ class Splits:
     test: Dataset
     """Held-out examples; it may be empty."""
     facts: Facts
-    understood: Understood = Understood()
+    understood: Understood = field(default_factory=Understood)
     """What the reader took, left out and guessed."""
 
     @classmethod
