@@ -79,6 +79,9 @@ class Dataset(ABC):
     """(N,) int64: how much of its last axis each example fills, where that differs. Batches are then made of examples
     of like length, so that little work goes into padding."""
 
+    labels: Tensor | None = None
+    """(N,) int64: the label of each example, where there are labels and they are known without reading it."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -93,6 +96,7 @@ class InMemory(Dataset):
     def __init__(self, raw: Tensor, cond: Mapping[str, Tensor] | None = None) -> None:
         self.raw = raw
         self.cond = dict(cond or {})
+        self.labels = self.cond.get("label")
 
     def __len__(self) -> int:
         return len(self.raw)
