@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from toolkit.console import printable
 from toolkit.data import metadata
-from toolkit.data.listing import Entry, Listing, label_names, printable, walk
+from toolkit.data.listing import Entry, Listing, label_names, walk
 from toolkit.data.pattern import Pattern, patterns
 from toolkit.data.splits import role, split_folders
 from toolkit.data.understood import LABELS_SHOWN, Row, few

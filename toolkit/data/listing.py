@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from toolkit.console import printable as printable
+
 TEST_SHARE = 0.05
 SPLITS = ("train", "test")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "dataset.json")
@@ -197,8 +199,3 @@ def what_else(listing: Listing, formats: str) -> str:
         return "it is empty"
     endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in listing.ignored.most_common(4))
     return f"only other files ({printable(endings)}); {formats} are read"
-
-
-def printable(text: str) -> str:
-    """Return `text` with '?' for what a terminal or JSON cannot show (control characters, undecodable bytes)."""
-    return "".join(c if c.isprintable() else "?" for c in text)
