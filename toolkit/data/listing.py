@@ -18,11 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.console import printable as printable
+from toolkit.data.splits import METADATA, SPLITS
 
 TEST_SHARE = 0.05
-SPLITS = ("train", "test")
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "dataset.json")
-"""Names of files that say labels and splits of the files beside and below them."""
 
 
 @dataclass(frozen=True)
