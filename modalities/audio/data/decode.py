@@ -103,7 +103,7 @@ def _events(path: Path, mended: list[str]) -> Generator[About | np.ndarray, None
                     if first is None:
                         first = header
                         yield header
-                    parts = _decoded(sound, header, piece, mended)
+                    parts = _decoded(sound, header, piece, mended, "cut off" in found.mended)
                     if header[:2] != first[:2]:
                         parts = resampled(parts, header.rate, first.rate, first.channels, all_channels=True)
                     for block in parts:
@@ -222,7 +222,7 @@ def _about(sound: Any, found: Found, size: int) -> About:
     return About(sound.samplerate, sound.channels, min(max(0, sound.frames), most), f"{found.kind} {sound.subtype}")
 
 
-def _decoded(sound: Any, header: About, piece: Piece, mended: list[str]) -> Iterator[np.ndarray]:
+def _decoded(sound: Any, header: About, piece: Piece, mended: list[str], cut: bool) -> Iterator[np.ndarray]:
     """Yield blocks (frames, n) float32 up to the end, or up to where decoding fails. Raises Unreadable."""
     total = bad = 0
     most = max(1, _BLOCK // header.channels)
@@ -259,5 +259,5 @@ def _decoded(sound: Any, header: About, piece: Piece, mended: list[str]) -> Iter
     if failed:
         of = f" of {seconds(stated, header.rate)}" if stated is not None and stated > total else ""
         mended.append(f"decoding stops after {seconds(total, header.rate)}{of}")
-    elif stated is not None and total < stated - _FEW:
+    elif stated is not None and total < stated - _FEW and not cut:
         mended.append(f"{seconds(stated - total, header.rate)} of {seconds(stated, header.rate)} are damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ _FULL_SCALE = 1 - 2**-11
 _SIDES_DIFFER = 2**-10
 _PARTS = 8
 """Parts of a block whose means are compared."""
-_ONE_SIDE = 7 / 8
+_ONE_SIDE = 0.8
 """Share of the parts whose mean must lie on the side of an offset."""
 _ALIKE = 2.0
 """Factor within which the mean of the quietest part must be the offset: what decays comes to rest there."""
@@ -96,7 +97,8 @@ class Meter:
         self._sum += sums.sum(axis=1) + rest.sum(axis=1)
         self._square += squares.sum(axis=1) + np.einsum("ck,ck->c", rest, rest)
         if not self.frames or size >= _AT_ENDS:
-            self._parts.append(np.stack([sums, squares]) / size)
+            means = np.einsum("cpk,k->cp", parts, _window(size))
+            self._parts.append(np.stack([means, squares / size - (sums / size) ** 2]))
         if not self._clipped and max(high.max(), -low.min()) >= _FULL_SCALE:
             self._clipped = _has_run((np.abs(columns) >= _FULL_SCALE).T)
         if not self._differs and block.shape[1] > 1:
@@ -122,8 +124,8 @@ class Meter:
             return np.zeros(self._about.channels, np.float32)
         mean, median = self._sum / self.frames, self._median()
         value = np.where(np.abs(mean) < np.abs(median), mean, median)
-        means, squares = np.concatenate(self._parts, axis=2).swapaxes(1, 2)  # (parts, channels) each
-        rest = np.take_along_axis(means, (squares - means**2).argmin(axis=0)[None], 0)[0]
+        means, spreads = np.concatenate(self._parts, axis=2).swapaxes(1, 2)  # (parts, channels) each
+        rest = np.take_along_axis(means, spreads.argmin(axis=0)[None], 0)[0]
         one_side = (np.sign(mean) == np.sign(median)) & ((means * value > 0).mean(axis=0) >= _ONE_SIDE)
         one_side &= (rest * value > value**2 / _ALIKE) & (np.abs(rest) < _ALIKE * np.abs(value))
         one_side &= np.median(np.abs(means - value), axis=0) < _SCATTER * np.abs(value)
@@ -159,6 +161,13 @@ class Meter:
             self._counts = np.zeros((block.shape[1], 1 << _BITS), np.int64)
         for row, column in zip(self._counts, block.T):
             row += np.bincount(_code(column), minlength=1 << _BITS)
+
+
+@functools.lru_cache(maxsize=64)
+def _window(size: int) -> np.ndarray:
+    """Return weights (size,) float64 that add up to 1 and fade at both ends: periods that are cut hardly count."""
+    window = 1 - np.cos(2 * np.pi * (np.arange(size) + 0.5) / size)
+    return window / window.sum()
 
 
 def _code(samples: np.ndarray) -> np.ndarray:

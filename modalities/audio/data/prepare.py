@@ -15,7 +15,7 @@ import numpy as np
 from modalities.audio.data import decode, loudness
 from modalities.audio.data.measure import Measured, Meter
 from modalities.audio.options import Data
-from toolkit.data.listing import Entry
+from toolkit.data.listing import Entry, printable
 from toolkit.errors import StorageError
 
 HELD = 1 << 20
@@ -83,7 +83,7 @@ def _decode(entry: Entry, options: Data, rate: int, scratch: Path) -> tuple[Deco
     meter = Meter(header)
     parts = (meter.add(block) for block in own)
     sound = _collect(decode.resampled(parts, header.rate, rate, options.channels), options.channels, scratch)
-    measured = meter.done(entry.name, mended)
+    measured = meter.done(printable(entry.name), mended)
     if options.dc and measured.offset:  # it goes before the resampler, which would ring where it begins and ends
         offset = meter.offset()
         scratch.unlink(missing_ok=True)

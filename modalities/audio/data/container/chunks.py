@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from modalities.audio.data.container.parts import Found, Piece, Unreadable, patched, seconds
 
-WAVE_CODECS = {1: 0, 3: 0, 6: 0, 7: 0, 2: 1 << 16, 17: 1 << 16, 49: 320}
+WAVE_CODECS = {1: 0, 3: 0, 6: 0, 7: 0, 2: 1 << 16, 17: 1 << 16, 49: 641}
 """PCM, float, A-law, u-law, MS and IMA ADPCM, GSM 06.10, each with the most samples that fill up its last block."""
 WAVE_STREAMS = {80, 85, *range(0x674F, 0x6752), *range(0x676F, 0x6772)}
 """Codecs whose samples are an MP3 or OGG file of their own."""

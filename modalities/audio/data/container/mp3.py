@@ -10,7 +10,7 @@ import functools
 import struct
 from typing import NamedTuple
 
-from modalities.audio.data.container.parts import Content, Found, Part, Piece, Unreadable, patched
+from modalities.audio.data.container.parts import Content, Found, Part, Piece, Unreadable
 
 _RATES = ((11_025, 12_000, 8_000), (), (22_050, 24_000, 16_000), (44_100, 48_000, 32_000))
 _KBIT = (
@@ -106,14 +106,16 @@ def _counted(data: Content, stream: _Stream) -> tuple[Part, ...]:
         return (lead.ljust(length, b"\0"), *stream.ranges)
     if abs(stream.frames - stream.stated) <= _SLACK or data[first.start + at : first.start + at + 4] == b"VBRI":
         return stream.ranges
-    flags = data[first.start + at + 7] & ~2  # the number of bytes is wrong too
-    patches = [(first.start + at + 7, bytes([flags])), (first.start + at + 8, struct.pack(">I", stream.frames))]
-    if flags != data[first.start + at + 7]:  # what follows that number moves up
-        length = (_frame(data[first.start + 1], data[first.start + 2]) or (0,))[0]
-        frame = data[first.start : first.start + length]
-        lead = frame[: at + 7] + bytes([flags]) + struct.pack(">I", stream.frames) + frame[at + 16 :]
-        return (lead.ljust(length, b"\0"), range(first.start + length, first.stop), *others)
-    return (*patched(first, patches), *others)
+    length = (_frame(data[first.start + 1], data[first.start + 2]) or (0,))[0]
+    frame = data[first.start : first.start + length]
+    flags, at = frame[at + 7], at + 8
+    lead = bytearray(frame[: at - 1] + bytes([flags & ~2]) + struct.pack(">I", stream.frames))
+    at += 8 if flags & 2 else 4  # the number of bytes is wrong too, and left out
+    encoder = len(lead) + (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
+    lead += frame[at:]
+    if stream.frames < stream.stated and len(lead) > encoder + 23:  # what filled up the end is not there any more
+        lead[encoder + 22 : encoder + 24] = bytes([lead[encoder + 22] & 0xF0, 0])
+    return (bytes(lead).ljust(length, b"\0"), range(first.start + length, first.stop), *others)
 
 
 def _search(data: Content, at: int, size: int, tries: list[int]) -> int | None:
