@@ -30,7 +30,7 @@ class Judged(NamedTuple):
     """One metrics.json."""
 
     name: str
-    """The folder in evaluation/; "" for the recipe's own settings."""
+    """The folder in evaluation/; "" for the recipe's own settings at the end of the run."""
     table: Table
 
     @property
@@ -85,8 +85,8 @@ def _beside(figure: Metric, expected: Mapping[str, ExpectedMetric]) -> str:
     return f"{band.text}: {'yes' if band.holds(figure.value) else 'NO'}"
 
 
-def judged(run: Path) -> Iterator[Judged]:
-    """The tables of a run, its own settings first; what is damaged or of another format is left out."""
+def judged(run: Path, end: int) -> Iterator[Judged]:
+    """The tables of a run of `end` steps, its own settings first; what is damaged or of another format is left out."""
     root = run / "evaluation"
     for path in [root / "metrics.json", *sorted(root.glob("*/metrics.json"))][:MAX_TABLES]:
         data = run_files.content(run, path, 4 << 20)
@@ -97,7 +97,9 @@ def judged(run: Path) -> Iterator[Judged]:
         except DataError:
             continue
         if all(map(_finite, table.figures)):
-            yield Judged("" if path.parent == root else path.parent.name, table)
+            step = table.about.get("step", end)
+            earlier = "" if step == end else f"step-{step}"
+            yield Judged(earlier if path.parent == root else path.parent.name, table)
 
 
 def _finite(figure: Metric) -> bool:

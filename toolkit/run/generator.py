@@ -43,6 +43,10 @@ class Generator:
 
     run: Path | None = None
     """The folder it was loaded from."""
+    step: int | None = None
+    """Step of its checkpoint."""
+    ema: float | None = None
+    """Width of the average that its weights are; 0: the weights themselves."""
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class Generator:
             )
         opened.learn(spread=self.modality.facts.spread)
         same = Generator(self.recipe, opened, self.denoiser, self.device, self.law, self.error)
-        same.run = self.run
+        same.run, same.step, same.ema = self.run, self.step, self.ema
         return same
 
     def sample(
@@ -244,8 +248,9 @@ def load(
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     with explained(run / layout.RECIPE):
-        if ema in (None, 0, *recipe.train.ema):
-            load_ema_weights(built, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
+        if ema is None or ema in (0, *recipe.train.ema):
+            ema = resolve_ema_width(recipe, ema)
+            load_ema_weights(built, found.groups, ema, f"{found.folder}")
         else:
             load_between(built, store, found, recipe.train.ema, ema)
     law = None  # sampling needs none
@@ -263,7 +268,7 @@ def load(
         except ValueError as error:
             raise ToolkitError(f"{found.folder}: {error}") from None
     generator = Generator(recipe, opened, built, where, law, meter.table())
-    generator.run = run
+    generator.run, generator.step, generator.ema = run, found.step, ema
     return generator
 
 
