@@ -59,18 +59,17 @@ def levels(run: Generator, batches: list[Batch]) -> LevelLoss:
     parts = []
     start = 0
     for data, cond in batches:
-        told = {name: value.to(run.device) for name, value in cond.items()}
-        x = run.denoiser.embed(data.to(run.device), told).detach()
-        if run.denoiser.space(data.shape[1:]) != tuple(data.shape[1:]):
-            told["tokens"] = data[:, None].to(run.device)
+        data, cond = data.to(run.device), {name: value.to(run.device) for name, value in cond.items()}
+        x = run.denoiser.embed(data, cond).detach()
+        known = run.denoiser.conditions(data, cond)
         with autocast(run.device, run.dtype):
             parts.append(
                 loss_by_level(
-                    lambda x_t, t, told=told: run.denoiser(x_t, t, told),  # type: ignore[misc]
+                    lambda x_t, t, known=known: run.denoiser(x_t, t, known),  # type: ignore[misc]
                     x,
                     run.denoiser.schedule,
                     positions=range(start, start + len(x)),
-                    mask=told.get("mask"),
+                    mask=known.get("mask"),
                 )
             )
         start += len(x)
