@@ -126,6 +126,16 @@ def test_what_is_drawn_of_a_finished_run_is_not_drawn_again(tmp_path: Path, monk
     assert taken == [] and {path: path.stat().st_mtime_ns for path in (out / "previews").iterdir()} == times
 
 
+def test_the_picture_of_the_times_of_an_older_run_keeps_its_name(tmp_path: Path) -> None:
+    recipe, out = recipes.replace(SMALL, {"diffusion.time": "adaptive", "train.steps": 3}), tmp_path / "r"
+    finish(recipe, out)
+    assert names(out) == {*LAST, "time-distribution.png"}
+    (out / "previews" / "time-distribution.png").rename(out / "previews" / "time-law.png")
+    last = finish(recipe, out)[-1]
+    assert isinstance(last, prepare.Finished) and [path.name for path in last.pictures] == [*LAST, "time-law.png"]
+    assert names(out) == {*LAST, "time-law.png"}
+
+
 def test_a_picture_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL.Image import Image
 

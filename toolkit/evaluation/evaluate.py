@@ -60,7 +60,7 @@ def bits(generator: Generator, real: Modality, notify: Callable[[str], None] = p
     if not evaluator.counts_bits:
         raise UsageError(f"modality '{real.name}' has no likelihood: its evaluator counts no bits")
     assert real.splits is not None
-    return evaluator.likelihood(generator.denoiser, generator.law, real.splits, HELD_OUT, notify)
+    return evaluator.likelihood(generator.denoiser, generator.time_distribution, real.splits, HELD_OUT, notify)
 
 
 def evaluator_of(modality: Modality) -> Evaluator:

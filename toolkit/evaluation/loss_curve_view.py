@@ -49,7 +49,11 @@ def view(run: Generator, other: Callable[[float], Generator], real: Modality, fo
     if data.lengths is None and not run.denoiser.self_conditioning:
         x = real.encode(data.take(torch.arange(min(SPREAD, len(data))) * len(data) // min(SPREAD, len(data))).raw)
         references["best linear denoiser"] = (LEVELS, linear_loss(spectrum(x), LEVELS))
-    density = (LEVELS, level_density(run.law, run.denoiser.schedule, LEVELS)) if run.law is not None else None
+    density = (
+        (LEVELS, level_density(run.time_distribution, run.denoiser.schedule, LEVELS))
+        if run.time_distribution is not None
+        else None
+    )
     folder.mkdir(parents=True, exist_ok=True)
     return plot(folder / NAME, curves, references, density)
 
@@ -97,7 +101,7 @@ def plot(
 
     curves: networks, snapshots or EMA widths by name, with bands of two standard errors. references: (log-SNR,
     loss), each (n,), by name, dashed. The lower panel shows curves over the first reference, at the same levels.
-    density: (log-SNR, density) of the time law, shaded. Raises StorageError.
+    density: (log-SNR, density) of the time distribution, shaded. Raises StorageError.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -40,7 +40,7 @@ class Judged(NamedTuple):
         return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
 
     @property
-    def told(self) -> list[Metric]:
+    def with_value(self) -> list[Metric]:
         """The figures that have a value."""
         return [figure for figure in self.table.figures if figure.value is not None]
 
@@ -52,7 +52,7 @@ class Judged(NamedTuple):
     @property
     def judges(self) -> list[str]:
         """The judges of the figures that have a value."""
-        return list(dict.fromkeys(figure.judge for figure in self.told if figure.judge))
+        return list(dict.fromkeys(figure.judge for figure in self.with_value if figure.judge))
 
     def lines(self, expected: Mapping[str, ExpectedMetric]) -> list[Line]:
         """Return one row for each figure; with `expected`, by a figure's name, what was not measured as well."""

@@ -26,7 +26,7 @@ from toolkit.diffusion import (
     interval,
 )
 from toolkit.diffusion import trajectory as follow
-from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
+from toolkit.diffusion.recall import Composed, Denoise, Estimates, estimate
 from toolkit.diffusion.sampler import at
 from toolkit.diffusion.start import bare, marginal
 from toolkit.diffusion.window import cut, starts, windowed
@@ -104,9 +104,9 @@ class Inference(Composed):
     device: torch.device
     dtype: torch.dtype | None
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         with torch.no_grad(), autocast(self.device, self.dtype):
-            return told(self.denoise, x_t, t, estimates)
+            return estimate(self.denoise, x_t, t, estimates)
 
 
 def trajectory(
@@ -127,7 +127,7 @@ def trajectory(
     schedule, method = run.denoiser.schedule, build.sampler(how.sampler, run.error)
     largest = spread(run.modality.facts, request.shape)
     try:
-        times = build.grid(how.grid, run.law, largest)(schedule, how.steps)
+        times = build.grid(how.grid, run.time_distribution, largest)(schedule, how.steps)
     except ValueError as error:
         raise UsageError(f"steps: {error}") from None
     # schedules such as karras and sqrt end with a little noise left, which is taken out by a call more in each round

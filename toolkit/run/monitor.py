@@ -118,7 +118,7 @@ class Monitor:
             floor = None
         bins = [self.unseen.by_level(unseen), self.known.by_level(known)]
         bins.append([None] * held_out.BINS if floor is None else self.known.by_level(floor))
-        noise = held_out.levels(self.known.law, denoiser.schedule)
+        noise = held_out.levels(self.known.time_distribution, denoiser.schedule)
         levels = [Level(*row) for row in zip(noise, *bins, strict=True)]
         self.series.append(measurement.measurement(self.state.step, unseen, known, floor, levels))
         return self.series[-1]

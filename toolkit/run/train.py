@@ -139,7 +139,7 @@ class TrainingRun:
             budget.lap()
             while state.step < self.course.steps:
                 for done in loop.fit(self.batches, self.config, state):
-                    budget.stepped()
+                    budget.count_step()
                     self._correct(budget, monitor)
                     steps = self.course.steps
                     losses.append(done.loss)
@@ -169,7 +169,7 @@ class TrainingRun:
                         if n and signals.stop is None:
                             with suppress(StopAsked):
                                 yield Preview(*self.draw(f"step-{done.step:08d}.png", n, signals.heed))
-                            budget.drawn(self._work_of(n))
+                            budget.count_pictures(self._work_of(n))
                     if signals.stop is not None:
                         raise Interrupted(
                             signals.stop,
@@ -188,7 +188,7 @@ class TrainingRun:
         # on the way any lowest loss may turn out to be the best; at the end it is known
         best = monitor.lowest(stored) if step < self.course.steps else monitor.best([*stored, step])
         saved = Saved(step, store.save(step, self.state.groups(), self.state.scalars(), best))
-        budget.saved()
+        budget.count_save()
         self._saved = step, self.clock()
         return saved
 
@@ -225,7 +225,7 @@ class TrainingRun:
         load_ema_weights(made, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
         error = self.state.meter.table() if self.state.meter is not None else None
-        return Generator(self.recipe, self.modality, made, device, self.state.law.fresh(), error)
+        return Generator(self.recipe, self.modality, made, device, self.state.time_distribution.fresh(), error)
 
     def draw(self, name: str, n: int, progress: previews.Watch | None = None) -> tuple[Path, list[str]]:
         """`pictures.draw` into the run's folder of previews."""
@@ -237,11 +237,14 @@ class TrainingRun:
         """Return the pictures of the end: the first two are drawn together, the page first, and so are the next two."""
         folder = self.out / "previews"
         names = ["final.html", "final.png", "noise-to-sample.png", "noise-to-sample.gif"]
-        return [folder / name for name in names + ["time-law.png"] * isinstance(without_top(self.state.law), Adaptive)]
+        if isinstance(without_top(self.state.time_distribution), Adaptive):
+            before = "time-law.png"  # its name in older runs
+            names.append(before if (folder / before).is_file() else "time-distribution.png")
+        return [folder / name for name in names]
 
     def _finish(self, signals: Signals) -> Iterator[Event]:
         """Draw the pictures of the end that are not there. Raises Interrupted."""
-        page, last, strip, moving, *laws = self._last_pictures()
+        page, last, strip, moving, *times = self._last_pictures()
         kinds = self._amounts()
         try:
             if not last.is_file():
@@ -260,6 +263,6 @@ class TrainingRun:
                 f"training is finished, after step {self.state.step:,}, and saved in {self.out}; stopped before all of "
                 f"its pictures were drawn ({missing}). The same command again draws them",
             ) from None
-        if isinstance(law := without_top(self.state.law), Adaptive):
-            previews.draw_law(law, laws[0])
-        yield Finished(self.out, [path for path in (page, last, strip, moving, *laws) if path.is_file()])
+        if isinstance(learned := without_top(self.state.time_distribution), Adaptive):
+            previews.draw_times(learned, times[0])
+        yield Finished(self.out, [path for path in (page, last, strip, moving, *times) if path.is_file()])
