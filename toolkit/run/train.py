@@ -228,7 +228,7 @@ class TrainingRun:
         return Generator(self.recipe, self.modality, made, device, self.state.time_distribution.fresh(), error)
 
     def draw(self, name: str, n: int, progress: previews.Watch | None = None) -> tuple[Path, list[str]]:
-        """`pictures.draw` into the run's folder of previews."""
+        """`previews.draw` into the run's folder of previews."""
         folder, seed = self.out / "previews", self.recipe.train.seed
         folder.mkdir(exist_ok=True)
         return previews.draw(self.generator(), folder / name, n, lambda: previews.some(self.batches, seed), progress)

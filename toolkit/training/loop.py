@@ -226,7 +226,7 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
     The caller may correct `state.course` between steps.
     Everything random is a function of (seed, step, position), so stopping after any step and calling `fit`
     again with the restored state gives the same parameters, EMA and optimiser, bit for bit on one machine.
-    A step whose loss or gradient is not finite changes nothing (`Progress.taken` is False).
+    A step whose loss or gradient is not finite changes nothing (`StepResult.taken` is False).
     """
     net = state.denoiser.net
     parameters = [p for p in net.parameters() if p.requires_grad]
