@@ -23,7 +23,7 @@ from toolkit.errors import UsageError
 from toolkit.modality import Facts
 from toolkit.recipe import build
 from toolkit.recipe.check import checked
-from toolkit.run import levels, prepare
+from toolkit.run import compose, levels, prepare
 from toolkit.run.generator import Generator, read_run
 from toolkit.run.train import TrainingRun
 from toolkit.training.storage.files import write_json_atomic
@@ -107,9 +107,9 @@ def test_the_grids_that_are_built() -> None:
 
 def test_longer_examples_have_more_in_common() -> None:
     facts = Facts(shape=(1, 4000), spread=900.0)
-    assert levels.spread(facts, (1, 4000)) == levels.spread(facts, (1, 500)) == 900
-    assert levels.spread(facts, (1, 16_000)) == 3600
-    assert levels.spread(Facts(shape=(1, 4000)), (1, 16_000)) is None
+    assert compose.spread(facts, (1, 4000)) == compose.spread(facts, (1, 500)) == 900
+    assert compose.spread(facts, (1, 16_000)) == 3600
+    assert compose.spread(Facts(shape=(1, 4000)), (1, 16_000)) is None
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "many"])

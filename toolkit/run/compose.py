@@ -7,6 +7,7 @@ follows it, and goes back for restarts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,12 +32,11 @@ from toolkit.diffusion.sampler import at
 from toolkit.diffusion.start import bare, marginal
 from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import UsageError, unknown
-from toolkit.modality import Request
+from toolkit.modality import Facts, Request
 from toolkit.recipe import build
 from toolkit.recipe.check import checked
 from toolkit.recipe.objects import plain
 from toolkit.recipe.schema import Sample
-from toolkit.run.levels import spread
 from toolkit.training.precision import autocast
 
 if TYPE_CHECKING:
@@ -152,6 +152,13 @@ def trajectory(
             x = step.x
             yield Stage(taken, step.t, step.s, step.x, step.x_hat, total)
             taken += 1
+
+
+def spread(facts: Facts, shape: Sequence[int]) -> float | None:
+    """The largest eigenvalue of examples of `shape`, which longer ones than trained can have: in proportion."""
+    if facts.spread is None:
+        return None
+    return facts.spread * max(1.0, math.prod(shape) / math.prod(facts.shape))
 
 
 def denoise(

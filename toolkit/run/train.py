@@ -221,7 +221,7 @@ class TrainingRun:
 
     def generator(self) -> Generator:
         """Return what `toolkit sample` would use, with the EMA weights of now."""
-        made = build.denoiser(self.recipe, self.modality)
+        made = build.denoiser(self.recipe, self.modality, weights=False)
         load_ema_weights(made, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
         error = self.state.meter.table() if self.state.meter is not None else None
