@@ -42,11 +42,11 @@ def test_what_is_found(tmp_path: Path) -> None:
     os.symlink(tmp_path, tmp_path / "deep" / "up")
     os.symlink(tmp_path / "gone", tmp_path / "link.txt")
     os.mkfifo(tmp_path / "pipe.txt")
-    found = listing.scan(tmp_path, {".txt"}, "texts")
+    found = listing.walk(tmp_path, {".txt"})
     assert [(entry.name, entry.size, entry.label) for entry in found.entries] == [
         ("a.txt", 1, None),
         ("b.TXT", 1, None),
-        ("deep/c.txt", 1, "deep"),
+        ("deep/c.txt", 1, None),
     ]
     assert sorted(found.rejected) == [
         "deep/up: a link to a folder that is read elsewhere",
@@ -58,14 +58,14 @@ def test_what_is_found(tmp_path: Path) -> None:
     assert len(found.signature) == 4 and found.signature == sorted(found.signature)
     before = found.signature
     os.utime(tmp_path / "a.txt", ns=(1, 1))
-    assert listing.scan(tmp_path, {".txt"}, "texts").signature != before
+    assert listing.walk(tmp_path, {".txt"}).signature != before
 
 
 def test_what_is_said_of_an_empty_folder(tmp_path: Path) -> None:
-    assert listing.what_else(listing.scan(tmp_path, {".txt"}, "texts"), "TXT") == "it is empty"
+    assert listing.what_else(listing.walk(tmp_path, {".txt"}), "TXT") == "it is empty"
     (tmp_path / "a.b\x1b").write_bytes(b"x")
     (tmp_path / "README").write_bytes(b"x")
-    said = listing.what_else(listing.scan(tmp_path, {".txt"}, "texts"), "TXT")
+    said = listing.what_else(listing.walk(tmp_path, {".txt"}), "TXT")
     assert said == "only other files (1 without ending, 1 .b?); TXT are read"
 
 

@@ -7,12 +7,12 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from toolkit.data.understood import Understood
+from toolkit.data.understood import Row, Understood
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +79,9 @@ class Dataset(ABC):
     """(N,) int64: how much of its last axis each example fills, where that differs. Batches are then made of examples
     of like length, so that little work goes into padding."""
 
+    labels: Tensor | None = None
+    """(N,) int64: the label of each example, where there are labels and they are known without reading it."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -93,6 +96,7 @@ class InMemory(Dataset):
     def __init__(self, raw: Tensor, cond: Mapping[str, Tensor] | None = None) -> None:
         self.raw = raw
         self.cond = dict(cond or {})
+        self.labels = self.cond.get("label")
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -111,14 +115,23 @@ class Splits:
     test: Dataset
     """Held-out examples; it may be empty."""
     facts: Facts
-    understood: Understood = Understood()
+    understood: Understood = field(default_factory=Understood)
     """What the reader took, left out and guessed."""
 
     @classmethod
     def in_memory(cls, source: str, train: InMemory, test: InMemory, labels: tuple[str, ...] = ()) -> Splits:
         """Return the splits with shape, mean and deviation measured over all training numbers."""
         mean, std, shape = float(train.raw.mean()), float(train.raw.std()), tuple(train.raw.shape[1:])
-        return cls(source, train, test, Facts(shape=shape, labels=labels, mean=mean, std=std, count=len(train)))
+        tensors = [data for split in (train, test) for data in (split.raw, *split.cond.values())]
+        identity = identity_of(labels, *(tensor.numpy() for tensor in tensors))
+        facts = Facts(shape=shape, labels=labels, mean=mean, std=std, count=len(train), identity=identity)
+        rows = [Row(name="splits", value=f"{len(train):,} train, {len(test):,} held out",
+                    data={"train": len(train), "test": len(test)})]  # fmt: skip
+        if labels and train.labels is not None:
+            counts = dict(zip(labels, train.labels.bincount(minlength=len(labels)).tolist(), strict=False))
+            each = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+            rows.append(Row(name="labels", value=f"{len(labels):,}: {each}", data=counts))
+        return cls(source, train, test, facts, Understood(rows=tuple(rows)))
 
 
 def identity_of(labels: Sequence[str], *arrays: Any) -> str:

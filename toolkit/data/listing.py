@@ -1,8 +1,7 @@
-"""Listing of a folder of files, their labels and their splits.
+"""Listing of a folder of files, and the choice of those that are held out.
 
-Rules: every depth is read; names that begin with a dot are skipped; other endings are ignored. With both train/ and
-test/ in the folder they are the splits, and only they are read. First-level folders are labels when every
-file lies in one and there are at least two.
+Every depth is read; names that begin with a dot are skipped; files with other endings are counted. Labels and splits
+are set by `toolkit.data.labels`.
 """
 
 from __future__ import annotations
@@ -13,13 +12,15 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 TEST_SHARE = 0.05
 SPLITS = ("train", "test")
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "dataset.json")
+"""Names of files that say labels and splits of the files beside and below them."""
 
 
 @dataclass(frozen=True)
@@ -51,36 +52,30 @@ class Listing:
     """Lines for the user, though nothing is wrong."""
     label_order: tuple[str, ...] = ()
     """Labels in the order of the source; () = by name."""
+    metadata: list[Path] = field(default_factory=list)
+    """Files that may say labels and splits, by their usual names."""
+    labels_by: str = ""
+    """Origin of the labels, or the reason why there are none: "by folders"."""
+    splits_by: str = ""
+    """Origin of the splits: "folders train/ and val/"."""
+    alternatives: list[str] = field(default_factory=list)
+    """Other values of the option labels, with the number of labels that each gives: "folders:2 (12)"."""
 
     def reject(self, name: str, why: str) -> None:
         self.rejected.append(f"{printable(name)}: {why}")
 
 
-def scan(root: Path, extensions: Collection[str], noun: str) -> Listing:
+def walk(root: Path, extensions: Collection[str]) -> Listing:
     """List the files under `root` that end in one of `extensions`, sorted by name; nothing is decoded.
 
-    Links are followed once. noun: what the files are in notes, in the plural. extensions: ".png", in lower case.
+    Links are followed once. extensions: ".png", in lower case.
     """
     listing = Listing()
     _walk(root, root, extensions, listing, set())
     listing.entries.sort(key=lambda entry: entry.name)
     listing.signature.sort()
-    # empty files too: a train/ that holds nothing else is still a split, and test/ must not be trained on
-    names = (line.split("\t")[0] for line in listing.signature)
-    tops = {name.split("/")[0] for name in names if "/" in name}
-    if tops.issuperset(SPLITS):
-        inside = [entry for entry in listing.entries if entry.name.startswith(("train/", "test/"))]
-        if len(inside) < len(listing.entries):
-            listing.notes.append(f"{len(listing.entries) - len(inside)} {noun} outside train/ and test/ are left out")
-        listing.entries = [_assign(entry, entry.name.split("/")[0]) for entry in inside]
-    else:
-        listing.entries = [_assign(entry, None) for entry in listing.entries]
+    listing.metadata.sort()
     return listing
-
-
-def _assign(entry: Entry, split: str | None) -> Entry:
-    parts = entry.name.split("/")[1 if split else 0 :]
-    return replace(entry, label=parts[0] if len(parts) > 1 else None, split=split)
 
 
 def _walk(folder: Path, root: Path, extensions: Collection[str], listing: Listing, seen: set[tuple[int, int]]) -> None:
@@ -103,6 +98,10 @@ def _walk(folder: Path, root: Path, extensions: Collection[str], listing: Listin
             _walk(path, root, extensions, listing, seen)
         elif path.suffix.lower() in extensions:
             _add_file(path, path.relative_to(root).as_posix(), listing)
+        elif child.lower() in METADATA and path.is_file():
+            listing.metadata.append(path)
+            info = path.stat()
+            listing.signature.append(f"{path.relative_to(root).as_posix()}\t{info.st_size}\t{info.st_mtime_ns}")
         else:
             listing.ignored[path.suffix.lower()] += 1
 

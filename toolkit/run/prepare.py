@@ -18,10 +18,11 @@ from toolkit import paths
 from toolkit import recipe as recipes
 from toolkit.console import notify as tell
 from toolkit.data.dataset import Facts
+from toolkit.data.understood import table
 from toolkit.device import pick
 from toolkit.errors import UsageError
 from toolkit.recipe import Recipe, Train, build, choose, objects, trust
-from toolkit.run import levels, previews
+from toolkit.run import data_block, levels, previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load
 from toolkit.run.layout import read_run
@@ -50,6 +51,7 @@ def prepare(
     threads: int | None = None,
     *,
     data: str | os.PathLike[str] | None = None,
+    follow_data: bool = False,
     **options: Any,
 ) -> TrainingRun:
     """Open the data, build the network, resume what is in `out`, and measure the speed: all but training.
@@ -64,11 +66,11 @@ def prepare(
         chosen = choose.choose(recipe, data=data, notify=notify, **options)
     named = choose.name_of(chosen, None if data is None else os.fspath(data))
     folder = Path("runs") / named if out is None else Path(out).expanduser()
-    return _opened(chosen, folder, where, notify, threads)
+    return _opened(chosen, folder, where, notify, threads, follow_data)
 
 
 def _opened(
-    recipe: Recipe, out: Path, where: torch.device, notify: Callable[[str], None], threads: int | None
+    recipe: Recipe, out: Path, where: torch.device, notify: Callable[[str], None], threads: int | None, follow: bool
 ) -> TrainingRun:
     kind = trust.modality_of(recipe)
     before = _earlier(recipe, out, notify)
@@ -78,12 +80,14 @@ def _opened(
         raise UsageError(_HOW_LONG)
     modality = kind(*recipes.validate_for(recipe, kind))
     facts = modality.open(paths.cache(), notify)
-    if before is not None and (changed := _changed_facts(before[1], facts)):
-        raise UsageError(f"{out} was trained on other data (differs in {changed}); choose another --out")
+    if before is not None:
+        modality.learn(**dict(data_block.check_same(before[1], facts, out, follow)))
     facts = levels.follow(modality, recipe, None if before is None else before[1], notify)
     denoiser = build.denoiser(recipe, modality).to(where)
     examples = modality.dataset("train")
-    batches = Batches(modality, examples, recipe.train.batch, recipe.train.seed, recipe.diffusion.label_drop)
+    batches = Batches(
+        modality, examples, recipe.train.batch, recipe.train.seed, recipe.diffusion.label_drop, recipe.train.balance
+    )
 
     def configure(steps: int, channels_last: bool) -> loop.Config:
         return build.fit_config(recipe, denoiser, facts, steps, where, channels_last)
@@ -142,7 +146,7 @@ def train(
     recipe: a name, a .toml file, a `Recipe`, or a modality; modality: "image", "./mine.py", needed where a recipe names
         code that is not ours.
     data: a folder or the name of a data set.
-    minutes or steps: of the whole run. batch, seed: as in [train].
+    follow_data: go on with a run whose data has changed since. minutes or steps: of the whole run. batch, seed: as in [train].
     size, rate, preset, ...: any key of the modality's [data] and [model] sections.
     settings: values at dotted keys of the recipe, {"train.lr": 3e-4}; train__lr=3e-4 is the same.
     network: a `torch.nn.Module` or a function (modality) -> one. denoiser: a `Denoiser`, or a function (network,
@@ -156,6 +160,8 @@ def train(
     say = notify or (tell if progress else _silent)
     run = prepare(recipe, out, device, say, threads, minutes=minutes, **options)
     if progress:
+        for name, value in table(run.understood()):
+            say(f"{name}: {value}")
         show(run, say=notify)
     else:
         for event in run:
@@ -200,11 +206,6 @@ def _longer(before: Train, now: Train) -> bool:
 def _more(recipe: Recipe, measured: Probe, spent: float) -> int:
     """Steps that fit into what is left of the minutes, at least one: to be corrected on the way."""
     return max(1, int(0.97 * max(0.0, 60 * (recipe.train.minutes or 0.0) - spent) * measured.steps_per_second))
-
-
-def _changed_facts(before: Facts, now: Facts) -> str:
-    names = ("shape", "labels", "count", "mean", "std")
-    return ", ".join(name for name in names if getattr(before, name) != getattr(now, name))
 
 
 def _fitting(recipe: Recipe, measured: Probe, shown: tuple[int, int]) -> int:

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit import recipe as recipes
 from toolkit.console import duration
+from toolkit.data.understood import Understood
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.top import without_top
 from toolkit.errors import Interrupted
@@ -24,9 +25,10 @@ from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
 from toolkit.recipe.format import stamped
 from toolkit.run import previews
+from toolkit.run.data_block import with_passes
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
-from toolkit.run.layout import CHECKPOINTS, FACTS, METRICS, RECIPE
+from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, METRICS, RECIPE
 from toolkit.run.monitor import Monitor
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -80,6 +82,12 @@ class TrainingRun:
         """The time for the whole run, or None when its steps are given."""
         minutes = self.recipe.train.minutes
         return None if self.recipe.train.steps is not None or minutes is None else 60 * minutes
+
+    def understood(self) -> Understood:
+        """Return what was understood of the data, and how often the plan passes over it."""
+        splits, train = self.modality.splits, self.recipe.train
+        block = Understood() if splits is None else splits.understood
+        return with_passes(block, self.modality.facts.count, self.course.steps * train.batch, train.minutes)
 
     def describe(self) -> list[tuple[str, str]]:
         """Return the plan as (name, value) rows."""
@@ -136,6 +144,7 @@ class TrainingRun:
             store.preflight(self._checkpoint_bytes(), best=monitor.amounts.held_out > 0)
             write_text_atomic(self.out / RECIPE, recipes.dump_run(self.recipe))
             write_json_atomic(self.out / FACTS, stamped(self.modality.facts.model_dump(mode="json")))
+            write_json_atomic(self.out / DATA, stamped(self.understood().model_dump(mode="json")))
             device = next(self.state.denoiser.net.parameters()).device
             write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
             if self.state.step < self.course.steps:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion.randomness import Draws, seeded_generator, uniform
+from toolkit.errors import UsageError
 from toolkit.modality import Dataset, Examples, Modality
 
 POOL = 16
@@ -18,7 +19,8 @@ POOL = 16
 class Batches:
     """Encoded, augmented examples with their conditions, for any step, in any order of asking.
 
-    Each epoch is a permutation of the data that depends on (seed, epoch); position p of step k is number
+    Each epoch is a permutation of the data that depends on (seed, epoch), or with `balance` a draw of as many examples
+    in which rare labels are more frequent (`shares`); position p of step k is number
     k * total + p in the endless row of permutations. Where examples differ in length, those of a batch are of like
     length: `POOL` batches at a time are sorted by it, and the batches are then shuffled.
 
@@ -26,8 +28,17 @@ class Batches:
     padded alike in a whole batch, so of those a step is prepared as a whole, whatever part of it is asked for.
     """
 
-    def __init__(self, modality: Modality, dataset: Dataset, total: int, seed: int, label_drop: float) -> None:
-        """`total`: examples of a global batch, over all ranks and accumulated parts."""
+    def __init__(
+        self, modality: Modality, dataset: Dataset, total: int, seed: int, label_drop: float, balance: float = 0.0
+    ) -> None:
+        """`total`: examples of a global batch, over all ranks and accumulated parts. `balance`: 0 takes labels as often
+        as the data has them, 1 all equally often.
+
+        Raises UsageError for a balance of data without labels.
+        """
+        if balance and dataset.labels is None:
+            raise UsageError("train.balance: this data has no labels to balance; leave it 0")
+        self._shares = shares(dataset.labels, balance) if balance and dataset.labels is not None else None
         self.modality = modality
         self.conditioning = modality.conditioning()
         self.dataset = dataset
@@ -76,6 +87,8 @@ class Batches:
         draw = seeded_generator(self.seed, "order", epoch)
         size = len(self.dataset)
         order = torch.randperm(size, generator=draw)
+        if self._shares is not None:
+            order = self._balanced(epoch, self._shares)[order]
         # steps do not begin with epochs: these many examples belong to the batches shared with the epochs beside it
         head = -epoch * size % self.total
         tail = (size - head) % self.total
@@ -89,9 +102,37 @@ class Batches:
         groups = [group for pool in pools for group in pool[about[pool].argsort(stable=True)].split(self.total)]
         return torch.cat([first, *(groups[i] for i in torch.randperm(len(groups), generator=draw).tolist()), last])
 
+    def _balanced(self, epoch: int, quota: Sequence[int]) -> Tensor:
+        """Return the examples of an epoch, `quota` of each label: the next ones of its own row of permutations."""
+        assert self.dataset.labels is not None
+        parts = []
+        for label, count in enumerate(quota):
+            members = torch.nonzero(self.dataset.labels == label)[:, 0]
+            first, last = epoch * count, (epoch + 1) * count
+            for turn in range(first // max(1, len(members)), -(-last // max(1, len(members)))):
+                shuffled = torch.randperm(len(members), generator=seeded_generator(self.seed, f"turn of {label}", turn))
+                start = turn * len(members)
+                parts.append(members[shuffled[max(0, first - start) : last - start]])
+        return torch.cat(parts)
+
     def _meeting(self, epoch: int) -> float:
         """Return the quantile of the length of the batch that `epoch` shares with the one before."""
         return float(uniform(self.seed, "meeting", [epoch]))
+
+
+def shares(labels: Tensor, balance: float) -> list[int]:
+    """Return how many of as many examples as there are have each label: in proportion to its count ** (1 - balance).
+
+    labels: (N,) int64. Rounded by largest remainders, so that they sum to N.
+    """
+    counts = torch.bincount(labels).double()
+    weights = torch.where(counts > 0, counts ** (1 - balance), 0.0)
+    exact = len(labels) * weights / weights.sum()
+    quota = exact.floor().long()
+    missing = len(labels) - int(quota.sum())
+    quota[(exact - quota).argsort(descending=True, stable=True)[:missing]] += 1
+    numbers: list[int] = quota.tolist()
+    return numbers
 
 
 def _run(order: Tensor, about: Tensor, count: int, quantile: float) -> tuple[Tensor, Tensor]:
