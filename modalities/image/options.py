@@ -57,7 +57,7 @@ class Data(Options):
         """Return 32 for 32, "32" and "32x32", "64x48" for others, None for None. Raises ValueError."""
         if size is None:
             return None
-        form = re.fullmatch(r"(\d{1,5})(?:\s*[x×]\s*(\d{1,5}))?", str(size).strip().lower())
+        form = re.fullmatch(r"(\d{1,5})(?:\s*x\s*(\d{1,5}))?", str(size).strip().lower())
         if form is None or isinstance(size, bool):
             raise ValueError(f'must be a side in pixels, 32, or width x height, "64x48"; not {size!r:.40}')
         width, height = int(form[1]), int(form[2] or form[1])

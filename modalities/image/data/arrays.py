@@ -19,6 +19,7 @@ MAX_PIXELS = 64_000_000
 """Most pixels of one picture."""
 _MAX_HEADER_BYTES = 10_000
 _MAX_CHANNELS = 4
+_SHORTEST = 16
 
 
 class Unreadable(ToolkitError):
@@ -28,7 +29,7 @@ class Unreadable(ToolkitError):
 class Layout(NamedTuple):
     """How the axes of an array are read."""
 
-    count: int | None
+    pictures: int | None
     """Pictures along the first axis; None: the array is one picture."""
     height: int
     width: int
@@ -45,13 +46,13 @@ def layout(shape: tuple[int, ...]) -> Layout:
     if len(shape) == 2:
         return _checked(Layout(None, shape[0], shape[1], 1, False))
     if len(shape) == 3 and few[2]:
-        return _checked(Layout(None, *shape, False))
+        return _checked(Layout(None, shape[0], shape[1], shape[2], False))
     if len(shape) == 3 and few[0]:
         return _checked(Layout(None, shape[1], shape[2], shape[0], True))
     if len(shape) == 3:
-        return _checked(Layout(*shape, 1, False))
+        return _checked(Layout(shape[0], shape[1], shape[2], 1, False))
     if few[3]:
-        return _checked(Layout(*shape, False))
+        return _checked(Layout(shape[0], shape[1], shape[2], shape[3], False))
     if few[1]:
         return _checked(Layout(shape[0], shape[2], shape[3], shape[1], True))
     raise Unreadable(f"an array of shape {shape}, with more than {_MAX_CHANNELS} channels")
@@ -59,6 +60,8 @@ def layout(shape: tuple[int, ...]) -> Layout:
 
 def look(stream: BinaryIO, size: int) -> Layout:
     """Return how the array in a file of `size` bytes is read, by its header. Raises Unreadable, ValueError."""
+    if size <= _SHORTEST:
+        raise Unreadable("truncated: shorter than the header of an array")
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         header = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER_BYTES)
@@ -82,7 +85,7 @@ def opened(entry: Entry, stream: BinaryIO) -> np.ndarray:
     else:
         stream.seek(0)
         array = np.lib.format.read_array(stream, allow_pickle=False)
-    if found.count is None:
+    if found.pictures is None:
         array = array[None]
     if found.first:
         array = np.moveaxis(array, 1, -1)
@@ -91,7 +94,5 @@ def opened(entry: Entry, stream: BinaryIO) -> np.ndarray:
 
 def _checked(found: Layout) -> Layout:
     if found.height * found.width > MAX_PIXELS:
-        raise Unreadable(
-            f"{found.width} x {found.height} pixels, more than the {MAX_PIXELS // 10**6} million allowed"
-        )
+        raise Unreadable(f"{found.width} x {found.height} pixels, more than the {MAX_PIXELS // 10**6} million allowed")
     return found

@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -25,7 +26,6 @@ from toolkit.data.listing import Entry, printable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
 """Parsers of Pillow that a file may reach, whatever its name; HEIF too where pillow-heif is installed."""
-NAMES = "PNG, JPEG, WEBP, AVIF, HEIC, BMP, TIFF, GIF, PPM and NPY"
 _OURS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"}
 _OURS |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".apng", arrays.ENDING}
 HEIC = frozenset({".heic", ".heif", ".hif"})
@@ -66,12 +66,14 @@ class Plan:
 
 
 class Look(NamedTuple):
-    """What the header of a file says."""
+    """What is known of a file before it is decoded."""
 
     size: Size
     """Of the upright picture."""
     frames: int
     """Pictures in the file."""
+    extents: list[Extent]
+    """The values of those that are asked for."""
 
 
 class Decoded(NamedTuple):
@@ -94,29 +96,32 @@ def formats() -> tuple[str, ...]:
     return (*FORMATS, "HEIF")
 
 
+def names() -> str:
+    """Return the formats that can be read here, for messages."""
+    return f"PNG, JPEG, WEBP, AVIF, {'HEIC, ' if 'HEIF' in formats() else ''}BMP, TIFF, GIF, PPM and NPY"
+
+
 def readable() -> frozenset[str]:
     """Return the endings that can be read here."""
     return EXTENSIONS if "HEIF" in formats() else EXTENSIONS - HEIC
 
 
-def look(stream: BinaryIO) -> Look:
-    """Return what a header says. Raises Unreadable, or any exception of Pillow."""
+def look(stream: BinaryIO, every_frame: bool = False) -> Look:
+    """Return what a header says, and the values of pictures of more than 8 bits, which are decoded for that.
+
+    Raises Unreadable, or any exception of Pillow.
+    """
     with _open(stream) as opened:
         width, height = opened.size
         # PNG may have its EXIF behind the pixels; TIFF is upright already
         if opened.format != "TIFF" and "exif" in opened.info and _orientation(opened) in _SIDEWAYS:
             width, height = height, width
-        return Look((width, height), _frames(opened))
-
-
-def extents(stream: BinaryIO, frames: Sequence[int]) -> list[Extent]:
-    """Return the values that pictures of a file have; those of 8 bits need not be decoded for that."""
-    found = []
-    with _open(stream) as opened:
-        for frame in frames:
-            opened.seek(frame)
+        held, found = _frames(opened), []
+        for frame in range(min(held, MAX_FRAMES) if every_frame else 1):
+            if frame or deep.is_deep(opened):
+                opened.seek(frame)
             found.append(extent(deep.values(opened, _reopened(stream, frame))) if deep.is_deep(opened) else Extent())
-    return found
+        return Look((width, height), held, found)
 
 
 def pictures(stream: BinaryIO, plan: Plan, frames: Sequence[int] = (0,)) -> Iterator[Decoded | str]:
@@ -144,6 +149,15 @@ def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence
         yield finished(Image.fromarray(np.ascontiguousarray(as_bytes(np.asarray(array[i]), plan.ranges))), plan)
 
 
+def one(path: Path, plan: Plan) -> Decoded | str:
+    """Decode the first picture of a file, or give the reason why not. Raises OSError."""
+    entry = Entry(path.name, path, path.stat().st_size)
+    with path.open("rb") as stream:
+        if path.suffix.lower() == arrays.ENDING:
+            return next(array_pictures(entry, stream, plan, [0]))
+        return next(pictures(stream, plan))
+
+
 def has_colour(rgb: np.ndarray, tolerance: int = 8) -> bool:
     """Return True where any pixel of (3, H, W) uint8 is not grey; lossy formats miss grey by a few levels."""
     return bool((rgb.max(axis=0) - rgb.min(axis=0)).max() > tolerance)
@@ -166,7 +180,7 @@ def quiet() -> Iterator[None]:
 def reason(error: Exception) -> str:
     """Return one short line, without addresses or line breaks, on why a picture could not be read."""
     if isinstance(error, UnidentifiedImageError):
-        return f"not a {NAMES.replace(' and ', ' or ')} picture"
+        return f"not a {names().replace(' and ', ' or ')} picture"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than the {MAX_PIXELS // 10**6} million pixels allowed"
     if isinstance(error, PermissionError):
@@ -176,7 +190,7 @@ def reason(error: Exception) -> str:
 
 def finished(image: Image.Image, plan: Plan, turn: Image.Transpose | None = None) -> Decoded:
     """Return a picture in L, LA, RGB or RGBA at its size, turned and with the channels of `plan`."""
-    target = plan.size[::-1] if turn in (_UPRIGHT[i] for i in _SIDEWAYS) else plan.size
+    target = plan.size[::-1] if turn in {_UPRIGHT[i] for i in _SIDEWAYS} else plan.size
     box, inner = geometry.place(image.size, target, plan.fit)
     if image.mode == "LA":
         image = image.convert("RGBA")

@@ -30,7 +30,7 @@ def values(opened: Image.Image, again: Again) -> np.ndarray:
         opened.load()
         return np.asarray(opened)
     form = _form(opened)
-    other = again()
+    other: Any = again()
     # grey with alpha has four bytes a pixel, as RGBA of 8 bits has: both bytes come at once
     both = form.startswith("LA")
     asked = "RGBA" if both else form[:-4] + _OTHER[form[-4:]]

@@ -83,8 +83,8 @@ def over_all(extents: Sequence[Extent], names: Sequence[str], asked: tuple[float
         if usual is None:
             where = names[lowest] if low < 0 else names[highest]
             raise DataError(
-                f"pictures hold values from {number(low)} to {number(high)} (as {where} does), which is no usual range; "
-                f"say which become black and white: --levels {number(low)}:{number(high)}"
+                f"pictures hold values from {number(low)} to {number(high)} (as {where} does), which is no usual "
+                f"range; say which become black and white: --levels {number(low)}:{number(high)}"
             )
         ranges[kind] = usual
     return ranges

@@ -94,10 +94,8 @@ def _look(entry: Entry, every_frame: bool) -> tuple[int, bool, list[tuple[int, S
                 size = (array.shape[2], array.shape[1])
                 values = _extents(array)
                 return len(array), True, [(i, size, extent) for i, extent in enumerate(values)]
-            size, held = decode.look(stream)
-            numbers = list(range(min(held, decode.MAX_FRAMES))) if every_frame else [0]
-            extents = decode.extents(stream, numbers)
-            return held, False, [(i, size, extent) for i, extent in zip(numbers, extents, strict=True)]
+            size, held, extents = decode.look(stream, every_frame)
+            return held, False, [(i, size, extent) for i, extent in enumerate(extents)]
     except Exception as error:  # damaged files make Pillow raise nearly everything
         return decode.reason(error)
 
