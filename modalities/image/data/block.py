@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import JsonValue
 
 from modalities.image.data import arrays, copies, decode, geometry
-from modalities.image.data.decode import Plan
+from modalities.image.data.canvas import Plan
 from modalities.image.data.levels import DEEP, Extent, Range, number
 from modalities.image.data.survey import FEW_FILES, Seen, Survey
 from modalities.image.options import Data, written
@@ -28,13 +29,21 @@ _DARK = 1 / 16
 _CHANNELS = {1: "grey", 2: "grey and transparency", 3: "RGB", 4: "RGB and transparency"}
 
 
+class Transparency(NamedTuple):
+    """Pictures that are transparent in part."""
+
+    pictures: int
+    vanished: Sequence[str]
+    """Names of those that cannot be seen on the background."""
+
+
 def of_folder(
     listing: Listing,
     survey: Survey,
     taken: Sequence[Seen],
     pixels: np.ndarray,
     test: np.ndarray,
-    transparent: int,
+    transparency: Transparency,
     plan: Plan,
     options: Data,
 ) -> Understood:
@@ -47,13 +56,13 @@ def of_folder(
         sizes([one.size for one in taken], plan, options),
         *levels([one.extent for one in taken], [one.name for one in taken], plan, options),
         _channels(pixels.shape[1], options),
-        *_transparency(transparent, len(taken), pixels.shape[1], options),
+        *_transparency(transparency, len(taken), pixels.shape[1], options),
         *_several(survey, options),
         *_copies(pixels, test, [one.name for one in taken]),
         *understood.left_out(listing.rejected),
         *understood.notes(lines),
     ]
-    proposed = proposals([one.size for one in taken], pixels, test, transparent, options)
+    proposed = proposals([one.size for one in taken], pixels, test, transparency.pictures, options)
     return Understood(rows=tuple(found), proposals=proposed)
 
 
@@ -163,7 +172,8 @@ def _channels(channels: int, options: Data) -> Row:
     return Row(name="channels", value=value, data=channels, change=change)
 
 
-def _transparency(transparent: int, count: int, channels: int, options: Data) -> list[Row]:
+def _transparency(found: Transparency, count: int, channels: int, options: Data) -> list[Row]:
+    transparent = found.pictures
     if channels in (2, 4):
         value = f"learned; {transparent:,} of {count:,} pictures have some"
         data: JsonValue = {"transparent": transparent, "learned": True}
@@ -174,7 +184,9 @@ def _transparency(transparent: int, count: int, channels: int, options: Data) ->
     other = "black" if options.background == "white" else "white"
     change = f"--channels {channels + 1} or --background {other}"
     data = {"transparent": transparent, "learned": False, "background": options.background}
-    return [Row(name="transparency", value=value, data=data, change=change)]
+    rows = [Row(name="transparency", value=value, data=data, change=change)]
+    more = f"they are as {options.background} as what they are laid on, so that nothing is seen"
+    return rows + understood.problem("invisible pictures", found.vanished, change, more)
 
 
 def _several(survey: Survey, options: Data) -> list[Row]:

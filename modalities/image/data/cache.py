@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from modalities.image.data import arrays, block, decode
-from modalities.image.data.decode import Decoded, Plan
+from modalities.image.data.canvas import Decoded, Plan
 from modalities.image.data.files import open_entry
 from modalities.image.data.levels import Kind, Range
 from modalities.image.data.survey import Seen, Survey, split_names
@@ -84,9 +84,9 @@ def build(
     """
 
     def fill(staging: Path) -> bool:
-        taken, transparent = _decode_all(listing, survey, plan, options.channels == "auto", staging, notify)
+        taken, seen_through = _decode_all(listing, survey, plan, options.channels == "auto", staging, notify)
         if taken:
-            _describe(taken, transparent, listing, survey, plan, options, staging)
+            _describe(taken, seen_through, listing, survey, plan, options, staging)
         return bool(taken)
 
     auto = 2 if options.channels == "auto" else 1
@@ -114,13 +114,14 @@ Job = tuple[Entry, list[Seen]]
 
 def _decode_all(
     listing: Listing, survey: Survey, plan: Plan, auto: bool, staging: Path, notify: Callable[[str], None]
-) -> tuple[list[Seen], int]:
-    """Write pixels.npy; return the pictures that are in it, in its order, and how many have transparency.
+) -> tuple[list[Seen], block.Transparency]:
+    """Write pixels.npy; return the pictures that are in it, in its order, and how transparent they are.
 
     The others are rejected.
     """
     taken: list[Seen] = []
-    coloured, transparent, told = not auto, 0, 0
+    coloured, told, transparent = not auto, 0, 0
+    vanished: list[str] = []
     (width, height), channels = plan.size, plan.channels
     work = store.in_order(lambda job: _decode(job, plan), list(_jobs(survey.seen)), _CHUNK)
     with (staging / "pixels.npy").open("wb") as file, decode.quiet(), contextlib.closing(work) as decoded:
@@ -133,6 +134,7 @@ def _decode_all(
                 taken.append(one)
                 file.write(result.pixels.data)
                 transparent += result.transparent
+                vanished += [one.name] if result.vanished else []
                 coloured = coloured or decode.has_colour(result.pixels)
             if len(taken) // NOTIFY_EVERY > told:
                 told = len(taken) // NOTIFY_EVERY
@@ -142,7 +144,7 @@ def _decode_all(
         store.sync(file)
     if taken and not coloured:
         _collapse(staging, len(taken), plan)
-    return taken, transparent
+    return taken, block.Transparency(transparent, vanished)
 
 
 def _jobs(seen: Sequence[Seen]) -> Iterator[Job]:
@@ -170,7 +172,13 @@ def _decode(job: Job, plan: Plan) -> list[Decoded | str]:
 
 
 def _describe(
-    taken: list[Seen], transparent: int, listing: Listing, survey: Survey, plan: Plan, options: Data, staging: Path
+    taken: list[Seen],
+    transparency: block.Transparency,
+    listing: Listing,
+    survey: Survey,
+    plan: Plan,
+    options: Data,
+    staging: Path,
 ) -> None:
     """Write labels.npy, test.npy, names.json and about.json."""
     entries = [one.entry for one in taken]
@@ -178,7 +186,7 @@ def _describe(
     test = _held_out(taken, survey)
     pixels = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
     mean, std = moments(pixels, test)
-    understood = block.of_folder(listing, survey, taken, pixels, test, transparent, plan, options)
+    understood = block.of_folder(listing, survey, taken, pixels, test, transparency, plan, options)
     about = {
         "names": names,
         "rejected": sorted(listing.rejected),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modalities.image.data import cache, datasets, decode, geometry, levels, shards, survey
 from modalities.image.data.cache import Corpus
-from modalities.image.data.decode import Plan
+from modalities.image.data.canvas import Plan
 from modalities.image.data.levels import Kind, Range
 from modalities.image.options import Data
 from toolkit.data import store

@@ -11,17 +11,17 @@ import importlib.util
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modalities.image.data import arrays, deep, geometry
+from modalities.image.data import arrays, deep
 from modalities.image.data.arrays import Unreadable
-from modalities.image.data.geometry import Fit, Size
-from modalities.image.data.levels import Extent, Ranges, as_bytes, extent
+from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished
+from modalities.image.data.geometry import Size
+from modalities.image.data.levels import Extent, as_bytes, extent
 from toolkit.data.listing import Entry, printable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
@@ -40,29 +40,6 @@ _LARGE_PIXELS = 8_000_000
 _one_large = threading.Lock()
 
 _ORIENTATION_TAG = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What becomes of every picture of a set."""
-
-    size: Size
-    channels: int = 3
-    """1 = grey, 2 = grey and alpha, 3 = RGB, 4 = RGB and alpha."""
-    fit: Fit = "crop"
-    background: int = 255
-    """Level that transparent pictures are laid on, and of borders."""
-    ranges: Ranges = field(default_factory=dict)
 
 
 class Look(NamedTuple):
@@ -74,15 +51,6 @@ class Look(NamedTuple):
     """Pictures in the file."""
     extents: list[Extent]
     """The values of those that are asked for."""
-
-
-class Decoded(NamedTuple):
-    """One picture."""
-
-    pixels: np.ndarray
-    """(C, H, W) uint8."""
-    transparent: bool
-    """True where any of it is."""
 
 
 @functools.cache
@@ -114,7 +82,7 @@ def look(stream: BinaryIO, every_frame: bool = False) -> Look:
     with _open(stream) as opened:
         width, height = opened.size
         # PNG may have its EXIF behind the pixels; TIFF is upright already
-        if opened.format != "TIFF" and "exif" in opened.info and _orientation(opened) in _SIDEWAYS:
+        if opened.format != "TIFF" and "exif" in opened.info and _orientation(opened) in SIDEWAYS:
             width, height = height, width
         held, found = _frames(opened), []
         for frame in range(min(held, MAX_FRAMES) if every_frame else 1):
@@ -188,42 +156,6 @@ def reason(error: Exception) -> str:
     return printable(" ".join(str(error).split()))[:160] or type(error).__name__
 
 
-def finished(image: Image.Image, plan: Plan, turn: Image.Transpose | None = None) -> Decoded:
-    """Return a picture in L, LA, RGB or RGBA at its size, turned and with the channels of `plan`."""
-    target = plan.size[::-1] if turn in {_UPRIGHT[i] for i in _SIDEWAYS} else plan.size
-    box, inner = geometry.place(image.size, target, plan.fit)
-    if image.mode == "LA":
-        image = image.convert("RGBA")
-    if box != (0, 0, *inner) or image.size != inner:  # alpha is weighted: Pillow multiplies by it and divides again
-        image = image.resize(inner, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-    # Turning a centred part after resizing equals turning the whole picture before, at a fraction of the cost.
-    if turn is not None:
-        image = image.transpose(turn)
-    transparent = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
-    keeps = plan.channels in (2, 4)
-    if image.mode == "RGBA" and not keeps:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (plan.background,) * 3 + (255,)), image)
-    array = np.array(image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[plan.channels]))
-    array = array.reshape(image.size[1], image.size[0], plan.channels)
-    if keeps and transparent:
-        array[array[..., -1] == 0, :-1] = plan.background  # what cannot be seen could be anything
-    return Decoded(_bordered(array.transpose(2, 0, 1), plan), transparent)
-
-
-def _bordered(pixels: np.ndarray, plan: Plan) -> np.ndarray:
-    """Return (C, h, w) in the middle of (C, H, W), on the background, which is transparent where there is alpha."""
-    across, down = plan.size
-    _, height, width = pixels.shape
-    if (height, width) == (down, across):
-        return np.ascontiguousarray(pixels)
-    whole = np.full((plan.channels, down, across), plan.background, dtype=np.uint8)
-    if plan.channels in (2, 4):
-        whole[-1] = 0
-    top, left = (down - height) // 2, (across - width) // 2
-    whole[:, top : top + height, left : left + width] = pixels
-    return whole
-
-
 @contextlib.contextmanager
 def _open(stream: BinaryIO) -> Iterator[Image.Image]:
     """Open a picture whose size is allowed. Raises Unreadable, or any exception of Pillow."""
@@ -258,7 +190,7 @@ def _decoded(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> D
             opened.draft(None, (longest, longest))  # JPEG only: decodes at 1/2, 1/4 or 1/8 when that is enough
             opened.load()
             image = _resizable(opened)
-        return finished(image, plan, _UPRIGHT.get(_orientation(opened)))
+        return finished(image, plan, UPRIGHT.get(_orientation(opened)))
 
 
 def _reopened(stream: BinaryIO, frame: int) -> deep.Again:
