@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modalities.image.data import arrays, block, decode
+from modalities.image.data import arrays, block, decode, geometry
 from modalities.image.data.canvas import Decoded, Plan
 from modalities.image.data.files import open_entry
 from modalities.image.data.levels import Kind, Range
@@ -84,10 +84,16 @@ def build(
     """
 
     def fill(staging: Path) -> bool:
-        taken, seen_through = _decode_all(listing, survey, plan, options.channels == "auto", staging, notify)
-        if taken:
-            _describe(taken, seen_through, listing, survey, plan, options, staging)
-        return bool(taken)
+        taken, seen_through = _decode_all(listing, survey.seen, plan, options, staging, notify)
+        if not taken:
+            return False
+        final = plan
+        if options.sides is None and (size := geometry.default([one.size for one in taken])) != plan.size:
+            # a damaged file had another size than all that can be read
+            final = replace(plan, size=size)
+            taken, seen_through = _decode_all(listing, taken, final, options, staging, notify)
+        _describe(taken, seen_through, listing, survey, final, options, staging)
+        return True
 
     auto = 2 if options.channels == "auto" else 1
     return store.opened(
@@ -113,17 +119,17 @@ Job = tuple[Entry, list[Seen]]
 
 
 def _decode_all(
-    listing: Listing, survey: Survey, plan: Plan, auto: bool, staging: Path, notify: Callable[[str], None]
+    listing: Listing, wanted: Sequence[Seen], plan: Plan, options: Data, staging: Path, notify: Callable[[str], None]
 ) -> tuple[list[Seen], block.Transparency]:
     """Write pixels.npy; return the pictures that are in it, in its order, and how transparent they are.
 
     The others are rejected.
     """
     taken: list[Seen] = []
-    coloured, told, transparent = not auto, 0, 0
+    coloured, told, transparent = options.channels != "auto", 0, 0
     vanished: list[str] = []
     (width, height), channels = plan.size, plan.channels
-    work = store.in_order(lambda job: _decode(job, plan), list(_jobs(survey.seen)), _CHUNK)
+    work = store.in_order(lambda job: _decode(job, plan), list(_jobs(wanted)), _CHUNK)
     with (staging / "pixels.npy").open("wb") as file, decode.quiet(), contextlib.closing(work) as decoded:
         store.header(file, (0, channels, height, width), "|u1")
         for (_, seen), results in decoded:
@@ -138,7 +144,7 @@ def _decode_all(
                 coloured = coloured or decode.has_colour(result.pixels)
             if len(taken) // NOTIFY_EVERY > told:
                 told = len(taken) // NOTIFY_EVERY
-                notify(f"read {told * NOTIFY_EVERY:,} of {len(survey.seen):,} pictures")
+                notify(f"read {told * NOTIFY_EVERY:,} of {len(wanted):,} pictures")
         file.seek(0)
         store.header(file, (len(taken), channels, height, width), "|u1")  # numpy leaves space for a longer shape
         store.sync(file)
