@@ -62,6 +62,7 @@ def test_the_documented_defaults(small: Recipe) -> None:
         "precision": "auto",
         "layout": "auto",
         "threads": None,
+        "balance": 0.0,
         "compile": False,
         "previews": 5,
         "checkpoint_minutes": 2.0,

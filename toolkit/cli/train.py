@@ -64,6 +64,9 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    follow_data: Annotated[
+        bool, typer.Option("--follow-data", help="Go on with a run whose data has changed since it began.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", autocompletion=complete.devices)] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: what is faster.")] = None,
@@ -78,6 +81,7 @@ def train(
     if not words and modality is None and recipe is None and data is None:
         parse_modality_options(options, (), "no modality", declared_options(context))
     parse_modality_options(words[1:], (), "toolkit train", declared_options(context))
+    from toolkit.data.understood import table
     from toolkit.recipe import dump
     from toolkit.recipe.choose import length, name_of
     from toolkit.recipe.guess import guess
@@ -93,9 +97,10 @@ def train(
     from toolkit.run.prepare import prepare
     from toolkit.run.show import show
 
-    plan = prepare(chosen, folder, device, notify, threads)
+    plan = prepare(chosen, folder, device, notify, threads, follow_data=follow_data)
     if dry_run:
         print_text(f"{dump(plan.recipe)}\n")
+    print_table(table(plan.understood()))
     print_table(plan.describe())
     if not dry_run:
         show(plan)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from toolkit import recipe as recipes
 from toolkit.report import sections
+from toolkit.report.data_section import data
 from toolkit.report.facts import RunFacts, passes
 from toolkit.report.html import Markup, join, table, tag
 from toolkit.report.media import Album
@@ -32,6 +33,7 @@ def page(facts: RunFacts) -> str:
         "Measured": sections.measured(facts, album),
         "Expected": sections.awaited(facts),
         "Training": sections.training(facts),
+        "Data": data(facts),
         "How it came to be": sections.history(facts, album),
         "Recipe": recipe(facts),
         "Do it again": again(facts),

@@ -7,6 +7,7 @@ follows it, and goes back for restarts.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from toolkit.run.generator import Generator
 
 UNCONDITIONAL = "none"
-"""The label that asks for no label, unless one is called so."""
+"""The label that asks for no label, unless one is called so; the empty one always does."""
 Label = str | int | Sequence[str | int] | None
 """One for all samples, or several in turn, "3,4" or ["3", "4"]; None: all there are, in turn."""
 Guide = Callable[[Denoise, Denoise], Denoise]
@@ -201,21 +202,26 @@ def guided(
 def label_numbers(label: Label, known: Sequence[str], n: int) -> list[int] | None:
     """Return a label's number for each of n samples; None where there are no labels. Raises UsageError."""
     if not known:
-        if label not in (None, UNCONDITIONAL):
+        if label not in (None, "", UNCONDITIONAL):
             raise UsageError(f"label '{label}': this run was trained without labels; leave --label out")
         return None
     if label is None:
         return [i % len(known) for i in range(n)]
-    index = {UNCONDITIONAL: len(known)} | {name: i for i, name in enumerate(known)}
-    if isinstance(label, str) and label not in index and "," in label:
+    index = {"": len(known), UNCONDITIONAL: len(known)} | {_composed(name): i for i, name in enumerate(known)}
+    if isinstance(label, str) and _composed(label) not in index and "," in label:
         label = [part.strip() for part in label.split(",")]
-    wanted = [label] if isinstance(label, str | int) else list(label)
+    wanted = [_composed(str(name)) for name in ([label] if isinstance(label, str | int) else label)]
     if not 0 < len(wanted) <= n:
         raise UsageError(f"{len(wanted)} labels for {n} samples; give one label, or at most one for each")
     for name in wanted:
-        if str(name) not in index:
-            raise unknown("label", str(name), index)
-    return [index[str(wanted[i % len(wanted)])] for i in range(n)]
+        if name not in index:
+            raise unknown("label", name, [known for known in index if known])
+    return [index[wanted[i % len(wanted)]] for i in range(n)]
+
+
+def _composed(name: str) -> str:
+    """Return a label as it is compared: é is one character, however it was typed."""
+    return unicodedata.normalize("NFC", name)
 
 
 def conditions(run: Generator, request: Request) -> dict[str, Tensor]:

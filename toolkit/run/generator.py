@@ -135,7 +135,8 @@ class Generator:
         how, ask = self._split_options(options)
         numbers = label_numbers(label, self.modality.labels, n)
         jobs = [job for request in self.requests(n, numbers, seed, ask) for job in _split(request, batch)]
-        names = (*self.modality.labels, UNCONDITIONAL)
+        nothing = UNCONDITIONAL if UNCONDITIONAL not in self.modality.labels else "no label"
+        names = (*self.modality.labels, nothing)
 
         def data(x: Tensor, job: Request) -> Tensor:
             with torch.no_grad():  # embeddings may be learned

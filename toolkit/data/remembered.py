@@ -1,0 +1,83 @@
+"""Results about a folder that are kept in the cache until any of its files changes; nothing is imported for them.
+
+    CACHE/inspect/<key>.json
+
+The key is a hash of the question, our version, and the name, size and time of change of every file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import toolkit
+from toolkit import paths
+
+MAX_BYTES = 16 * 2**20
+_VERSION = 1
+
+
+def key(path: Path, question: Sequence[str]) -> str | None:
+    """Return the key of a question about a file or folder; None where it cannot be listed as a whole."""
+    digest = hashlib.blake2b(digest_size=16)
+    said = [_VERSION, toolkit.__version__, str(path.resolve()), os.cpu_count(), sys.version, *question]
+    digest.update(json.dumps(said).encode())
+    try:
+        for line in _files(path):
+            digest.update(os.fsencode(line))
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """Return the content kept under a key; None where there is none, or it is damaged."""
+    path = paths.cache() / "inspect" / f"{name}.json"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("rows"), list) else None
+
+
+def save(name: str, content: dict[str, Any]) -> None:
+    """Keep content under a key. A disk that takes nothing costs the memory of it, and no more."""
+    folder = paths.cache() / "inspect"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        number, staging = tempfile.mkstemp(dir=folder)
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.replace(staging, folder / f"{name}.json")
+
+
+def _files(path: Path) -> Iterator[str]:
+    if path.is_file():
+        info = path.stat()
+        yield f"\t{info.st_size}\t{info.st_mtime_ns}\n"
+        return
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(path, followlinks=True, onerror=_fail):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders.sort()
+        for name in sorted(names):
+            with contextlib.suppress(FileNotFoundError):
+                info = os.stat(os.path.join(folder, name))
+                yield f"{folder}/{name}\t{info.st_size}\t{info.st_mtime_ns}\n"
+
+
+def _fail(error: OSError) -> None:
+    raise error
