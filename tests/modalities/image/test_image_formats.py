@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +39,12 @@ def test_avif_is_read(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def no_heif(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+def no_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without pillow-heif."""
     monkeypatch.setattr(decode.importlib.util, "find_spec", lambda name: None)
     decode.formats.cache_clear()
-    monkeypatch.setattr(decode.formats, "cache_clear", decode.formats.cache_clear)
+    yield
+    decode.formats.cache_clear()
 
 
 def test_heic_without_its_package_is_counted_with_the_command(no_heif: None, tmp_path: Path) -> None:
@@ -61,7 +62,6 @@ def test_heic_without_its_package_is_counted_with_the_command(no_heif: None, tmp
         path.unlink()
     with pytest.raises(DataError, match=r"holds HEIC files only; pip install 'diffusion-toolkit\[heic\]'"):
         opened(root, tmp_path / "cache")
-    decode.formats.cache_clear()
 
 
 def test_heic_is_read_with_its_package(tmp_path: Path) -> None:
