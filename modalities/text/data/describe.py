@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 from pydantic import JsonValue
@@ -15,6 +14,9 @@ from modalities.text.data.tokens import MANY_CHARACTERS, RARE, Vocabulary, parse
 from toolkit.data import listing as files
 from toolkit.data import understood
 from toolkit.data.understood import LABELS_SHOWN, Row
+
+LEAK = 0.05
+"""Share of held-out lines or items that the training split has too, from which on it matters."""
 
 
 def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
@@ -168,13 +170,23 @@ def _sizes(it: Measured) -> list[Row]:
 
 def _copies(it: Measured) -> list[Row]:
     found = []
-    count, copies, shared = len(it.survey.sizes), it.survey.copies, it.survey.shared
+    count, copies, (shared, held) = len(it.survey.sizes), it.survey.copies, it.survey.shared
     if copies:
         value = f"{copies:,} of {count:,} {it.noun} occur again ({copies / count:.1%})"
         found.append(Row(name="copies", value=value, data=copies, warning=copies > count / 2))
     if shared:
-        value = f"{shared:,} held-out {it.noun} are in the training split too: figures of held-out text will flatter"
-        found.append(Row(name="copies across splits", value=value, data=shared, change="--splits none", warning=True))
+        value = f"{shared:,} of {held:,} held-out {it.noun} are in the training split too"
+        leak = shared > LEAK * held
+        value += ": figures of held-out text will flatter" if leak else ""
+        found.append(
+            Row(
+                name="copies across splits",
+                value=value,
+                data=shared,
+                change="--splits none" if leak else "",
+                warning=leak,
+            )
+        )
     return found
 
 
@@ -206,19 +218,18 @@ def _mended(problems: Problems) -> list[Row]:
     return [Row(name="mended", value=value, data=dict(mends), change="--encoding NAME" if bad else "", warning=bad)]
 
 
-def longer(skipped: int, cut: int, count: int, length: int, longest: int) -> list[Row]:
-    """Return the row about items that have more tokens than an example: left out, or cut into several."""
+def longer(skipped: int, cut: int, sizes: np.ndarray, length: int) -> list[Row]:
+    """Return the row about items that have more tokens than an example: left out, or cut into several.
+
+    sizes: tokens of every item, (N,) int64.
+    """
     if not skipped + cut:
         return []
-    needed = next((option for option in LENGTHS if option >= longest), LENGTHS[-1])
+    most = np.quantile(sizes, USUAL_SHARE, method="inverted_cdf")
+    wanted = most if most > length else sizes.max()
+    needed = next((option for option in LENGTHS if option >= wanted), LENGTHS[-1])
     how = "are left out" if skipped else "are cut into several"
-    value = (
-        f"{skipped + cut:,} of {count:,} items have more than {length} tokens and {how}; the longest has {longest:,}"
-    )
+    value = f"{skipped + cut:,} of {len(sizes):,} items have more than {length} tokens and {how}; "
+    value += f"{USUAL_SHARE:.0%} have up to {int(most):,}, the longest {int(sizes.max()):,}"
     change = f"--length {needed}" if needed > length else ""
     return [Row(name="longer items", value=value, data=skipped + cut, change=change, warning=True)]
-
-
-def sentences(found: Sequence[Row]) -> list[str]:
-    """Return the warnings as lines for the user."""
-    return [f"{row.name}: {row.value}" for row in found if row.warning]

@@ -75,12 +75,12 @@ class Survey:
         return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, np.int64)))
 
     @property
-    def shared(self) -> int:
-        """Those of the test split that are in the training split too, where the source names splits."""
+    def shared(self) -> tuple[int, int]:
+        """Those of the test split that are in the training split too, of how many, where the source names splits."""
         hashes, held = np.frombuffer(self._hashes, np.int64), np.frombuffer(self._held, np.int8)
         if not len(hashes) or not (held == 1).any():
-            return 0
-        return int(np.isin(hashes[held == 1], hashes[held == 0]).sum())
+            return 0, 0
+        return int(np.isin(hashes[held == 1], hashes[held == 0]).sum()), int((held == 1).sum())
 
 
 def play(spool: Spool) -> tuple[Counter[str], float]:
