@@ -47,10 +47,9 @@ def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
 
 def _splits(it: Measured) -> list[Row]:
     what = "characters" if it.source.packed else it.noun
-    named = any(entry.split for entry in it.source.listing.entries)
     by = it.source.listing.splits_by
     share = f"{it.source.test:.0%}"
-    if named:
+    if it.survey.named:
         how, change = by or "the data set's own", "--splits none" if by else ""
     elif it.source.packed:
         how, change = f"the last {share} of each text", "--test 0.1"
@@ -63,18 +62,11 @@ def _splits(it: Measured) -> list[Row]:
 def _labels(it: Measured) -> list[Row]:
     by, folders = it.options.labels, len(files.label_names(it.source.listing.entries))
     also = [f"{folders:,} folders (--labels folder)"] if folders and by != "folder" else []
+    change = "--labels folder" if also else ""
     if it.is_play and by != "speaker":
         often = sum(count >= MIN_SPEECHES for count in it.speakers.values())
-        also.append(
-            f"it looks like a play: {len(it.speakers):,} speakers, {often:,} of them with {MIN_SPEECHES} speeches"
-        )
-    change = (
-        "--labels folder"
-        if folders and by != "folder"
-        else "--labels speaker"
-        if it.is_play and by != "speaker"
-        else ""
-    )
+        also.append(f"speakers, as in a play: {len(it.speakers):,}, and {often:,} with {MIN_SPEECHES} speeches or more")
+        change = change or "--labels speaker"
     more = f"; also possible: {'; '.join(also)}" if also else ""
     if not it.names:
         why = "none" if by == "none" else f"none: --labels {by} does not tell all texts apart"

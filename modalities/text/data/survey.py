@@ -70,6 +70,11 @@ class Survey:
         self._carry, self._long = "", 0
 
     @property
+    def named(self) -> bool:
+        """Whether the source names splits."""
+        return 0 in self._held or 1 in self._held
+
+    @property
     def copies(self) -> int:
         """Lines or items that have occurred before."""
         return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, np.int64)))
