@@ -3,8 +3,8 @@
     python benchmarks/sampler_ends.py
 
 `--texts 4000` prints instead how texts of a chain come out, where 0.8 is right: on the grid `log-snr`, or with
-`--learned` on the one that an adaptive time law finds from the exact cross-entropy. `--known` prints the lines of
-toolkit/verify/ends_known.py.
+`--learned` on the one that an adaptive time distribution finds from the exact cross-entropy. `--known` prints the lines
+of toolkit/verify/ends_known.py.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def row(name: str, variance: Callable[[SpectrumDenoiser, Tensor], Tensor]) -> st
 
 
 def learned_grid(spread: float, rows: int = 2000, length: int = 12, rounds: int = 64) -> Grid:
-    """The grid of an adaptive law that has seen the cross-entropy of the exact posterior at every level."""
+    """The grid of an adaptive time distribution after it saw the cross-entropy of the exact posterior everywhere."""
     low, high = reach(spread)
-    law, draw = Adaptive(low, high, 1.0, warmup=1, horizon=1000), torch.Generator().manual_seed(9)
+    time_distribution, draw = Adaptive(low, high, 1.0, warmup=1, horizon=1000), torch.Generator().manual_seed(9)
     for k in range(rounds):
         chain = TokenChain(RectifiedFlow(), levels(spread, rows, length, draw))
         tokens = torch.randint(len(chain.table), (rows, 1), generator=draw)
@@ -72,8 +72,8 @@ def learned_grid(spread: float, rows: int = 2000, length: int = 12, rounds: int 
         eps = torch.randn(rows, length, chain.table.shape[1], generator=draw, dtype=torch.float64)
         found = chain.posterior(alpha * chain.table[tokens] * chain.scales + sigma * eps, t)
         unknown = -found.gather(-1, tokens[..., None]).clamp(min=1e-300).log().mean((1, 2))
-        law.observe(t.expand(rows), unknown, chain.schedule)
-    return partial(learned, law=law)
+        time_distribution.observe(t.expand(rows), unknown, chain.schedule)
+    return partial(learned, time_distribution=time_distribution)
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ for done in loop.fit(batches, config, state):
     times.append(time.perf_counter())
     if done.step == 3 + steps:
         break
-made = Generator(recipe, modality, denoiser, torch.device("cpu"), state.law)
+made = Generator(recipe, modality, denoiser, torch.device("cpu"), state.time_distribution)
 began = time.perf_counter()
 made.sample(n, steps=10)
 print(json.dumps({"step": (times[-1] - times[2]) / steps, "sampling": time.perf_counter() - began}))

@@ -63,6 +63,11 @@ def visible(text: str, but: str = "\n\t") -> str:
     return "".join(c if c.isprintable() or c in but else repr(c)[1:-1] for c in text)
 
 
+def printable(text: str) -> str:
+    """Return `text` with '?' for what a terminal or JSON cannot show (control characters, undecodable bytes)."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def duration(seconds: float) -> str:
     """75 -> "1:15", 4000 -> "1:06:40"."""
     minutes, second = divmod(round(max(seconds, 0)), 60)

@@ -7,18 +7,19 @@ import importlib.util
 import pkgutil
 import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.data.splits import METADATA
 from toolkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from toolkit.modality import Modality
 
-BESIDE = 0.1
-"""Share of the commonest kind of file below which another kind is not the data."""
+BESIDE = 0.5
+"""Share of the commonest kind of file up to which another kind is taken for what lies beside the data."""
 _MARK = "diffusion-toolkit"
 
 
@@ -45,24 +46,37 @@ def find(name: str) -> type[Modality]:
 def by_files(path: Path, ignore: Collection[str] = ()) -> str:
     """Return the modality that a file, or most files of a folder at any depth, belong to by their endings.
 
-    `ignore`: names of files that do not count. A kind with fewer than a tenth of the files of the commonest is taken
-    for what lies beside the data, such as a README.txt. Raises DataError, UsageError.
+    `ignore`: names of files that do not count, nor do metadata files. The commonest kind wins where it has twice the
+    files of any other, such as texts beside sounds. Raises DataError, UsageError.
     """
+    counts = kinds(path, ignore)
+    likely = {name: count for name, count in counts.most_common() if count > BESIDE * max(counts.values())}
+    if len(likely) > 1:
+        raise UsageError(
+            f"{path} holds files of several kinds ({spelt(likely)}); say which: --modality {'|'.join(likely)}"
+        )
+    return next(iter(likely))
+
+
+def kinds(path: Path, ignore: Collection[str] = ()) -> Counter[str]:
+    """Return how many files at `path` belong to each modality by their endings. Raises DataError when none does."""
     if not path.exists():
         raise DataError(f"no such folder or file: {path}")
     endings = {name: find(name).extensions for name in built_in()}
     counts: Counter[str] = Counter()
     for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.name not in ignore and not file.name.startswith("."):
+        beside = file.name in ignore or (file != path and file.name.lower() in METADATA)
+        if not beside and not file.name.startswith("."):
             counts.update(name for name, known in endings.items() if file.suffix.lower() in known)
     if not counts:
         known = "; ".join(f"{name}: {' '.join(sorted(each))}" for name, each in endings.items())
         raise DataError(f"no file of a known kind in {path} ({known})")
-    likely = {name: count for name, count in counts.most_common() if count >= BESIDE * max(counts.values())}
-    if len(likely) > 1:
-        each = ", ".join(f"{count:,} of {name}" for name, count in likely.items())
-        raise UsageError(f"{path} holds files of several kinds ({each}); say which: --modality {'|'.join(likely)}")
-    return next(iter(likely))
+    return counts
+
+
+def spelt(counts: Mapping[str, int]) -> str:
+    """Return "200 of audio, 12 of text"."""
+    return ", ".join(f"{count:,} of {name}" for name, count in counts.items())
 
 
 def load(name: str, what: str = "modality") -> Any:

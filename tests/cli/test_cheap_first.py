@@ -42,7 +42,7 @@ class Lazy(Modality):
         (["--set", "sample.grid=leading"], 2, "this grid needs a discrete chain"),
         (["--set", "sample.grid=learned"], 2, 'diffusion.time = "adaptive"'),
         (["--set", "diffusion.schedule=cosinee"], 2, "unknown schedule 'cosinee'"),
-        (["--set", "diffusion.time=nosuch"], 2, "unknown time law 'nosuch'"),
+        (["--set", "diffusion.time=nosuch"], 2, "unknown time distribution 'nosuch'"),
         (["--set", "diffusion.weighting=nosuch"], 2, "unknown weighting 'nosuch'"),
         (["--set", "train.steps="], 2, "how long?"),
         (["--out", "lazy.py"], 2, "lazy.py exists and is no run folder"),

@@ -129,6 +129,44 @@ def test_likelihood_alone(place: Path, evaluate: Evaluate) -> None:
     assert bits.value is not None and bits.low is not None and 1 < bits.low < 16 and bits.value > bits.low
 
 
+def test_another_step_or_width_is_said_and_kept_apart(place: Path, evaluate: Evaluate) -> None:
+    """Results at one step, of the run after it went on, and of a width that training did not keep."""
+
+    def train(steps: int) -> None:
+        common = ["--data", "./real", "--batch", "4", "--set", "train.warmup=0", "--out", "runs/longer", *TINY]
+        done = run_python(
+            "-m", "toolkit.cli", "train", "--modality", "image", *common, "--steps", str(steps), cwd=place
+        )
+        assert done.returncode == 0, done.stderr
+
+    def figures(*options: str) -> list[object]:
+        done = evaluate(place, "runs/longer", "-n", "16", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["tables"][0]["figures"]  # type: ignore[no-any-return]
+
+    def about(name: str) -> tuple[object, object, object]:
+        table = Table.from_json((home / name / "metrics.json").read_text("utf-8"))
+        return table.about["step"], table.about["ema"], table["KID"].value
+
+    home = place / "runs" / "longer" / "evaluation"
+    train(10)
+    first = figures()
+    kid = about("n-16_seed-0")[2]
+    assert about("n-16_seed-0")[:2] == (10, 0.1)
+    train(20)
+    assert figures("--step", "10") == first and about("n-16_seed-0_step-10") == (10, 0.1, kid)
+    assert about("n-16_seed-0")[0] == 10  # until its end is evaluated
+    last = figures()
+    assert last != first and about("n-16_seed-0")[:2] == (20, 0.1)
+    assert about("n-16_seed-0_step-10-2") == (10, 0.1, kid)
+    assert figures("--step", "20") == last and about("n-16_seed-0")[0] == 20
+    between, kept = figures("--ema", "0.07"), figures("--ema", "0.05")
+    assert about("n-16_ema-0.07_seed-0")[:2] == (20, 0.07) and between not in (kept, last)
+    assert len(list(home.iterdir())) == 5
+    assert "no checkpoint of step 15" in failed(evaluate(place, "runs/longer", "--step", "15"), 2)
+    assert "--step takes the number of a step, or best" in failed(evaluate(place, "runs/longer", "--step", "x"), 2)
+
+
 def test_folders_of_anyone(place: Path, evaluate: Evaluate) -> None:
     theirs = pictures(place / "theirs", 12, seed=1)
     Image.new("L", (300, 200)).save(theirs / "grid.png")

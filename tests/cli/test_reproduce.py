@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT, Command
 from toolkit import recipe as recipes
-from toolkit.errors import UsageError
+from toolkit.errors import DataError, UsageError
 from toolkit.evaluation import results
 
 POINTS = str(ROOT / "tests" / "points.py")
@@ -179,3 +179,12 @@ def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
     agreement = found.figures["agreement"]
     assert (agreement.value, agreement.within, agreement.interval) == (0.95, 0.04, (0.93, 0.97))
     assert (agreement.judge, agreement.unit, agreement.beside) == ("x-1", "share", "99.1 % of real data")
+    for step in (5, 9):
+        (run / "evaluation" / "metrics.json").write_text(
+            Table(figures, {"samples": 400, "seed": 2, "step": step}).to_json()
+        )
+        if step == 9:
+            assert recipes.tomllib.loads(results.section(run)) == said
+        else:
+            with pytest.raises(DataError, match="is of step 5, and the run ends at step 9; evaluate it again"):
+                results.section(run)

@@ -49,7 +49,7 @@ def test_a_run_shows_texts_that_do_nothing(trained: Path) -> None:
     page = (trained / "runs" / "tiny.txt" / "previews" / "final.html").read_text("utf-8")
     assert "<script" not in page and "&lt;script&gt;" in page  # real texts are on it too
     assert "src=" not in page and "href=" not in page and "default-src 'none'" in page
-    for name in ("final.png", "noise-to-sample.png", "noise-to-sample.gif", "time-law.png"):
+    for name in ("final.png", "noise-to-sample.png", "noise-to-sample.gif", "time-distribution.png"):
         assert (trained / "runs" / "tiny.txt" / "previews" / name).stat().st_size > 500
 
 

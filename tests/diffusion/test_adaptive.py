@@ -1,4 +1,4 @@
-"""The time law that learns: from known curves of the unknown to densities by hand, kept exactly, and in training."""
+"""The time distribution that learns: known curves of the unknown to densities by hand, kept exactly, in training."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_the_learned_grid(name: str, n: int) -> None:
     """n levels with equal mass between them, from the highest to the lowest, then 0. Every schedule reaches these."""
     schedule = SCHEDULES[name]()
     law = watched(Adaptive(low=0.12, high=20.0, warmup=5), schedule)
-    times = learned(schedule, n, law=law)
+    times = learned(schedule, n, time_distribution=law)
     assert times.shape == (n + 1,) and float(times[-1]) == 0 and bool((times.diff() < 0).all())
     level = (-schedule.log_snr(times[:-1]) / 2).tolist()
     assert level[0] == pytest.approx(math.log(20.0), abs=1e-6)
@@ -277,7 +277,7 @@ def test_a_regression_learns_with_it() -> None:
     state = fresh(config)
     losses = [done.loss for done in fit(batches, config, state)]
     assert sum(losses[-20:]) < 0.75 * sum(losses[:20])
-    law = state.law
+    law = state.time_distribution
     assert isinstance(law, Adaptive) and not torch.equal(law.shares(), law.initial)
     # with much noise x_hat is the mean of the label and errs by the variance within it; with little, all is known
     within = sum(float((DATA[k == LABELS] - DATA[k == LABELS].mean(0)).square().mean()) for k in (0, 1)) / 2

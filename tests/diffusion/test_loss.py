@@ -1,4 +1,4 @@
-"""Time laws are the quantiles of their densities; weightings by hand."""
+"""Time distributions are the quantiles of their densities; weightings by hand."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from toolkit.diffusion import (
     trajectory,
 )
 from toolkit.diffusion.multistep import _unified
-from toolkit.diffusion.reverse import Constant, Extended, Noisiness, drawn, kept, step_to
+from toolkit.diffusion.reverse import Constant, Extended, Noisiness, decay, noise_term, step_to
 from toolkit.diffusion.sampler import Memory, Point, at
 from toolkit.verify.oracle import GaussianDenoiser
 
@@ -89,7 +89,7 @@ def test_a_step_is_the_integral_of_its_polynomial(law: Noisiness, variable: str)
         nodes = [(POINTS[i], full(x_hat(POINTS[i].lam))) for i in others] + [(p, full(x_hat(p.lam)))]
         mean, variance = brute(p, q, law, 0.4, x_hat)
         assert float(step_to(p, q, law, full(0.4), nodes, variable)) == pytest.approx(mean, abs=1e-8)
-    added = drawn(p, q, law, full(0.0), lambda: full(1.0))
+    added = noise_term(p, q, law, full(0.0), lambda: full(1.0))
     assert float(0 if added is None else added) ** 2 == pytest.approx(variance, abs=1e-8)
 
 
@@ -97,8 +97,8 @@ def test_the_papers_phi() -> None:
     """x_s / alpha_s keeps phi(x_s) / phi(x_t), phi(x) = x (exp(x^0.3) + 10), x = sigma / alpha / 2."""
     for p, q in ((POINTS[0], POINTS[3]), (at(SCHEDULE, 0.999), at(SCHEDULE, 0.01))):
         phi_p, phi_q = (r / 2 * (math.exp((r / 2) ** 0.3) + 10) for r in (p.ratio, q.ratio))
-        assert kept(p, q, Extended()) * q.ratio / p.ratio == pytest.approx(phi_q / phi_p, rel=1e-12)
-        assert kept(p, q, Constant(1.0)) == pytest.approx(q.ratio / p.ratio)
+        assert decay(p, q, Extended()) * q.ratio / p.ratio == pytest.approx(phi_q / phi_p, rel=1e-12)
+        assert decay(p, q, Constant(1.0)) == pytest.approx(q.ratio / p.ratio)
 
 
 NOISY: dict[str, Sampler] = {
@@ -170,10 +170,10 @@ def test_the_corrector(corrector: int) -> None:
     law = Constant(tau**2)
     for i in range(3):
         nodes = [(POINTS[j], values[POINTS[j].t]) for j in range(max(0, i + 1 - corrector), i + 2)]
-        deviation = POINTS[i + 1].sigma * math.sqrt(1 - kept(POINTS[i], POINTS[i + 1], law) ** 2)
+        deviation = POINTS[i + 1].sigma * math.sqrt(1 - decay(POINTS[i], POINTS[i + 1], law) ** 2)
         corrected = step_to(POINTS[i], POINTS[i + 1], law, corrected, nodes) + deviation * next(again)
     wanted = step_to(POINTS[3], POINTS[4], law, corrected, [(POINTS[3], values[POINTS[3].t])])
-    deviation = POINTS[4].sigma * math.sqrt(1 - kept(POINTS[3], POINTS[4], law) ** 2)
+    deviation = POINTS[4].sigma * math.sqrt(1 - decay(POINTS[3], POINTS[4], law) ** 2)
     assert float(states[-1]) == pytest.approx(float(wanted + deviation * next(again)), abs=1e-13)
 
 
@@ -200,10 +200,10 @@ def test_the_corrector_of_a_noisy_step_is_noisy_where_the_next_is_not() -> None:
         assert len(draws) == sum(noisy)
         nodes = [(first, values[first.t]), (second, values[second.t])]
         y = step_to(first, second, laws[0], full(0.4), nodes)
-        added = drawn(first, second, laws[0], y, lambda: full(0.5))
+        added = noise_term(first, second, laws[0], y, lambda: full(0.5))
         y = y if added is None else y + added
         wanted = step_to(second, POINTS[2], laws[1], y, nodes[1:])
-        added = drawn(second, POINTS[2], laws[1], y, lambda: full(0.5))
+        added = noise_term(second, POINTS[2], laws[1], y, lambda: full(0.5))
         assert float(x) == pytest.approx(float(wanted if added is None else wanted + added), abs=1e-13)
 
 

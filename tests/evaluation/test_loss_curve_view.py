@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import PIL.Image
 import torch
+from torch import Tensor, nn
 
 import toolkit
 from tests.conftest import ROOT
 from toolkit import paths
 from toolkit import recipe as recipes
 from toolkit.diffusion import Cosine, LogNormal
+from toolkit.diffusion.denoiser import Cond, Denoiser
 from toolkit.diffusion.level_loss import (
     LEVELS,
     empirical_loss,
@@ -50,6 +54,32 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
     path = view(run, lambda width: toolkit.load(tmp_path / "run", ema=width, modality=POINTS), real, tmp_path / "out")
     with PIL.Image.open(path) as picture:
         assert sum(count > 0 for count in picture.convert("L").histogram()) > 20
+
+
+class Notes(Denoiser):
+    """Of whole numbers at places (x, y), whose known notes are a condition by a name of this modality's own."""
+
+    net, schedule = nn.Identity(), Cosine()
+
+    def embed(self, data: Tensor, cond: Cond | None = None) -> Tensor:
+        return torch.stack([data.double(), -data.double()], 1)
+
+    def conditions(self, data: Tensor, cond: Cond) -> dict[str, Tensor]:
+        return {**cond, "notes": data[:, None]}
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        assert cond is not None and set(cond) == {"label", "notes"}
+        return self.embed(cond["notes"][:, 0]) + cond["label"][:, None, None]
+
+    def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+def test_what_is_known_of_examples_is_told_by_the_name_that_their_denoiser_has_for_it() -> None:
+    run: Any = SimpleNamespace(denoiser=Notes(), device=torch.device("cpu"), dtype=None)
+    batches = [(torch.arange(6).reshape(2, 3) + k, {"label": torch.tensor([2, 2])}) for k in (0, 5)]
+    found = levels(run, batches)
+    assert torch.allclose(found.mean, torch.full_like(found.mean, 4.0))  # off by the label, 2, everywhere
 
 
 def test_a_plot_with_everything_in_it(tmp_path: Path) -> None:

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.conftest import ROOT
 from toolkit import recipe
 from toolkit.cli import train as command
 from toolkit.diffusion import Cosine
 from toolkit.errors import UsageError
-from toolkit.recipe import trust
-from toolkit.recipe.choose import choose
+from toolkit.evaluation.reproduce import target_of
+from toolkit.recipe import objects, trust
+from toolkit.recipe.choose import choose, with_objects
 
 POINTS = str(ROOT / "tests" / "points.py")
 EVIL = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nfrom toolkit.modality import Modality\n"
@@ -129,3 +131,25 @@ def test_what_python_made_is_the_users_own() -> None:
     mine = recipe.from_mapping({"name": "mine", "modality": POINTS, "train": {"steps": 1}})
     assert trust.allowed(mine) and choose(mine, steps=2).train.steps == 2
     assert choose(POINTS).modality == POINTS and choose(modality=POINTS).name == "points"
+
+
+class Mine(nn.Identity):
+    """Whatever the user's object is."""
+
+
+@pytest.mark.parametrize("name", objects.KEYS)
+def test_figures_of_a_recipe_are_none_of_one_with_objects(name: str, tmp_path: Path) -> None:
+    digits = recipe.load("image/digits")
+    assert digits.expected.figures and digits.smoke.figures
+    for values in ({"train.seed": 7}, {"diffusion.weighting": "min-snr"}):
+        assert recipe.replace(digits, values).expected == digits.expected
+    mine = with_objects(digits, {name: Mine})
+    assert not mine.expected.figures and not mine.smoke.figures
+    text = recipe.dump_run(mine)
+    assert "[expected" not in text and "[smoke" not in text and 'name = "object"' in text
+    with pytest.raises(UsageError, match="has no figures to compare with"):
+        target_of(mine)
+    # a run of before, whose file has both
+    file = tmp_path / "recipe.toml"
+    file.write_text(text + "\n" + recipe.tomli_w.dumps({"expected": digits.expected.model_dump(exclude_none=True)}))
+    assert not recipe.load(file).expected.figures

@@ -227,7 +227,7 @@ def test_without_its_first_weights_a_network_has_all_else() -> None:
     [
         ({"schedule": Net()}, r"schedule: .*Net is no Schedule; derive its class from toolkit.diffusion.schedule"),
         ({"weighting": Cosine}, r"weighting: toolkit.diffusion.schedule.Cosine is no Weighting"),
-        ({"time": Cosine()}, r"time law: .*Cosine.* is no TimeDistribution"),
+        ({"time": Cosine()}, r"time distribution: .*Cosine.* is no TimeDistribution"),
         ({"sampler": Cosine()}, r"sampler: .*Cosine.* is no Sampler"),
         ({"sampler": DDIM}, r"sampler: .*DDIM is no Sampler"),
         ({"denoiser": Net()}, r"denoiser: .*Net is a network: pass it as network="),

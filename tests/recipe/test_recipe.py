@@ -62,6 +62,7 @@ def test_the_documented_defaults(small: Recipe) -> None:
         "precision": "auto",
         "layout": "auto",
         "threads": None,
+        "balance": 0.0,
         "compile": False,
         "previews": 5,
         "checkpoint_minutes": 2.0,
@@ -103,7 +104,7 @@ def test_every_shipped_recipe_fits_the_core_and_its_modality(name: str) -> None:
     found = recipe.load(name)
     recipe.validate_for(found, find(found.modality))
     instantiate(diffusion.SCHEDULES, found.diffusion.schedule, "schedule")
-    law = instantiate(diffusion.TIME_DISTRIBUTIONS, found.diffusion.time, "time law")
+    law = instantiate(diffusion.TIME_DISTRIBUTIONS, found.diffusion.time, "time distribution")
     instantiate(diffusion.WEIGHTINGS, found.diffusion.weighting, "weighting")
     instantiate(diffusion.SAMPLERS, found.sample.sampler, "sampler")
     build.grid(found.sample.grid, law)

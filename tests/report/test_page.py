@@ -159,7 +159,13 @@ def test_figures_stand_beside_floor_ceiling_and_expectation(tmp_path: Path) -> N
     assert other.name == "more-steps" and "expected" not in other.cells({})[0]
     elsewhere = {"agreement": facts.recipe.expected.figures["agreement"].model_copy(update={"judge": "j-2"})}
     assert "50 % +- 2 %, under another judge" in own.cells(elsewhere)[1][1]
+    # the same of an earlier end of the run are no figures of its end
+    (run / "evaluation" / "metrics.json").write_text(json.dumps({**said, "about": {"seed": 0, "step": 60}}))
+    assert [one.name for one in gather(run).judged] == ["step-60", "more-steps"]
+    assert "Not measured on this run" in page_of(run).text and "at most 5: NO" not in page_of(run).text
+    (run / "evaluation" / "metrics.json").write_text(json.dumps({**said, "about": {"seed": 0, "step": 100}}))
     seen = page_of(run)
+    assert "at most 5: NO" in seen.text and "Not measured on this run" not in seen.text
     assert "25% of the way from real examples to noise" in {svg.get("aria-label") for svg in seen.all("svg")}
     assert "The judge is j-1; values under another one do not compare." in seen.text and "FD-j-1" not in seen.text
     assert "Frechet distance: mean and covariance" in seen.text  # what a figure means stands below its name

@@ -23,7 +23,7 @@ from toolkit.errors import UsageError
 from toolkit.modality import Facts
 from toolkit.recipe import build
 from toolkit.recipe.check import checked
-from toolkit.run import levels, prepare
+from toolkit.run import compose, levels, prepare
 from toolkit.run.generator import Generator, read_run
 from toolkit.run.train import TrainingRun
 from toolkit.training.storage.files import write_json_atomic
@@ -107,9 +107,9 @@ def test_the_grids_that_are_built() -> None:
 
 def test_longer_examples_have_more_in_common() -> None:
     facts = Facts(shape=(1, 4000), spread=900.0)
-    assert levels.spread(facts, (1, 4000)) == levels.spread(facts, (1, 500)) == 900
-    assert levels.spread(facts, (1, 16_000)) == 3600
-    assert levels.spread(Facts(shape=(1, 4000)), (1, 16_000)) is None
+    assert compose.spread(facts, (1, 4000)) == compose.spread(facts, (1, 500)) == 900
+    assert compose.spread(facts, (1, 16_000)) == 3600
+    assert compose.spread(Facts(shape=(1, 4000)), (1, 16_000)) is None
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "many"])
@@ -118,7 +118,7 @@ def test_a_strange_spread_is_refused(value: object) -> None:
         checked(Facts, {"shape": [1, 8, 8], "spread": value}, "facts.json")
 
 
-def test_the_time_law_follows() -> None:
+def test_the_time_distribution_follows() -> None:
     def law(spread: float | None, **diffusion: Any) -> object:
         recipe = recipes.replace(recipes.load("image/folder"), {f"diffusion.{k}": v for k, v in diffusion.items()})
         facts = Facts(shape=(8,), spread=spread)
@@ -155,7 +155,7 @@ def test_a_run_keeps_what_was_measured(tmp_path: Path) -> None:
     data = plan.modality.encode(plan.modality.dataset("train").take(torch.arange(4000)).raw)
     exact = float(torch.linalg.eigvalsh(torch.cov(data.T))[-1])
     assert plan.modality.facts.spread == pytest.approx(exact, rel=0.05)
-    assert isinstance(plan.state.law, Topped) and not any("sigma/alpha" in line for line in said)
+    assert isinstance(plan.state.time_distribution, Topped) and not any("sigma/alpha" in line for line in said)
     list(plan.run())
     assert read_run(tmp_path / "run")[1].spread == plan.modality.facts.spread
     made = toolkit.load(tmp_path / "run", modality=POINTS)
@@ -177,7 +177,7 @@ def test_a_run_from_before_goes_on_as_it_was(tmp_path: Path) -> None:
     recipe.write_text(old, encoding="utf-8")
     assert read_run(tmp_path / "run")[1].spread is None
     plan = run_of_points(tmp_path / "run", diffusion={})
-    assert plan.resumed and plan.modality.facts.spread is None and plan.state.law == LogitNormal()
+    assert plan.resumed and plan.modality.facts.spread is None and plan.state.time_distribution == LogitNormal()
     assert toolkit.load(tmp_path / "run", modality=POINTS).modality.facts.spread is None
 
 

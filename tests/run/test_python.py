@@ -121,9 +121,9 @@ def test_a_run_of_objects(tmp_path: Path) -> None:
     assert f'of = "{__name__}.Wide(gamma=3.0)"' in text
     again = toolkit.load(out, modality=POINTS, network=net, denoiser=Mine, **quiet)
     assert torch.equal(again.sample(3).x, made.sample(3).x)
-    assert again.law is None  # a sample needs no time distribution
-    with_law = toolkit.load(out, modality=POINTS, network=net, denoiser=Mine, time=Late(0.0, 1.5), **quiet)
-    assert with_law.law is not None
+    assert again.time_distribution is None  # a sample needs no time distribution
+    with_times = toolkit.load(out, modality=POINTS, network=net, denoiser=Mine, time=Late(0.0, 1.5), **quiet)
+    assert with_times.time_distribution is not None
     for given, lost in (({}, "network=..., denoiser=..."), ({"network": net}, "denoiser=...")):
         with pytest.raises(UsageError, match=rf"trained with objects from Python .*{__name__}.Mine.* {lost}\)"):
             toolkit.load(out, modality=POINTS, **given)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.run.test_prepare import SMALL, finish, hashes, quiet
 from tests.training.test_budget import Clock
@@ -22,6 +23,9 @@ from toolkit.run.train import TrainingRun
 from toolkit.training.batches import Batches
 
 LAST = ["final.png", "noise-to-sample.png", "noise-to-sample.gif"]
+
+LONG = {"train.previews": 2, "train.steps": 40, "train.batch": 32, "sample.guidance": 1.0}
+"""Long enough for a picture on the way, at step 14 = 40 * (1/2) ** 1.5."""
 
 
 def names(out: Path) -> set[str]:
@@ -69,10 +73,10 @@ def test_a_stop_while_the_last_pictures_are_drawn_is_heeded_and_the_same_command
 def test_a_stop_while_a_preview_is_drawn_saves_and_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipes.replace(SMALL, {"train.previews": 2, "train.steps": 40, "train.batch": 32, "sample.guidance": 1.0})
+    recipe = recipes.replace(SMALL, LONG)
     whole = tmp_path / "whole"
     finish(recipe, whole)
-    assert names(whole) == {*LAST, "step-00000014.png"}  # 40 * (1/2) ** 1.5
+    assert names(whole) == {*LAST, "step-00000014.png"}
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
         taken = stop_in_sampler(patch, 1)
@@ -85,6 +89,34 @@ def test_a_stop_while_a_preview_is_drawn_saves_and_goes_on_exactly(
     assert hashes(out) == hashes(whole)
 
 
+@pytest.mark.parametrize(
+    ("at", "step", "changes"),
+    [("Progress", 5, {}), ("Saved", 5, {"train.checkpoint_minutes": 1e-9}), ("Preview", 14, LONG)],
+)
+def test_whoever_leaves_the_loop_finds_the_step_saved_and_goes_on_exactly(
+    tmp_path: Path, at: str, step: int, changes: dict[str, Any]
+) -> None:
+    recipe = recipes.replace(SMALL, changes)
+    finish(recipe, tmp_path / "whole")
+    reached = 0
+    for event in prepare.prepare(recipe, tmp_path / "cut", "cpu", quiet):
+        reached = event.step if isinstance(event, prepare.Progress) else reached
+        if reached == step and type(event).__name__ == at:
+            break
+    there = sorted(path.name for path in (tmp_path / "cut" / "checkpoints").iterdir())
+    assert there == [f"step-{n:08d}" for n in ([4, 5] if at == "Saved" else [step])]  # once each
+    again = prepare.prepare(recipe, tmp_path / "cut", "cpu", quiet)
+    assert again.resumed and again.state.step == step
+    list(again)
+    whole, cut = (
+        load_file(max((tmp_path / run / "checkpoints").iterdir()) / "ema.safetensors") for run in ("whole", "cut")
+    )
+    assert {name: [value.hex() for value in tensor.flatten().tolist()] for name, tensor in cut.items()} == {
+        name: [value.hex() for value in tensor.flatten().tolist()] for name, tensor in whole.items()
+    }
+    assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
+
+
 def test_what_is_drawn_of_a_finished_run_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "r"
     finish(SMALL, out)
@@ -92,6 +124,16 @@ def test_what_is_drawn_of_a_finished_run_is_not_drawn_again(tmp_path: Path, monk
     taken = stop_in_sampler(monkeypatch, 10**9)
     assert isinstance(finish(SMALL, out)[-1], prepare.Finished)
     assert taken == [] and {path: path.stat().st_mtime_ns for path in (out / "previews").iterdir()} == times
+
+
+def test_the_picture_of_the_times_of_an_older_run_keeps_its_name(tmp_path: Path) -> None:
+    recipe, out = recipes.replace(SMALL, {"diffusion.time": "adaptive", "train.steps": 3}), tmp_path / "r"
+    finish(recipe, out)
+    assert names(out) == {*LAST, "time-distribution.png"}
+    (out / "previews" / "time-distribution.png").rename(out / "previews" / "time-law.png")
+    last = finish(recipe, out)[-1]
+    assert isinstance(last, prepare.Finished) and [path.name for path in last.pictures] == [*LAST, "time-law.png"]
+    assert names(out) == {*LAST, "time-law.png"}
 
 
 def test_a_picture_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def test_each_epoch_has_the_shares_and_each_example_its_turn() -> None:
         assert LABELS[epoch].bincount().tolist() == [34, 33, 33]
     counts = seen.bincount(minlength=100)
     for label in range(3):  # within a label nothing is seen twice more often than anything else
-        inside = counts[LABELS == label]
+        inside = counts[label == LABELS]
         assert int(inside.max() - inside.min()) <= 1
     again = Batches(Labelled(), data, 10, 0, 0.0, balance=1.0)  # type: ignore[arg-type]
     assert torch.equal(again.indices(37, [3, 1]), seen[[373, 371]])

@@ -46,7 +46,7 @@ class Run:
             self.rates.append(self.config.lr_at(self.step, self.course))
             self.clock.now += self.speed(self.clock.now, self.step)
             self.step += 1
-            budget.stepped()
+            budget.count_step()
             if self.step < self.course.steps:
                 left = budget.steps_left(self.course.progress(self.step), self.draws, 120)
                 if left is not None:
@@ -55,7 +55,7 @@ class Run:
                     assert self.course.progress(self.step) == (before if left else 1.0)  # bent, without a jump
             if self.clock.now - saved > 120:
                 self.clock.now += self.saves
-                budget.saved()
+                budget.count_save()
                 saved = self.clock.now
             self.spent = budget.spent
             if until(self):
@@ -113,13 +113,13 @@ def test_a_pause_is_not_the_pace() -> None:
     budget = Budget(BUDGET, clock=clock)
     for seconds in (1.0, 600.0, 1.0, 1.0):
         clock.now += seconds
-        budget.stepped()
+        budget.count_step()
     assert budget.per_step() == 1.0 and budget.spent == 603
     # the first picture loads the plotting once; one after it that took twice its worth says that the next will
     clock.now += 30
-    budget.drawn(10.0)
+    budget.count_pictures(10.0)
     clock.now += 20
-    budget.drawn(10.0)
+    budget.count_pictures(10.0)
     assert budget.steps_left(0.5, 100.0, 1e9) == 3600 - 653 - 200
 
 

@@ -120,7 +120,7 @@ def test_a_measurement_is_a_function_of_its_seed_and_purpose_alone() -> None:
 def test_weights_are_those_of_training(weighting: Weighting) -> None:
     data = Vectors(drawn(300, 5))
     plain = fixed(data).losses(exact())
-    t = fixed(data).law.time(fixed(data).quantiles().flatten(), RectifiedFlow())
+    t = fixed(data).time_distribution.time(fixed(data).quantiles().flatten(), RectifiedFlow())
     weight = weighting.on_x(t, RectifiedFlow()).view_as(plain)
     torch.testing.assert_close(fixed(data, weighting=weighting).losses(exact()), plain * weight, rtol=1e-5, atol=0)
 
@@ -133,7 +133,7 @@ def test_examples_of_unequal_length_are_measured_as_if_alone() -> None:
     measured = fixed(data, 50)
     row = 17
     number, length = int(measured.rows[row]), int(lengths[measured.rows[row]])
-    t = measured.law.time(measured.quantiles()[row], RectifiedFlow())
+    t = measured.time_distribution.time(measured.quantiles()[row], RectifiedFlow())
     eps = torch.cat([measured.noise([row], (1, 12), k) for k in range(4)])[..., :length]
     alone = exact().loss(raw[number : number + 1, :, :length].expand(4, -1, -1), t, eps)
     torch.testing.assert_close(losses[row], alone.double(), rtol=1e-5, atol=1e-6)
@@ -144,7 +144,7 @@ def test_levels_add_up_to_the_whole() -> None:
     losses = measured.losses(exact())
     by_level = measured.by_level(losses)
     assert sum(value or 0.0 for value in by_level) / held_out.BINS == pytest.approx(float(losses.mean()))
-    noise = held_out.levels(measured.law, RectifiedFlow())
+    noise = held_out.levels(measured.time_distribution, RectifiedFlow())
     assert noise == sorted(noise) and by_level == sorted(by_level)  # less is known where there is more noise
     assert fixed(Vectors(drawn(400, 5)), 1, 4).by_level(losses[:1, :4]).count(None) == 4
 
@@ -179,7 +179,7 @@ def test_the_floor_is_the_loss_of_the_exact_posterior(prediction: str, weighting
     measured = fixed(modality, 40, purpose="trained")
     oracle = EmpiricalDenoiser(schedule, raw.double())
     for draw in range(4):
-        t = measured.law.time(measured.quantiles()[:, draw], schedule)
+        t = measured.time_distribution.time(measured.quantiles()[:, draw], schedule)
         eps = measured.noise(list(range(40)), (3,), draw).double()
         squared = oracle.loss(raw[measured.rows].double(), t, eps)
         loss = squared / regression.coefficients(t).c_out ** 2 * weighting.on_target(t, regression)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.console import AsJson, notifier, print_result, print_table
+from toolkit.cli.console import AsJson, notifier, print_result
 from toolkit.cli.modality_options import Further, declared_options, helped, value_of
 from toolkit.console import duration
 from toolkit.data import remembered

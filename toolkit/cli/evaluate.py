@@ -22,7 +22,7 @@ from toolkit.cli.modality_options import (
     string_options,
     words_of,
 )
-from toolkit.cli.sample import folder_name
+from toolkit.cli.sample import Step, Width, folder_name, step_of
 from toolkit.console import notify, one_line, tracked
 from toolkit.errors import StorageError, UsageError
 from toolkit.recipe.check import checked
@@ -58,7 +58,8 @@ def evaluate(
     restarts: Annotated[
         int | None, typer.Option(min=0, help="How often the last steps are taken again, with noise added.")
     ] = None,
-    ema: Annotated[float | None, typer.Option(metavar="WIDTH", help="Which of the run's two averages.")] = None,
+    ema: Width = None,
+    step: Step = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
     likelihood: Annotated[
         bool, typer.Option("--likelihood/--no-likelihood", help="What held-out examples cost in bits, too; slow.")
@@ -82,7 +83,7 @@ def evaluate(
 
     say = (lambda line: print(one_line(line), file=sys.stderr)) if as_json else notify
     given = {"n": n, "seed": seed, "ema": ema, "steps": steps, "guidance": guidance, "sampler": sampler}
-    given |= {"restarts": restarts}
+    given |= {"restarts": restarts, "step": step_of(step)}
     given = {key: value for key, value in given.items() if value is not None}
     folders, further = split([*(runs or []), *context.args])
     if samples is not None:
@@ -170,18 +171,20 @@ def _runs(
     out: Path | None,
     say: Callable[[str], None],
 ) -> list[Table]:
-    """given: n, seed, ema and the sampler's options, those that the user has set."""
+    """given: n, seed, ema, step and the sampler's options, those that the user has set."""
     import toolkit
     from toolkit import paths
     from toolkit import recipe as recipes
     from toolkit.discovery import find
-    from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples
+    from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples, place
 
-    how, ema = {key: value for key, value in given.items() if key not in ("n", "seed", "ema")}, given.get("ema")
-    n, seed = given.get("n", SAMPLES), given.get("seed", 0)
+    how = {key: value for key, value in given.items() if key not in ("n", "seed", "ema", "step")}
+    n, seed, ema, step = given.get("n", SAMPLES), given.get("seed", 0), given.get("ema"), given.get("step")
+    asked = {key: value for key, value in given.items() if key not in ("seed", "ema", "step")}
+    name = folder_name(asked, ema, seed) if given.keys() - {"step"} else ""
     opening = []
     for run in runs:  # all are looked at before the first is sampled, which takes long
-        generator = toolkit.load(run, device=ask["device"], ema=ema, notify=say, modality=ask["modality"])
+        generator = toolkit.load(run, device=ask["device"], ema=ema, step=step, notify=say, modality=ask["modality"])
         kind = find(ask["modality"] or generator.recipe.modality)
         real = kind(*recipes.validate_for(generator.recipe, kind))
         evaluator_of(real)
@@ -199,9 +202,7 @@ def _runs(
         made.append((run, generator.on(real), real, options))
     tables = []
     for run, generator, real, options in made:
-        name = folder_name({key: v for key, v in given.items() if key not in ("seed", "ema")}, ema, seed)
-        home = run / "evaluation" / (name if given else "")
-        about = about_run(run, generator, how, ema) | {"seed": seed}
+        about = about_run(run, generator, how) | {"seed": seed}
         sampled = None
         if n:
             say(f"sampling {run}")
@@ -209,9 +210,10 @@ def _runs(
             sampled = examples(tracked(generator.steps(n, seed=seed, batch=ask["batch"], **how), "sampling").samples)
             about["sampling_seconds"] = round(time.monotonic() - start, 1)
         further = bits(generator, real, say) if ask["likelihood"] else []
-        tables.append(_judge(real, sampled, options, about, out or home, say, further))
+        home = out or place(generator, name)
+        tables.append(_judge(real, sampled, options, about, home, say, further))
         if ask["convergence"]:
-            _converged(run, generator, real, ask, out or home, say)
+            _converged(run, generator, real, ask, home, say)
     return tables
 
 
@@ -222,7 +224,7 @@ def _converged(
     from toolkit.evaluation.loss_curve_view import view
 
     def other(width: float) -> Generator:
-        return toolkit.load(run, device=ask["device"], ema=width, notify=say, modality=ask["modality"])
+        return toolkit.load(run, ask["device"], width, generator.step, say, ask["modality"])
 
     say(f"picture: {view(generator, other, real, folder.expanduser())}")
 

@@ -17,6 +17,20 @@ from toolkit.console import notify, tracked
 from toolkit.errors import StorageError, UsageError
 from toolkit.modality import Options
 
+Width = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="WIDTH",
+        help="Which average of the weights: the run's two, or between; 0: the last weights.",
+        autocompletion=complete.widths,
+    ),
+]
+"""--ema"""
+Step = Annotated[
+    str | None, typer.Option(metavar="N|best", help="Which checkpoint; best: of the lowest held-out loss.")
+]
+"""--step"""
 LONGEST = 150
 """Bytes of a folder's name, of 255 that most file systems take."""
 
@@ -65,18 +79,8 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once; changes speed, not samples.")] = 64,
-    ema: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="WIDTH",
-            help="Which average of the weights: the run's two, or between; 0: the last weights.",
-            autocompletion=complete.widths,
-        ),
-    ] = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="N|best", help="Which checkpoint; best: of the lowest held-out loss.")
-    ] = None,
+    ema: Width = None,
+    step: Step = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/samples/...")] = None,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For a run of your own modality.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", autocompletion=complete.devices)] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -10,10 +11,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from toolkit.console import printable
 from toolkit.data import metadata
-from toolkit.data.listing import Entry, Listing, label_names, printable, walk
+from toolkit.data.folders import levels, split_folders, wrapper
+from toolkit.data.listing import Entry, Listing, label_names, walk
 from toolkit.data.pattern import Pattern, patterns
-from toolkit.data.splits import role, split_folders
+from toolkit.data.splits import role
 from toolkit.data.understood import LABELS_SHOWN, Row, few
 from toolkit.errors import DataError, UsageError
 
@@ -45,7 +48,7 @@ def scan(root: Path, extensions: Collection[str], noun: str, labels: str = "auto
     names = [line.split("\t")[0] for line in listing.signature]
     beside = {path.relative_to(root).as_posix() for path in listing.metadata}
     names = [name for name in names if name not in beside]
-    prefix = _wrapper(names, splits == "auto")
+    prefix = wrapper(names, splits == "auto")
     folders = split_folders(listing, names, prefix, noun) if splits == "auto" else {}
     if not folders and splits == "auto" and prefix and role(prefix.rstrip("/").split("/")[-1]):
         listing.splits_by = f"none: all lies in {prefix}"
@@ -53,12 +56,6 @@ def scan(root: Path, extensions: Collection[str], noun: str, labels: str = "auto
     choose(listing, prefix, bool(folders), by_file, noun)
     listing.alternatives = _alternatives(listing, prefix, bool(folders), labels)
     return listing
-
-
-def levels(entry: Entry, prefix: str, split: bool) -> list[str]:
-    """Return the folders that a file lies in, outermost first, without those around everything and of its split."""
-    parts = entry.name[len(prefix) :].split("/")[:-1]
-    return parts[1:] if split else parts
 
 
 def rows(listing: Listing, entries: Sequence[Entry], test: np.ndarray) -> list[Row]:
@@ -116,6 +113,9 @@ def _label_problems(names: Sequence[str], counts: Counter[str | None]) -> list[R
     return problems
 
 
+SIZE = re.compile(r"[0-9]{1,5}x[0-9]{1,5}(@[0-9]x?)?|[0-9]{1,5}px|scalable|symbolic", re.IGNORECASE)
+"""Names of folders that are sizes of one picture, as icon themes have them."""
+
 Chooser = Callable[[Listing, str, bool, metadata.Metadata | None, str], None]
 
 
@@ -127,7 +127,7 @@ def _chooser(labels: str) -> Chooser:
         return lambda listing, prefix, split, by_file, noun: (
             _by_metadata(listing, by_file, noun)
             if by_file is not None and by_file.labels
-            else _by_folders(listing, prefix, split, noun, 1)
+            else _by_folders(listing, prefix, split, noun, _first_telling(listing, prefix, split))
         )
     if labels == "metadata" or labels.startswith("metadata:"):
         return lambda listing, prefix, split, by_file, noun: _by_metadata(listing, by_file, noun)
@@ -172,6 +172,15 @@ def _by_folders(listing: Listing, prefix: str, split: bool, noun: str, level: in
         )
     else:
         listing.labels_by = _mostly(stray, noun)
+
+
+def _first_telling(listing: Listing, prefix: str, split: bool) -> int:
+    """Return the first level of folders that are no sizes: 2 where all lie in folders such as 16x16 and in others."""
+    folders = [levels(entry, prefix, split) for entry in listing.entries]
+    sizes = folders and all(len(parts) > 1 and SIZE.fullmatch(parts[0]) for parts in folders)
+    if sizes:
+        listing.notes.append("the folders of the first level are sizes, and no labels; --labels folders takes them")
+    return 2 if sizes else 1
 
 
 def _mostly(stray: int, noun: str) -> str:
@@ -243,23 +252,6 @@ def _by_metadata(listing: Listing, by_file: metadata.Metadata | None, noun: str)
         )
     listing.entries = having
     listing.labels_by = f"by {name}"
-
-
-def _wrapper(names: Sequence[str], train: bool) -> str:
-    """Return the folder, "pack/" or "a/b/", that all files lie in, if there is further structure below it.
-
-    train: a single folder called train counts too.
-    """
-    prefix = ""
-    while names:
-        tops = {name[len(prefix) :].split("/")[0] if "/" in name[len(prefix) :] else "" for name in names}
-        if len(tops) > 1 or "" in tops:
-            return prefix
-        top = next(iter(tops))
-        if role(top) and not train:
-            return prefix
-        prefix += top + "/"
-    return prefix
 
 
 def _alternatives(listing: Listing, prefix: str, split: bool, labels: str) -> list[str]:

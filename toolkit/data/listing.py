@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from toolkit.console import printable as printable
+from toolkit.data.splits import METADATA, SPLITS
+
 TEST_SHARE = 0.05
-SPLITS = ("train", "test")
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "dataset.json")
-"""Names of files that say labels and splits of the files beside and below them."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,3 @@ def what_else(listing: Listing, formats: str) -> str:
         return "it is empty"
     endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in listing.ignored.most_common(4))
     return f"only other files ({printable(endings)}); {formats} are read"
-
-
-def printable(text: str) -> str:
-    """Return `text` with '?' for what a terminal or JSON cannot show (control characters, undecodable bytes)."""
-    return "".join(c if c.isprintable() else "?" for c in text)

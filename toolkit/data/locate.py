@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from toolkit import paths
-from toolkit.data.listing import printable
+from toolkit.console import printable
 from toolkit.errors import DataError
 
 PACE_SECONDS = 3.0

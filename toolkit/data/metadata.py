@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolkit.data.listing import printable
+from toolkit.console import printable
 from toolkit.data.splits import role
 from toolkit.errors import DataError
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import replace
 
-from toolkit.data.listing import Entry, Listing
-
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "dataset.json")
+"""Names of files that say labels and splits of the files beside and below them."""
+SPLITS = ("train", "test")
 ROLES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -20,34 +19,3 @@ def role(name: str) -> str | None:
     """Return "train", "test" or "val" for a name such as Training_Set or dev, and None for others."""
     plain = name.casefold().replace("held-out", "heldout").replace("held_out", "heldout")
     return ROLES.get(plain) or ROLES.get(_ENDS.sub("", plain))
-
-
-def split_folders(listing: Listing, names: Iterable[str], prefix: str, noun: str) -> dict[str, str]:
-    """Assign the splits of entries below folders of the usual names; return folder -> split, {} where there are none.
-
-    names: of all files below `prefix`, unreadable ones too: a train/ that holds nothing else is still a split, and
-    test/ must not be trained on. Files outside are left out. Of both test and val, test is held out and val left out.
-    """
-    tops = {name[len(prefix) :].split("/")[0] for name in names if "/" in name[len(prefix) :]}
-    roles = {top: known for top in tops if (known := role(top)) is not None}
-    if "train" not in roles.values() or len(set(roles.values())) < 2:
-        return {}
-    held = "test" if "test" in roles.values() else "val"
-    chosen = {top: "train" if known == "train" else "test" for top, known in roles.items() if known in ("train", held)}
-    inside, outside = list[Entry](), list[Entry]()
-    for entry in listing.entries:
-        top, below, _ = entry.name[len(prefix) :].partition("/")
-        split = chosen.get(top) if below else None
-        (inside if split else outside).append(replace(entry, split=split))
-    listing.entries = inside
-    listing.splits_by = "by folders " + " and ".join(
-        f"{top}/" for top in sorted(chosen, key=lambda t: chosen[t] != "train")
-    )
-    spare = [entry for entry in outside if roles.get(entry.name[len(prefix) :].split("/")[0]) == "val"]
-    if spare:
-        other = spare[0].name[len(prefix) :].split("/")[0]
-        listing.notes.append(f"{len(spare):,} {noun} in {other}/ are left out, because another folder is held out")
-    if len(outside) > len(spare):
-        folders = " and ".join(f"{top}/" for top in sorted(chosen, key=lambda top: chosen[top] != "train"))
-        listing.notes.append(f"{len(outside) - len(spare):,} {noun} outside {folders} are left out")
-    return chosen

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from toolkit.data.listing import printable
+from toolkit.console import printable
 
 SHOWN = 3
 """Names that a row lists; the others are counted."""

@@ -48,6 +48,10 @@ class Denoiser(nn.Module, ABC):
         """Invert `embed`, for x without noise; what `cond` gives is as it was given."""
         return x
 
+    def conditions(self, data: Tensor, cond: Cond) -> dict[str, Tensor]:
+        """Return the conditions in `loss` of encoded data (B, ...): `cond`, and what is known of the data itself."""
+        return dict(cond)
+
     def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """Return the uncertainty about each example at t from its loss, (B,) each; it rises with t (`Adaptive`)."""
         return loss

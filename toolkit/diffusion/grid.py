@@ -78,10 +78,10 @@ def linspace(schedule: Schedule, n: int) -> Tensor:
     return _on_chain(torch.round(torch.linspace(T, 1, n, dtype=torch.float64)).long(), T)
 
 
-def learned(schedule: Schedule, n: int, *, law: Adaptive) -> Tensor:
-    """Return n equally spaced quantiles of an adaptive time distribution `law`, then 0 (Dieleman et al. 2022)."""
+def learned(schedule: Schedule, n: int, *, time_distribution: Adaptive) -> Tensor:
+    """Return n equally spaced quantiles of an adaptive time distribution, then 0 (Dieleman et al. 2022)."""
     _check(n)
-    times = law.time(torch.linspace(1, 0, n, dtype=torch.float64), schedule)
+    times = time_distribution.time(torch.linspace(1, 0, n, dtype=torch.float64), schedule)
     # all levels beyond the schedule's end are that end
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)]).unique_consecutive()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion.denoiser import Cond, Denoiser
-from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
+from toolkit.diffusion.recall import Composed, Denoise, Estimates, estimate
 from toolkit.diffusion.schedule import Schedule
 
 
@@ -73,7 +73,7 @@ class Conditional(Composed):
     denoiser: Denoiser
     cond: Cond | None
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         if not self.denoiser.self_conditioning:
             return self.denoiser(x_t, t, self.cond)
         last = estimates.last(self.denoiser, self.cond)
@@ -102,7 +102,7 @@ class ClassifierFree(Composed):
         both = {name: torch.cat([value, self.null[name]]) for name, value in self.cond.items()}
         object.__setattr__(self, "both", both)
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         halves = self.cond, self.null
         earlier = [last for cond in halves if (last := estimates.last(self.denoiser, cond)) is not None]
         both = torch.cat([earlier[0], earlier[-1]]) if earlier else None
@@ -123,8 +123,8 @@ class Autoguidance(Composed):
     w: float
     rescale: float
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
-        good, bad = told(self.strong, x_t, t, estimates), told(self.weak, x_t, t, estimates)
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        good, bad = estimate(self.strong, x_t, t, estimates), estimate(self.weak, x_t, t, estimates)
         return _rescale(bad + self.w * (good - bad), good, self.rescale)
 
 
@@ -145,15 +145,15 @@ class Interval(Composed):
         if not self.low < self.high:
             raise ValueError(f"an interval of log-SNR goes from low to high, got {self.low} to {self.high}")
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         log_snr = self.schedule.log_snr(t)
         within = (self.low <= log_snr) & (log_snr <= self.high)
         if within.all():
-            return told(self.inside, x_t, t, estimates)
-        outside = told(self.outside, x_t, t, estimates)
+            return estimate(self.inside, x_t, t, estimates)
+        outside = estimate(self.outside, x_t, t, estimates)
         if not within.any():
             return outside
-        return torch.where(_expand(within, x_t), told(self.inside, x_t, t, estimates), outside)
+        return torch.where(_expand(within, x_t), estimate(self.inside, x_t, t, estimates), outside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +168,8 @@ class Clip(Composed):
         if not self.low <= self.high:
             raise ValueError(f"x_hat is clipped from low to high, got {self.low} to {self.high}")
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
-        return told(self.denoise, x_t, t, estimates).clamp(self.low, self.high)
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+        return estimate(self.denoise, x_t, t, estimates).clamp(self.low, self.high)
 
 
 def _with(cond: Cond, estimate: Tensor | None) -> Cond:

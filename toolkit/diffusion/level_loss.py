@@ -169,13 +169,13 @@ def empirical_errors(
     return (flat - mixed / mass).square().mean(1)
 
 
-def level_density(law: TimeDistribution, schedule: Schedule, log_snr: Tensor) -> Tensor:
+def level_density(time_distribution: TimeDistribution, schedule: Schedule, log_snr: Tensor) -> Tensor:
     """Return the density over log-SNR, at `log_snr` (n,), of the levels that a time distribution trains at: (n,).
 
     A histogram of 65,536 quantiles with bins around the levels; what falls outside them is not shown.
     """
     u = (torch.arange(65_536, dtype=torch.float64) + 0.5) / 65_536
-    drawn = schedule.log_snr(law.time(u, schedule))
+    drawn = schedule.log_snr(time_distribution.time(u, schedule))
     rising, order = log_snr.double().sort()
     inner = (rising[1:] + rising[:-1]) / 2
     edges = torch.cat([2 * rising[:1] - inner[:1], inner, 2 * rising[-1:] - inner[-1:]])

@@ -51,20 +51,20 @@ class Estimates:
 
 
 class Composed(ABC):
-    """A `Denoise` made of others: a function of x_t and t, without state. Final classes define `told`."""
+    """A `Denoise` made of others: a function of x_t and t, without state. Final classes define `estimate`."""
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return E[x | x_t] outside a trajectory: (B, *) for x_t (B, *) and t () or (B,)."""
-        return self.told(x_t, t, Estimates())
+        return self.estimate(x_t, t, Estimates())
 
     @abstractmethod
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         """Return E[x | x_t] given the trajectory's last `estimates`, and store the new ones there."""
 
 
-def told(denoise: Denoise, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+def estimate(denoise: Denoise, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
     """Return `denoise` at x_t given the last `estimates`, which a plain function does not take."""
-    return denoise.told(x_t, t, estimates) if isinstance(denoise, Composed) else denoise(x_t, t)
+    return denoise.estimate(x_t, t, estimates) if isinstance(denoise, Composed) else denoise(x_t, t)
 
 
 class Following:
@@ -77,6 +77,6 @@ class Following:
         self._denoise, self._estimates = denoise, Estimates()
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.x_hat = told(self._denoise, x_t, t, self._estimates)
+        self.x_hat = estimate(self._denoise, x_t, t, self._estimates)
         self._estimates.turn()
         return self.x_hat

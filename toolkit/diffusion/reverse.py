@@ -77,7 +77,7 @@ class Extended(Noisiness):
         return torch.exp(0.3 * (math.log(self.unit) - lam))
 
 
-def kept(p: Point, q: Point, tau: Noisiness) -> float:
+def decay(p: Point, q: Point, tau: Noisiness) -> float:
     """Return k = exp(-int tau^2) from p to q, the factor of x / sigma; 0 over an infinite distance with noise."""
     if regular(p, q):
         lam = torch.tensor([p.lam, q.lam], dtype=torch.float64)
@@ -85,9 +85,9 @@ def kept(p: Point, q: Point, tau: Noisiness) -> float:
     return 1.0 if isinstance(tau, Constant) and tau.value == 0 else 0.0
 
 
-def drawn(p: Point, q: Point, tau: Noisiness, like: Tensor, noise: Noise) -> Tensor | None:
+def noise_term(p: Point, q: Point, tau: Noisiness, like: Tensor, noise: Noise) -> Tensor | None:
     """Draw sigma_s sqrt(1 - k^2) z in the dtype of `like`; return None, without a draw, where that is 0."""
-    deviation = q.sigma * math.sqrt(1 - kept(p, q, tau) ** 2)
+    deviation = q.sigma * math.sqrt(1 - decay(p, q, tau) ** 2)
     return deviation * noise().to(like) if deviation > 0 else None
 
 
@@ -97,7 +97,7 @@ def step_to(p: Point, q: Point, tau: Noisiness, x_t: Tensor, nodes: Sequence[Nod
     `variable`: "lambda", or "ratio" = sigma / alpha.
     """
     x_hat = next(value for node, value in nodes if node.lam == p.lam)
-    ratio = kept(p, q, tau) * q.sigma / p.sigma
+    ratio = decay(p, q, tau) * q.sigma / p.sigma
     x_s = ratio * x_t + (q.alpha - ratio * p.alpha) * x_hat
     if len(nodes) > 1:
         points = tuple(node for node, _ in nodes)

@@ -55,7 +55,7 @@ class Memory:
     """Earlier points with the x_hat or eps_hat there, newest last."""
     x: Tensor | None = None
     """The x before the last step, for methods that correct that step."""
-    drawn: Tensor | None = None
+    noise: Tensor | None = None
     """The noise that the last step added, for the same methods."""
 
     def push(self, point: Point, value: Tensor, length: int) -> None:

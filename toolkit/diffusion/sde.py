@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from toolkit.diffusion.reverse import Constant, Extended, Noisiness, drawn, step_to
+from toolkit.diffusion.reverse import Constant, Extended, Noisiness, noise_term, step_to
 from toolkit.diffusion.sampler import Denoise, Memory, Noise, Point, Sampler, at, call, halfway, regular
 from toolkit.diffusion.schedule import Schedule
 
@@ -37,7 +37,7 @@ class SDEDPMSolver2M(Sampler):
         if regular(p, q):
             x_hat = halfway(memory, p, q, x_hat)
         tau = Constant(self.eta)
-        return _with(drawn(p, q, tau, x_t, noise), step_to(p, q, tau, x_t, [(p, x_hat)]))
+        return _with(noise_term(p, q, tau, x_t, noise), step_to(p, q, tau, x_t, [(p, x_hat)]))
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,13 @@ class SASolver(Sampler):
         x_hat = call(denoise, x_t, t)
         if self.corrector and memory.x is not None and memory.past and math.isfinite(p.lam):
             before, nodes = memory.past[-1][0], [*memory.past[-self.corrector :], (p, x_hat)]
-            x_t = _with(memory.drawn, step_to(before, p, self._tau_at(before), memory.x, nodes))
+            x_t = _with(memory.noise, step_to(before, p, self._tau_at(before), memory.x, nodes))
         tau, nodes = self._tau_at(p), [(p, x_hat)]
         if regular(p, q):
             memory.push(p, x_hat, max(self.predictor, self.corrector))
             memory.x, nodes = x_t, memory.past[-self.predictor :]
-        memory.drawn = drawn(p, q, tau, x_t, noise)
-        return _with(memory.drawn, step_to(p, q, tau, x_t, nodes))
+        memory.noise = noise_term(p, q, tau, x_t, noise)
+        return _with(memory.noise, step_to(p, q, tau, x_t, nodes))
 
     def _tau_at(self, p: Point) -> Noisiness:
         return Constant(self.tau**2 if self.low <= p.ratio <= self.high else 0.0)
@@ -150,7 +150,7 @@ def _multistep(
     if regular(p, q):
         memory.push(*nodes[0], k)
         nodes = memory.past
-    return _with(drawn(p, q, tau, x_t, noise), step_to(p, q, tau, x_t, nodes, variable))
+    return _with(noise_term(p, q, tau, x_t, noise), step_to(p, q, tau, x_t, nodes, variable))
 
 
 def _with(added: Tensor | None, mean: Tensor) -> Tensor:

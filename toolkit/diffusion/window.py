@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion.denoiser import Cond
-from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
+from toolkit.diffusion.recall import Composed, Denoise, Estimates, estimate
 
 
 def starts(length: int, window: int, step: int = 1) -> list[int]:
@@ -77,10 +77,10 @@ class Windowed(Composed):
     shares: Mapping[int, Tensor]
     """Weights of the windows, (window,) float64 each, by first position."""
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         x_hat = torch.zeros_like(x_t)
         for start, part in self.parts.items():
             share = self.shares[start].to(x_t.dtype).to(x_t.device)
             inside = slice(start, start + len(share))
-            x_hat[..., inside] += share * told(part, x_t[..., inside], t, estimates.within(start))
+            x_hat[..., inside] += share * estimate(part, x_t[..., inside], t, estimates.within(start))
         return x_hat

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from toolkit.errors import UsageError
+from toolkit.errors import DataError, UsageError
 from toolkit.evaluation.evaluator import Evaluator
 from toolkit.evaluation.nearest_picture import nearest_picture
 from toolkit.evaluation.table import EvaluationResult, Metric, Table
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from toolkit.run.generator import Generator
     from toolkit.run.samples import Samples
 
+METRICS = "metrics.json"
 OVERVIEW = 64
 """Samples in samples.png."""
 HELD_OUT = 128
@@ -59,7 +60,7 @@ def bits(generator: Generator, real: Modality, notify: Callable[[str], None] = p
     if not evaluator.counts_bits:
         raise UsageError(f"modality '{real.name}' has no likelihood: its evaluator counts no bits")
     assert real.splits is not None
-    return evaluator.likelihood(generator.denoiser, generator.law, real.splits, HELD_OUT, notify)
+    return evaluator.likelihood(generator.denoiser, generator.time_distribution, real.splits, HELD_OUT, notify)
 
 
 def evaluator_of(modality: Modality) -> Evaluator:
@@ -69,19 +70,15 @@ def evaluator_of(modality: Modality) -> Evaluator:
     return evaluator
 
 
-def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float | None) -> dict[str, Any]:
+def about_run(run: Path, generator: Generator, how: dict[str, Any]) -> dict[str, Any]:
     """Return how samples of a run are drawn: by the recipe's settings, or those in `how`."""
-    from toolkit.run.generator import resolve_ema_width
-    from toolkit.training.storage.checkpoint import CheckpointStore
-
     recipe, usual = generator.recipe, generator.recipe.sample
-    steps = CheckpointStore(run / "checkpoints").steps()
     return {
         "subject": str(run),
         "modality": recipe.modality,
         "data": str(recipe.data.get("source", recipe.modality)),
-        "step": max(steps, default=0),
-        "ema": resolve_ema_width(recipe, ema),
+        "step": generator.step,
+        "ema": generator.ema,
         "sampler": _text(how.get("sampler", usual.sampler)),
         "grid": _text(usual.grid),
         "steps": int(how.get("steps", usual.steps)),
@@ -90,10 +87,38 @@ def about_run(run: Path, generator: Generator, how: dict[str, Any], ema: float |
     }
 
 
+def place(generator: Generator, name: str) -> Path:
+    """Return the folder for the results of a loaded run: RUN/evaluation/NAME for those of its end, else NAME_step-N.
+
+    Of a run that has gone on, results of its earlier end move to their own folder first.
+    """
+    assert generator.run is not None and generator.step is not None
+    home = generator.run / "evaluation"
+    if generator.step != generator.recipe.train.steps:
+        return home / _of_step(name, generator.step)
+    try:
+        table = Table.from_json((home / name / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, DataError):
+        return home / name  # nothing to keep
+    if isinstance(before := table.about.get("step"), int) and before != generator.step:
+        kept = home / _of_step(name, before)
+        again = 2
+        while kept.exists():
+            kept, again = home / f"{_of_step(name, before)}-{again}", again + 1
+        kept.mkdir()
+        for path in [path for path in (home / name).iterdir() if path.is_file()]:
+            path.rename(kept / path.name)
+    return home / name
+
+
+def _of_step(name: str, step: int) -> str:
+    return f"{name}_step-{step}".lstrip("_")
+
+
 def write(table: Table, result: EvaluationResult, real: Modality, samples: Examples | None, folder: Path) -> list[Path]:
     """Write metrics.json and pictures into `folder`, in place of earlier ones; return their paths. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "metrics.json"]
+    paths = [folder / METRICS]
     write_text_atomic(paths[0], table.to_json())
     if samples is None:
         return paths

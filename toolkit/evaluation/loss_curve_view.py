@@ -49,7 +49,11 @@ def view(run: Generator, other: Callable[[float], Generator], real: Modality, fo
     if data.lengths is None and not run.denoiser.self_conditioning:
         x = real.encode(data.take(torch.arange(min(SPREAD, len(data))) * len(data) // min(SPREAD, len(data))).raw)
         references["best linear denoiser"] = (LEVELS, linear_loss(spectrum(x), LEVELS))
-    density = (LEVELS, level_density(run.law, run.denoiser.schedule, LEVELS)) if run.law is not None else None
+    density = (
+        (LEVELS, level_density(run.time_distribution, run.denoiser.schedule, LEVELS))
+        if run.time_distribution is not None
+        else None
+    )
     folder.mkdir(parents=True, exist_ok=True)
     return plot(folder / NAME, curves, references, density)
 
@@ -59,18 +63,17 @@ def levels(run: Generator, batches: list[Batch]) -> LevelLoss:
     parts = []
     start = 0
     for data, cond in batches:
-        told = {name: value.to(run.device) for name, value in cond.items()}
-        x = run.denoiser.embed(data.to(run.device), told).detach()
-        if run.denoiser.space(data.shape[1:]) != tuple(data.shape[1:]):
-            told["tokens"] = data[:, None].to(run.device)
+        data, cond = data.to(run.device), {name: value.to(run.device) for name, value in cond.items()}
+        x = run.denoiser.embed(data, cond).detach()
+        known = run.denoiser.conditions(data, cond)
         with autocast(run.device, run.dtype):
             parts.append(
                 loss_by_level(
-                    lambda x_t, t, told=told: run.denoiser(x_t, t, told),  # type: ignore[misc]
+                    lambda x_t, t, known=known: run.denoiser(x_t, t, known),  # type: ignore[misc]
                     x,
                     run.denoiser.schedule,
                     positions=range(start, start + len(x)),
-                    mask=told.get("mask"),
+                    mask=known.get("mask"),
                 )
             )
         start += len(x)
@@ -98,7 +101,7 @@ def plot(
 
     curves: networks, snapshots or EMA widths by name, with bands of two standard errors. references: (log-SNR,
     loss), each (n,), by name, dashed. The lower panel shows curves over the first reference, at the same levels.
-    density: (log-SNR, density) of the time law, shaded. Raises StorageError.
+    density: (log-SNR, density) of the time distribution, shaded. Raises StorageError.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

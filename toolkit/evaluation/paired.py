@@ -33,7 +33,7 @@ from toolkit.training.precision import autocast
 EXAMPLES = 512
 """Held-out examples, where there are so many."""
 LEVELS = 8
-"""Noise levels of each example, one in each bin of equal probability under the first run's time law."""
+"""Noise levels of each example, one in each bin of equal probability under the first run's time distribution."""
 LEAST = 4
 """Held-out examples: fewer give no interval worth the name."""
 
@@ -66,9 +66,9 @@ def compare(
             f"the data of {names[0]} holds {len(held)} examples back, and a comparison needs {LEAST}: "
             "training examples would show which network knows them by heart, not which is better"
         )
-    law = build.time_distribution(first.recipe.diffusion, first.denoiser, data.facts)
+    time_distribution = build.time_distribution(first.recipe.diffusion, first.denoiser, data.facts)
     weighting = build.weighting(first.recipe.diffusion)
-    fixed = FixedNoise(data, held, n, LEVELS, seed, "compare", law, weighting)
+    fixed = FixedNoise(data, held, n, LEVELS, seed, "compare", time_distribution, weighting)
     told = _told_as(second.recipe, data)
     if reason := told_otherwise(fixed, told):
         raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {reason}")
@@ -131,14 +131,21 @@ def told_otherwise(fixed: FixedNoise, other: Modality) -> str | None:
 
 def _again(fixed: FixedNoise, other: Modality) -> Iterator[tuple[list[int], Tensor, dict[str, Tensor]]]:
     again = FixedNoise(
-        other, fixed.dataset, len(fixed), fixed.draws, fixed.seed, fixed.purpose, fixed.law, fixed.weighting
+        other,
+        fixed.dataset,
+        len(fixed),
+        fixed.draws,
+        fixed.seed,
+        fixed.purpose,
+        fixed.time_distribution,
+        fixed.weighting,
     )
     return again.batches()
 
 
 def shared_levels(fixed: FixedNoise, a: Schedule, b: Schedule) -> Tensor:
-    """Log-SNRs that both schedules have, by the law of `fixed` under the first: (n, draws) float64."""
-    wanted = a.log_snr(fixed.law.time(fixed.quantiles().flatten(), a)).clamp(*_overlap(a, b))
+    """Log-SNRs that both schedules have, by the time distribution of `fixed` under the first: (n, draws) float64."""
+    wanted = a.log_snr(fixed.time_distribution.time(fixed.quantiles().flatten(), a)).clamp(*_overlap(a, b))
     return wanted.unflatten(0, (len(fixed), fixed.draws))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import toolkit
 from toolkit import recipe as recipes
 from toolkit.errors import StorageError, UsageError
-from toolkit.evaluation.evaluate import about_run, bits, examples, judged, write
+from toolkit.evaluation.evaluate import about_run, bits, examples, judged, place, write
 from toolkit.evaluation.self_loss import OWN, self_loss_metrics
 from toolkit.evaluation.table import EvaluationResult, Metric, Table, left_out
 from toolkit.modality import Modality
@@ -161,7 +161,7 @@ def measure(
     run, real = plan.out, plan.modality
     generator = load(run, device, section.sample.ema, notify=notify, modality=plan.recipe.modality).on(real)
     how = section.sample.model_dump(include={"steps", "guidance", "sampler"}, exclude_none=True) | section.sample.ask
-    about = {**about_run(run, generator, how, section.sample.ema), "seed": section.seed}
+    about = {**about_run(run, generator, how), "seed": section.seed}
     names = set(section.figures)
     of_samples = {name for name in names if not name.startswith("bits/")}
     batch, result = None, EvaluationResult([])
@@ -182,7 +182,7 @@ def measure(
     table = Table((*table.figures, *further), table.about)
     usual = Expected()
     like_evaluate = (section.n, section.seed, section.sample) == (usual.n, usual.seed, usual.sample)
-    home = run / "evaluation" / ("" if like_evaluate else "reproduction")
+    home = place(generator, "" if like_evaluate else "reproduction")
     try:
         write(table, result, real, batch, home)
     except OSError as error:

@@ -91,6 +91,9 @@ def section(run: Path) -> str:
     if not path.is_file():
         raise DataError(f"{path} is missing; `toolkit evaluate {run}` writes it")
     table = Table.from_json(path.read_text(encoding="utf-8"), str(path))
+    end = recipe.train.steps
+    if (step := table.about.get("step", end)) != end:
+        raise DataError(f"{path} is of step {step}, and the run ends at step {end}; evaluate it again at its end")
     here = features()
     vector = "AVX512-BF16" if here["avx512_bf16"] else here["vector"]
     processor = f"{here['threads']} threads of {here['processor']} ({vector})"

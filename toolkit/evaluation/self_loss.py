@@ -48,9 +48,9 @@ def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: in
 
 @torch.no_grad()
 def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: int) -> Tensor:
-    """The mean loss of each example over stratified levels of the run's time law as training began with it: (n,)."""
+    """The mean loss of each example over stratified levels of the time distribution that training began with: (n,)."""
     denoiser.eval()
-    law = build.time_distribution(run.recipe.diffusion, denoiser, run.modality.facts)
+    time_distribution = build.time_distribution(run.recipe.diffusion, denoiser, run.modality.facts)
     weighting, objective = build.weighting(run.recipe.diffusion), build.objective(run.recipe.diffusion)
     found: list[Tensor] = []
     start = 0
@@ -62,7 +62,7 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
         cond = {name: value.to(run.device) for name, value in cond.items()}
         rows = []
         for level in range(_LEVELS):
-            t = law.time((level + part) / _LEVELS, denoiser.schedule).to(run.device)
+            t = time_distribution.time((level + part) / _LEVELS, denoiser.schedule).to(run.device)
             with autocast(run.device, run.dtype):
                 loss = example_losses(objective, denoiser, x.to(run.device), t, eps, cond)
             rows.append(weighted(loss, denoiser, weighting, t).cpu().double())

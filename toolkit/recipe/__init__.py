@@ -26,6 +26,7 @@ from toolkit.recipe.format import stamped, unstamped
 from toolkit.recipe.inherit import family, fitted
 from toolkit.recipe.objects import KEYS, written
 from toolkit.recipe.options import Options
+from toolkit.recipe.schema import MEASURED as MEASURED
 from toolkit.recipe.schema import Diffusion as Diffusion
 from toolkit.recipe.schema import Recipe as Recipe
 from toolkit.recipe.schema import Sample as Sample
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from toolkit.modality import Modality
 
 MAX_BYTES = 1_000_000
-MEASURED = ("expected", "smoke")
-"""Sections that touch no run."""
 
 
 def list_recipes(modality: str | None = None) -> list[str]:

@@ -52,19 +52,19 @@ def check(recipe: Recipe) -> None:
     """
     for name, value in (("network", recipe.network), ("denoiser", recipe.diffusion.denoiser)):
         _present(value, name)
-    law, noise = _plain_times(recipe.diffusion.time), schedule(recipe.diffusion)
+    time_distribution, noise = _plain_times(recipe.diffusion.time), schedule(recipe.diffusion)
     weighting(recipe.diffusion)
     objective(recipe.diffusion)
     spec = recipe.sample.sampler
     sampler({k: v for k, v in spec.items() if (k, v) != ("error", "learned")} if isinstance(spec, dict) else spec)
     try:
-        grid(recipe.sample.grid, law)(noise, recipe.sample.steps)
+        grid(recipe.sample.grid, time_distribution)(noise, recipe.sample.steps)
     except ValueError as error:
         raise UsageError(f"sample.grid: {error}") from None
 
 
 def _plain_times(spec: Named) -> TimeDistribution:
-    made: TimeDistribution = _of_type(TimeDistribution, TIME_DISTRIBUTIONS, spec, "time law")
+    made: TimeDistribution = _of_type(TimeDistribution, TIME_DISTRIBUTIONS, spec, "time distribution")
     return made
 
 
@@ -105,9 +105,12 @@ def sampler(spec: Named | Sampler, error: PosteriorVariance | None = None) -> Sa
     return made
 
 
-def grid(spec: Named | Grid | Tensor, law: TimeDistribution | None = None, spread: float | None = None) -> Grid:
-    """Return (schedule, n) -> times of a name, a function or the times themselves; `law` is what the run learned.
+def grid(
+    spec: Named | Grid | Tensor, time_distribution: TimeDistribution | None = None, spread: float | None = None
+) -> Grid:
+    """Return (schedule, n) -> times of a name, a function or the times themselves.
 
+    `time_distribution`: with what the run has learned.
     `spread`: the largest eigenvalue of the data, which the highest level follows unless the recipe says sigma_max.
     Raises UsageError.
     """
@@ -119,9 +122,9 @@ def grid(spec: Named | Grid | Tensor, law: TimeDistribution | None = None, sprea
         raise UsageError(f"grid: {describe(spec)} is no function (schedule, steps) -> times, and no tensor of times")
     spec = {"name": spec} if isinstance(spec, str) else spec
     if spec["name"] == "learned":
-        if not isinstance(law := without_top(law), Adaptive):
+        if not isinstance(time_distribution := without_top(time_distribution), Adaptive):
             raise UsageError("the grid 'learned' needs a run that was trained with diffusion.time = \"adaptive\"")
-        return functools.partial(learned, law=law)
+        return functools.partial(learned, time_distribution=time_distribution)
     if spec["name"] in IN_LEVELS and spread is not None:
         spec = {"sigma_max": highest(spread), **spec}
     made: Grid = instantiate({**GRIDS, "learned": learned}, spec, "grid")
@@ -162,10 +165,10 @@ def denoiser(recipe: Recipe, modality: Modality, weights: bool = True) -> Denois
     if isinstance(spec, nn.Module):
         raise UsageError(f"denoiser: {describe(spec)} is a network: pass it as network=, or a function that wraps it")
     _present(spec, "denoiser")
-    law = schedule(recipe.diffusion)
+    noise = schedule(recipe.diffusion)
     net = network(recipe, modality, weights)
     try:
-        made = modality.denoiser(net, law, recipe.diffusion.prediction) if spec is None else _called(spec, net, law)
+        made = modality.denoiser(net, noise, recipe.diffusion.prediction) if spec is None else _called(spec, net, noise)
     except ValueError as error:
         raise UsageError(f"diffusion.{'prediction' if spec is None else 'denoiser'}: {error}") from None
     if not isinstance(made, Denoiser):

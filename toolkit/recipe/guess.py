@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from toolkit import recipe as recipes
-from toolkit.discovery import built_in, by_files
+from toolkit.discovery import built_in, by_files, kinds, spelt
 from toolkit.errors import DataError, UsageError
 
 
@@ -61,7 +61,11 @@ def modality_of(data: str) -> tuple[str, str]:
             modality = by_files(path)
         except DataError as error:
             raise DataError(f"{error}; say what it is: --modality {'|'.join(built_in())}") from None
-        return modality, f"the files in {data} say by their endings" if path.is_dir() else f"{data} says by its ending"
+        if not path.is_dir():
+            return modality, f"{data} says by its ending"
+        counts = kinds(path)
+        mixed = f" ({spelt(counts)})" if len(counts) > 1 else ""
+        return modality, f"the files in {data} say by their endings{mixed}"
     known = [full for full in recipes.list_recipes() if not full.endswith("/folder")]
     raise _unknown("data", data, known, f"; for data of another name say --modality {'|'.join(built_in())}")
 

@@ -138,6 +138,16 @@ def absent(value: object) -> str | None:
     return None
 
 
+def among(sections: Mapping[str, Any]) -> bool:
+    """Return True where a recipe, as nested tables, has an object at one of `KEYS`, or the description of one."""
+    values = []
+    for key in KEYS.values():
+        section, _, name = key.rpartition(".")
+        table = sections.get(section) if section else sections
+        values.append(table.get(name) if isinstance(table, Mapping) else None)
+    return any(is_object(value) or absent(value) is not None for value in values)
+
+
 def to_load(recipe: Recipe) -> dict[str, Any]:
     """Return the objects in a recipe that `toolkit.load` needs again, by keyword."""
     values = {name: _at(recipe, KEYS[name]) for name in TO_LOAD}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, Strict, model_validator
 
 from toolkit.recipe.expected import Expected, Smoke, StrictOptions
-from toolkit.recipe.objects import Named, Nameless
+from toolkit.recipe.objects import Named, Nameless, among
 
 MAX_WIDTH = 0.28
 """A power-function average is at most this wide: sqrt(1/12) when it weighs all of training alike."""
+
+MEASURED = ("expected", "smoke")
+"""Sections that touch no run."""
 
 Pair = Annotated[tuple[float, float], Strict(False)]
 """Two numbers; a list in TOML."""
@@ -133,6 +137,14 @@ class Recipe(StrictOptions):
     def __eq__(self, other: object) -> bool:
         """Return True where all sections are equal; the file they came from is no part of a recipe."""
         return isinstance(other, Recipe) and dict(self) == dict(other)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measured_with_names(cls, given: Any) -> Any:
+        """Without the figures where an object stands in place of a name: another model, or another way to sample."""
+        if not isinstance(given, Mapping) or not among(given):
+            return given
+        return {name: value for name, value in given.items() if name not in MEASURED}
 
     @model_validator(mode="after")
     def _ema_exists(self) -> Recipe:

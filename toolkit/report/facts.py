@@ -89,7 +89,7 @@ def gather(run: Path) -> RunFacts:
         "finished" if whole else "training" if run_files.in_use(run) else "stopped",
         tuple(lines), step, steps, run_files.training_seconds(lines),
         run_files.parameter_count(saved[0], recipe.train.ema[-1]) if saved else None,
-        machine, _here(), tuple(judged(run)),
+        machine, _here(), tuple(judged(run, steps)),
         tuple(run_files.files(run, (PAGE, CARD, "lock"))),
         f"{datetime.now():%Y-%m-%d %H:%M}",
     )  # fmt: skip

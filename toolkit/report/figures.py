@@ -30,7 +30,7 @@ class Judged(NamedTuple):
     """One metrics.json."""
 
     name: str
-    """The folder in evaluation/; "" for the recipe's own settings."""
+    """The folder in evaluation/; "" for the recipe's own settings at the end of the run."""
     table: Table
 
     @property
@@ -40,7 +40,7 @@ class Judged(NamedTuple):
         return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
 
     @property
-    def told(self) -> list[Metric]:
+    def with_value(self) -> list[Metric]:
         """The figures that have a value."""
         return [figure for figure in self.table.figures if figure.value is not None]
 
@@ -52,7 +52,7 @@ class Judged(NamedTuple):
     @property
     def judges(self) -> list[str]:
         """The judges of the figures that have a value."""
-        return list(dict.fromkeys(figure.judge for figure in self.told if figure.judge))
+        return list(dict.fromkeys(figure.judge for figure in self.with_value if figure.judge))
 
     def lines(self, expected: Mapping[str, ExpectedMetric]) -> list[Line]:
         """Return one row for each figure; with `expected`, by a figure's name, what was not measured as well."""
@@ -85,8 +85,8 @@ def _beside(figure: Metric, expected: Mapping[str, ExpectedMetric]) -> str:
     return f"{band.text}: {'yes' if band.holds(figure.value) else 'NO'}"
 
 
-def judged(run: Path) -> Iterator[Judged]:
-    """The tables of a run, its own settings first; what is damaged or of another format is left out."""
+def judged(run: Path, end: int) -> Iterator[Judged]:
+    """The tables of a run of `end` steps, its own settings first; what is damaged or of another format is left out."""
     root = run / "evaluation"
     for path in [root / "metrics.json", *sorted(root.glob("*/metrics.json"))][:MAX_TABLES]:
         data = run_files.content(run, path, 4 << 20)
@@ -97,7 +97,9 @@ def judged(run: Path) -> Iterator[Judged]:
         except DataError:
             continue
         if all(map(_finite, table.figures)):
-            yield Judged("" if path.parent == root else path.parent.name, table)
+            step = table.about.get("step", end)
+            earlier = "" if step == end else f"step-{step}"
+            yield Judged(earlier if path.parent == root else path.parent.name, table)
 
 
 def _finite(figure: Metric) -> bool:

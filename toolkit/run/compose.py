@@ -7,6 +7,7 @@ follows it, and goes back for restarts.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,17 +28,16 @@ from toolkit.diffusion import (
     interval,
 )
 from toolkit.diffusion import trajectory as follow
-from toolkit.diffusion.recall import Composed, Denoise, Estimates, told
+from toolkit.diffusion.recall import Composed, Denoise, Estimates, estimate
 from toolkit.diffusion.sampler import at
 from toolkit.diffusion.start import bare, marginal
 from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import UsageError, unknown
-from toolkit.modality import Request
+from toolkit.modality import Facts, Request
 from toolkit.recipe import build
 from toolkit.recipe.check import checked
 from toolkit.recipe.objects import plain
 from toolkit.recipe.schema import Sample
-from toolkit.run.levels import spread
 from toolkit.training.precision import autocast
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class Inference(Composed):
     device: torch.device
     dtype: torch.dtype | None
 
-    def told(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
+    def estimate(self, x_t: Tensor, t: Tensor, estimates: Estimates) -> Tensor:
         with torch.no_grad(), autocast(self.device, self.dtype):
-            return told(self.denoise, x_t, t, estimates)
+            return estimate(self.denoise, x_t, t, estimates)
 
 
 def trajectory(
@@ -128,7 +128,7 @@ def trajectory(
     schedule, method = run.denoiser.schedule, build.sampler(how.sampler, run.error)
     largest = spread(run.modality.facts, request.shape)
     try:
-        times = build.grid(how.grid, run.law, largest)(schedule, how.steps)
+        times = build.grid(how.grid, run.time_distribution, largest)(schedule, how.steps)
     except ValueError as error:
         raise UsageError(f"steps: {error}") from None
     # schedules such as karras and sqrt end with a little noise left, which is taken out by a call more in each round
@@ -153,6 +153,13 @@ def trajectory(
             x = step.x
             yield Stage(taken, step.t, step.s, step.x, step.x_hat, total)
             taken += 1
+
+
+def spread(facts: Facts, shape: Sequence[int]) -> float | None:
+    """The largest eigenvalue of examples of `shape`, which longer ones than trained can have: in proportion."""
+    if facts.spread is None:
+        return None
+    return facts.spread * max(1.0, math.prod(shape) / math.prod(facts.shape))
 
 
 def denoise(

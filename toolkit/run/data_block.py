@@ -42,7 +42,7 @@ def check_same(before: Facts, now: Facts, out: Path, follow: bool) -> Facts:
         raise UsageError(f"{out} was trained on other data (differs in {', '.join(fixed)}); choose another --out")
     if not follow:
         raise UsageError(
-            f"the data has changed since {out} was trained on it ({', '.join(changes)}); go on with the changed data by "
+            f"the data changed since {out} was trained on it ({', '.join(changes)}); go on with it as it is now by "
             "--follow-data, restore it, or choose another --out"
         )
     kept = {name: getattr(before, name) for name in ("mean", "std", "bounds", "spread")}

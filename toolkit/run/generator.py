@@ -43,6 +43,10 @@ class Generator:
 
     run: Path | None = None
     """The folder it was loaded from."""
+    step: int | None = None
+    """Step of its checkpoint."""
+    ema: float | None = None
+    """Width of the average that its weights are; 0: the weights themselves."""
 
     def __init__(
         self,
@@ -50,16 +54,16 @@ class Generator:
         modality: Modality,
         denoiser: Denoiser,
         device: torch.device,
-        law: TimeDistribution | None = None,
+        time_distribution: TimeDistribution | None = None,
         error: PosteriorVariance | None = None,
     ) -> None:
-        """`law`: of the training times, with what it has learned; `error`: how far x_hat was from x in training."""
+        """`time_distribution`: with what it has learned; `error`: how far x_hat was from x in training."""
         self.recipe = recipe
         self.modality = modality
         # forward alone, convolutions are faster in this layout; which one training is faster in depends on the machine
         self.denoiser = denoiser.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device = device
-        self.law, self.error = law, error
+        self.time_distribution, self.error = time_distribution, error
         self.dtype = resolve(recipe.train.precision, device)
 
     def __repr__(self) -> str:
@@ -85,8 +89,8 @@ class Generator:
                 "put back what it was trained on, or train again"
             )
         opened.learn(spread=self.modality.facts.spread)
-        same = Generator(self.recipe, opened, self.denoiser, self.device, self.law, self.error)
-        same.run = self.run
+        same = Generator(self.recipe, opened, self.denoiser, self.device, self.time_distribution, self.error)
+        same.run, same.step, same.ema = self.run, self.step, self.ema
         return same
 
     def sample(
@@ -245,26 +249,27 @@ def load(
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     with explained(run / layout.RECIPE):
-        if ema in (None, 0, *recipe.train.ema):
-            load_ema_weights(built, found.groups, resolve_ema_width(recipe, ema), f"{found.folder}")
+        if ema is None or ema in (0, *recipe.train.ema):
+            ema = resolve_ema_width(recipe, ema)
+            load_ema_weights(built, found.groups, ema, f"{found.folder}")
         else:
             load_between(built, store, found, recipe.train.ema, ema)
-    law = None  # sampling needs none
+    time_distribution = None  # sampling needs none
     if not objects.absent(recipe.diffusion.time):
-        law = build.time_distribution(recipe.diffusion, built, facts)
-    if law is not None and law.state():
+        time_distribution = build.time_distribution(recipe.diffusion, built, facts)
+    if time_distribution is not None and time_distribution.state():
         try:
-            law.restore(found.state["law"])
+            time_distribution.restore(found.state["law"])
         except (KeyError, ValueError, AttributeError) as error:
-            raise ToolkitError(f"{found.folder} holds no time law that fits the recipe ({error})") from None
+            raise ToolkitError(f"{found.folder} holds no time distribution that fits the recipe ({error})") from None
     meter = VarianceMeter()
     if isinstance(kept := found.state.get("variance"), dict):
         try:
             meter.restore(kept)
         except ValueError as error:
             raise ToolkitError(f"{found.folder}: {error}") from None
-    generator = Generator(recipe, opened, built, where, law, meter.table())
-    generator.run = run
+    generator = Generator(recipe, opened, built, where, time_distribution, meter.table())
+    generator.run, generator.step, generator.ema = run, found.step, ema
     return generator
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -42,10 +42,3 @@ def lost(schedule: Schedule, spread: float) -> float:
     """
     noise = float(schedule.noise_ratio(torch.ones((), dtype=torch.float64))) ** 2
     return 1 - math.sqrt(1 - (spread / (spread + noise)) ** 3)
-
-
-def spread(facts: Facts, shape: Sequence[int]) -> float | None:
-    """The largest eigenvalue of examples of `shape`, which longer ones than trained can have: in proportion."""
-    if facts.spread is None:
-        return None
-    return facts.spread * max(1.0, math.prod(shape) / math.prod(facts.shape))

@@ -118,7 +118,7 @@ class Monitor:
             floor = None
         bins = [self.unseen.by_level(unseen), self.known.by_level(known)]
         bins.append([None] * held_out.BINS if floor is None else self.known.by_level(floor))
-        noise = held_out.levels(self.known.law, denoiser.schedule)
+        noise = held_out.levels(self.known.time_distribution, denoiser.schedule)
         levels = [Level(*row) for row in zip(noise, *bins, strict=True)]
         self.series.append(measurement.measurement(self.state.step, unseen, known, floor, levels))
         return self.series[-1]
@@ -176,7 +176,7 @@ class Monitor:
         """A network of its own with the averaged weights of now: the one that trains is left alone."""
         net = self.state.denoiser.net
         if self._copy is None:
-            self._copy = build.denoiser(self.recipe, self.modality).to(next(net.parameters()).device)
+            self._copy = build.denoiser(self.recipe, self.modality, weights=False).to(next(net.parameters()).device)
         groups = {"model": dict(net.state_dict()), "ema": self.state.ema.state_dict()}
         load_ema_weights(self._copy, groups, width, "the current state")
         return self._copy

@@ -146,7 +146,8 @@ def train(
     recipe: a name, a .toml file, a `Recipe`, or a modality; modality: "image", "./mine.py", needed where a recipe names
         code that is not ours.
     data: a folder or the name of a data set.
-    follow_data: go on with a run whose data has changed since. minutes or steps: of the whole run. batch, seed: as in [train].
+    follow_data: go on with a run whose data has changed.
+    minutes or steps: of the whole run. batch, seed: as in [train].
     size, rate, preset, ...: any key of the modality's [data] and [model] sections.
     settings: values at dotted keys of the recipe, {"train.lr": 3e-4}; train__lr=3e-4 is the same.
     network: a `torch.nn.Module` or a function (modality) -> one. denoiser: a `Denoiser`, or a function (network,

@@ -160,19 +160,19 @@ def keep(path: Path, step: int) -> None:
     path.rename(next(new for new in map(path.with_name, names) if not new.exists()))
 
 
-def draw_law(law: Adaptive, path: Path) -> Path:
-    """Plot what an adaptive time law has learned: what is unknown at each noise level, and how often it is visited."""
+def draw_times(learned: Adaptive, path: Path) -> Path:
+    """Plot what a time distribution has learned: what is unknown at each noise level, and how often that is visited."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     left = figure.add_subplot()
     right = left.twinx()
-    level = law.edges.exp()
+    level = learned.edges.exp()
     middle = (level[1:] * level[:-1]).sqrt()
-    if int((law.count > 0).sum()) >= 3:
-        left.plot(middle, law.means(), color="#b5541c")
-    right.stairs(law.shares() * law.bins, level, color="#1f7a5c", fill=True, alpha=0.25)
-    right.stairs(law.initial * law.bins, level, color="#6b6b70", linestyle=":")
+    if int((learned.count > 0).sum()) >= 3:
+        left.plot(middle, learned.means(), color="#b5541c")
+    right.stairs(learned.shares() * learned.bins, level, color="#1f7a5c", fill=True, alpha=0.25)
+    right.stairs(learned.initial * learned.bins, level, color="#6b6b70", linestyle=":")
     left.set(xscale="log", xlabel="noise, sigma / alpha", ylabel="unknown (line)")
     right.set(ylabel="density, 1 = even (dotted: at first)", ylim=(0, None))
     figure.savefig(path, dpi=110)

@@ -1,6 +1,6 @@
 """A training run in its folder: what it will take, its steps and pictures, and how it ends.
 
-`Plan.run()` yields events, and whoever iterates shows them. `toolkit.run.prepare.prepare` makes a plan.
+`TrainingRun.run()` yields events, and whoever iterates shows them. `toolkit.run.prepare.prepare` makes a run.
 """
 
 from __future__ import annotations
@@ -8,15 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from toolkit import recipe as recipes
-from toolkit.console import duration
 from toolkit.data.understood import Understood
 from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.top import without_top
@@ -24,7 +19,7 @@ from toolkit.errors import Interrupted
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
 from toolkit.recipe.format import stamped
-from toolkit.run import previews
+from toolkit.run import plan, previews
 from toolkit.run.data_block import with_passes
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
@@ -67,6 +62,8 @@ class TrainingRun:
     resumed: bool
     notify: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
+    _saved: tuple[int, float] = field(default=(-1, 0.0), init=False)
+    """Step of the last checkpoint, and when it was saved by the clock."""
 
     def __iter__(self) -> Iterator[Event]:
         """The same as `run()`: train, event by event."""
@@ -91,57 +88,18 @@ class TrainingRun:
 
     def describe(self) -> list[tuple[str, str]]:
         """Return the plan as (name, value) rows."""
-        train, facts, net = self.recipe.train, self.modality.facts, self.state.denoiser.net
-        parameters = sum(p.numel() for p in net.parameters())
-        steps = self.course.steps
-        left = max(0, steps - self.state.step) / self.probe.steps_per_second
-        length = f"{steps:,} of {train.batch} examples"
-        if self.seconds is not None and left:
-            left = max(0.0, self.seconds - self.state.spent)
-            length = f"about {length}: as many as fit into {train.minutes:g} minutes"
-        seen = steps * train.batch
-        checkpoint = self._checkpoint_bytes()
-        rows = [
-            ("run folder", str(self.out) + (f" (goes on from step {self.state.step:,})" if self.resumed else "")),
-            ("data", f"{facts.count:,} examples of shape {' x '.join(map(str, facts.shape))}"),
-            ("labels", f"{len(facts.labels)}: {', '.join(facts.labels[:10])}" if facts.labels else "none"),
-            ("parameters", f"{parameters:,}"),
-            ("steps", length),
-            ("examples seen", f"{seen:,} ({seen / max(1, facts.count):.1f} passes)"),
-            ("speed", f"{self.probe.steps_per_second * train.batch:.0f} examples/s, {self.probe.describe()}"),
-            ("expected end", f"{datetime.now() + timedelta(seconds=left):%H:%M}, in {duration(left)}"),
-            ("memory", f"{self.probe.memory / 2**20:,.0f} MB at most so far"),
-            (
-                "disk",
-                f"{checkpoint * (train.keep + 2) / 2**20:,.0f} MB: {train.keep} checkpoints, the best one, "
-                "and one being written",
-            ),
-        ]
-        at = rows.index(("parameters", f"{parameters:,}")) + 1
-        rows[at:at] = [("multiply-adds", self._work()), *self.modality.describe(net)]
-        return rows
-
-    def _work(self) -> str:
-        """Multiply-adds of one forward pass over one example, the longest of a few, as torch counts them."""
-        known = len(self.modality.labels)
-        labels = torch.arange(64) % known if known else None
-        requests = self.modality.conditioning().plan(self.modality.SampleOptions(), labels, 0, range(64))
-        longest = max(requests, key=lambda request: request.shape[-1])
-        denoiser = self.state.denoiser
-        device = next(denoiser.net.parameters()).device
-        cond = {name: value[:1].to(device) for name, value in longest.cond.items()}
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            x = torch.zeros(1, *denoiser.space(longest.shape), device=device)
-            denoiser(x, torch.full((), 0.5, dtype=torch.float64), cond)
-        return f"{counter.get_total_flops() / 2e9:.3g} G for an example of shape {' x '.join(map(str, longest.shape))}"
+        return plan.rows(self)
 
     def run(self) -> Iterator[Event]:
-        """Train to the end. Ends early with Interrupted (all saved) or DivergedError (last good state saved)."""
+        """Train to the end. Ends early with Interrupted (all saved) or DivergedError (last good state saved).
+
+        Whoever leaves the loop ends it too, with all saved: the same run, prepared again, goes on from that step.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         with RunLock(self.out), Signals() as signals, using(self.probe.threads):
             store = CheckpointStore(self.out / CHECKPOINTS, self.recipe.train.keep)
             monitor = Monitor(self.recipe, self.modality, self.state, self.config, self.course, self.out / METRICS)
-            store.preflight(self._checkpoint_bytes(), best=monitor.amounts.held_out > 0)
+            store.preflight(self.checkpoint_bytes(), best=monitor.amounts.held_out > 0)
             write_text_atomic(self.out / RECIPE, recipes.dump_run(self.recipe))
             write_json_atomic(self.out / FACTS, stamped(self.modality.facts.model_dump(mode="json")))
             write_json_atomic(self.out / DATA, stamped(self.understood().model_dump(mode="json")))
@@ -160,7 +118,7 @@ class TrainingRun:
                 write_text_atomic(self.out / RECIPE, recipes.dump_run(self.recipe))
             yield from self._finish(signals)
 
-    def _checkpoint_bytes(self) -> int:
+    def checkpoint_bytes(self) -> int:
         """Size of a checkpoint at the end, which holds the averages twice."""
         groups = self.state.groups()
         return CheckpointStore.size({**groups, loop.COPIED: groups["ema"]})
@@ -168,7 +126,20 @@ class TrainingRun:
     def _train(self, store: CheckpointStore, signals: Signals, monitor: Monitor) -> Iterator[Event]:
         state = self.state
         budget = Budget(self.seconds, state.spent + self.probe.seconds, self.clock)
-        saved, saved_at = state.step if self.resumed else -1, self.clock()
+        self._saved = state.step if self.resumed else -1, self.clock()
+        try:
+            yield from self._steps(store, signals, monitor, budget)
+        except (GeneratorExit, Interrupted):
+            if self._saved[0] != state.step:
+                self._save(store, budget, monitor)
+            raise
+        if self._saved[0] != state.step:
+            yield self._save(store, budget, monitor)
+        yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course))
+
+    def _steps(self, store: CheckpointStore, signals: Signals, monitor: Monitor, budget: Budget) -> Iterator[Event]:
+        """Train to the end of the course, with checkpoints on the way. Raises Interrupted where a stop was asked."""
+        state = self.state
         began, first = self.clock(), state.step
         drawn = self._passed()
         losses: list[float] = []
@@ -177,7 +148,7 @@ class TrainingRun:
             budget.lap()
             while state.step < self.course.steps:
                 for done in loop.fit(self.batches, self.config, state):
-                    budget.stepped()
+                    budget.count_step()
                     self._correct(budget, monitor)
                     steps = self.course.steps
                     losses.append(done.loss)
@@ -196,21 +167,19 @@ class TrainingRun:
                         yield Note(f"step {done.step} left out: loss {done.loss:g}, gradient norm {done.grad_norm:g}")
                         if state.skipped_in_a_row >= ROLLBACK_AFTER:
                             break
-                    waited = self.clock() - saved_at
+                    waited = self.clock() - self._saved[1]
                     due = waited > 60 * self.recipe.train.checkpoint_minutes
                     due |= monitor.improved() and done.step < steps and budget.last_save <= max(CHEAP, SAVING * waited)
                     if due or signals.save or signals.stop is not None:
+                        signals.save = False
                         yield self._save(store, budget, monitor)
-                        saved, saved_at, signals.save = done.step, self.clock(), False
                     if self._passed() > drawn and done.step < steps:
                         drawn, n = self._passed(), self._amounts().preview
                         if n and signals.stop is None:
                             with suppress(StopAsked):
                                 yield Preview(*self.draw(f"step-{done.step:08d}.png", n, signals.heed))
-                            budget.drawn(self._work_of(n))
+                            budget.count_pictures(self._work_of(n))
                     if signals.stop is not None:
-                        if saved != done.step:
-                            yield self._save(store, budget, monitor)
                         raise Interrupted(
                             signals.stop,
                             f"stopped after step {done.step:,} of {steps:,}; everything is saved in {self.out}. "
@@ -219,9 +188,6 @@ class TrainingRun:
                 if state.skipped_in_a_row >= ROLLBACK_AFTER:
                     yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                     first, began = state.step, self.clock()
-        if saved != state.step:
-            yield self._save(store, budget, monitor)
-        yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course))
 
     def _save(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Saved:
         budget.lap()
@@ -231,7 +197,8 @@ class TrainingRun:
         # on the way any lowest loss may turn out to be the best; at the end it is known
         best = monitor.lowest(stored) if step < self.course.steps else monitor.best([*stored, step])
         saved = Saved(step, store.save(step, self.state.groups(), self.state.scalars(), best))
-        budget.saved()
+        budget.count_save()
+        self._saved = step, self.clock()
         return saved
 
     def _correct(self, budget: Budget, monitor: Monitor) -> None:
@@ -263,14 +230,14 @@ class TrainingRun:
 
     def generator(self) -> Generator:
         """Return what `toolkit sample` would use, with the EMA weights of now."""
-        made = build.denoiser(self.recipe, self.modality)
+        made = build.denoiser(self.recipe, self.modality, weights=False)
         load_ema_weights(made, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
         error = self.state.meter.table() if self.state.meter is not None else None
-        return Generator(self.recipe, self.modality, made, device, self.state.law.fresh(), error)
+        return Generator(self.recipe, self.modality, made, device, self.state.time_distribution.fresh(), error)
 
     def draw(self, name: str, n: int, progress: previews.Watch | None = None) -> tuple[Path, list[str]]:
-        """`pictures.draw` into the run's folder of previews."""
+        """`previews.draw` into the run's folder of previews."""
         folder, seed = self.out / "previews", self.recipe.train.seed
         folder.mkdir(exist_ok=True)
         return previews.draw(self.generator(), folder / name, n, lambda: previews.some(self.batches, seed), progress)
@@ -279,11 +246,14 @@ class TrainingRun:
         """Return the pictures of the end: the first two are drawn together, the page first, and so are the next two."""
         folder = self.out / "previews"
         names = ["final.html", "final.png", "noise-to-sample.png", "noise-to-sample.gif"]
-        return [folder / name for name in names + ["time-law.png"] * isinstance(without_top(self.state.law), Adaptive)]
+        if isinstance(without_top(self.state.time_distribution), Adaptive):
+            before = "time-law.png"  # its name in older runs
+            names.append(before if (folder / before).is_file() else "time-distribution.png")
+        return [folder / name for name in names]
 
     def _finish(self, signals: Signals) -> Iterator[Event]:
         """Draw the pictures of the end that are not there. Raises Interrupted."""
-        page, last, strip, moving, *laws = self._last_pictures()
+        page, last, strip, moving, *times = self._last_pictures()
         kinds = self._amounts()
         try:
             if not last.is_file():
@@ -302,6 +272,6 @@ class TrainingRun:
                 f"training is finished, after step {self.state.step:,}, and saved in {self.out}; stopped before all of "
                 f"its pictures were drawn ({missing}). The same command again draws them",
             ) from None
-        if isinstance(law := without_top(self.state.law), Adaptive):
-            previews.draw_law(law, laws[0])
-        yield Finished(self.out, [path for path in (page, last, strip, moving, *laws) if path.is_file()])
+        if isinstance(learned := without_top(self.state.time_distribution), Adaptive):
+            previews.draw_times(learned, times[0])
+        yield Finished(self.out, [path for path in (page, last, strip, moving, *times) if path.is_file()])

@@ -59,15 +59,15 @@ class Budget:
         self.spent += took
         return took
 
-    def stepped(self) -> None:
+    def count_step(self) -> None:
         """A training step was taken."""
         self._steps.append(self.lap())
 
-    def saved(self) -> None:
+    def count_save(self) -> None:
         """A checkpoint was written."""
         self.last_save = self.lap()
 
-    def drawn(self, work: float) -> None:
+    def count_pictures(self, work: float) -> None:
         """A picture was drawn that should have taken the time of `work` steps."""
         took = self.lap()
         self._pictures += 1

@@ -37,7 +37,14 @@ def least_losses(fixed: FixedNoise, denoiser: Denoiser) -> Tensor | None:
     if count < few:
         return None
     whole = FixedNoise(
-        fixed.modality, fixed.dataset, count, fixed.draws, fixed.seed, fixed.purpose, fixed.law, fixed.weighting
+        fixed.modality,
+        fixed.dataset,
+        count,
+        fixed.draws,
+        fixed.seed,
+        fixed.purpose,
+        fixed.time_distribution,
+        fixed.weighting,
     )
     batches = list(whole.batches())
     if any(set(cond) - {"label"} for _, _, cond in batches):
@@ -48,7 +55,7 @@ def least_losses(fixed: FixedNoise, denoiser: Denoiser) -> Tensor | None:
     u = fixed.quantiles(few)
     parts = []
     for draw in range(fixed.draws):
-        t = fixed.law.time(u[:, draw], denoiser.schedule)
+        t = fixed.time_distribution.time(u[:, draw], denoiser.schedule)
         eps = fixed.noise(list(range(few)), tuple(x.shape[1:]), draw)
         level = denoiser.schedule.log_snr(t).clamp(-40, 40)
         error = empirical_errors(x[:few], eps, level, x, groups)

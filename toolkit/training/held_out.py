@@ -87,16 +87,16 @@ class FixedNoise:
 
     def __init__(
         self, modality: Modality, dataset: Dataset, count: int, draws: int, seed: int, purpose: str,
-        law: TimeDistribution, weighting: Weighting, objective: Objective | None = None,
+        time_distribution: TimeDistribution, weighting: Weighting, objective: Objective | None = None,
     ) -> None:  # fmt: skip
         """The first `count` of the data in a random order, so that a smaller set is part of a larger one.
 
-        `law`: of the times, as training began with it; `draws`: how many for each example, of equal probability.
+        `time_distribution`: as training began with it; `draws`: times of each example, of equal probability.
         `objective`: the loss, where it is not the denoiser's own.
         """
         self.modality, self.dataset = modality, dataset
         self.seed, self.purpose, self.draws = seed, purpose, draws
-        self.law, self.weighting, self.objective = law.fresh(), weighting, objective
+        self.time_distribution, self.weighting, self.objective = time_distribution.fresh(), weighting, objective
         order = torch.randperm(len(dataset), generator=seeded_generator(seed, purpose, "order"))
         self.rows = order[: min(count, len(dataset))]
 
@@ -147,7 +147,7 @@ class FixedNoise:
             watch()
             x, cond = data.to(device), {name: value.to(device) for name, value in cond.items()}
             for draw in range(self.draws):
-                t = beside(self.law.time(u[positions, draw], denoiser.schedule), x)
+                t = beside(self.time_distribution.time(u[positions, draw], denoiser.schedule), x)
                 eps = self.noise(positions, denoiser.space(tuple(data.shape[1:])), draw).to(device)
                 with autocast(device, dtype):
                     loss = example_losses(self.objective, denoiser, x, t, eps, cond)
@@ -161,7 +161,7 @@ class FixedNoise:
         return [float(part.mean()) if len(part) else None for part in parts]
 
 
-def levels(law: TimeDistribution, schedule: Schedule) -> list[float]:
+def levels(time_distribution: TimeDistribution, schedule: Schedule) -> list[float]:
     """The noise sigma / alpha in the middle of each of the `BINS` bins, in rank of probability."""
-    middles = law.time((torch.arange(BINS, dtype=torch.float64) + 0.5) / BINS, schedule)
+    middles = time_distribution.time((torch.arange(BINS, dtype=torch.float64) + 0.5) / BINS, schedule)
     return [float(noise) for noise in schedule.noise_ratio(middles)]

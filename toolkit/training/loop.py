@@ -82,7 +82,7 @@ class State:
     denoiser: Denoiser
     optimizer: torch.optim.Optimizer
     ema: PowerEMA
-    law: TimeDistribution
+    time_distribution: TimeDistribution
     """Distribution of the training times, with what it has learned."""
     drops: bool = False
     """True where the network has dropout."""
@@ -122,8 +122,8 @@ class State:
             numbers["course"] = [list(plan) for plan in self.course.plans]
         if self.ema.copied is not None:
             numbers[COPIED] = self.ema.copied.step
-        if law := self.law.state():
-            numbers["law"] = law
+        if learned := self.time_distribution.state():
+            numbers["law"] = learned  # the key that stored runs have
         if self.meter is not None:
             numbers["variance"] = self.meter.state()
         return numbers
@@ -150,12 +150,14 @@ class State:
             self.course = Course.read(facts["course"]) if "course" in facts else None
         except ValueError as error:
             raise ToolkitError(f"the checkpoint cannot be gone on from: {error}") from None
-        if self.law.state():
-            law = facts.get("law")
-            if not isinstance(law, dict):
-                raise ToolkitError("the checkpoint holds no time law, which this recipe's training needs to go on")
+        if self.time_distribution.state():
+            learned = facts.get("law")
+            if not isinstance(learned, dict):
+                raise ToolkitError(
+                    "the checkpoint holds no time distribution, which this recipe's training needs to go on"
+                )
             try:
-                self.law.restore(law)
+                self.time_distribution.restore(learned)
             except ValueError as error:
                 raise ToolkitError(f"the checkpoint does not fit the recipe: {error}") from None
         if self.meter is not None and isinstance(known := facts.get("variance"), dict):  # older checkpoints have none
@@ -181,7 +183,7 @@ class StepResult:
 
 
 def start(denoiser: Denoiser, config: Config) -> State:
-    """A fresh optimiser, EMA and time law for a denoiser."""
+    """A fresh optimiser, EMA and time distribution for a denoiser."""
     if config.channels_last:
         # before the optimiser sees the parameters: its moments take over their layout
         denoiser.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -224,7 +226,7 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
     The caller may correct `state.course` between steps.
     Everything random is a function of (seed, step, position), so stopping after any step and calling `fit`
     again with the restored state gives the same parameters, EMA and optimiser, bit for bit on one machine.
-    A step whose loss or gradient is not finite changes nothing (`Progress.taken` is False).
+    A step whose loss or gradient is not finite changes nothing (`StepResult.taken` is False).
     """
     net = state.denoiser.net
     parameters = [p for p in net.parameters() if p.requires_grad]
@@ -251,7 +253,7 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
             state.updates += 1
             state.ema.update(state.updates, named)
             times, unknown = (torch.cat(parts) for parts in zip(*seen, strict=True))
-            state.law.observe(times, unknown, state.denoiser.schedule)
+            state.time_distribution.observe(times, unknown, state.denoiser.schedule)
             if state.meter is not None:
                 state.meter.observe(times, unknown, state.denoiser.schedule)
         state.optimizer.zero_grad()
@@ -274,7 +276,7 @@ def batch_loss(
         u = stratified(config.seed, "time", positions, config.batch, step)
     else:
         u = uniform(config.seed, "time", positions, step)
-    t = state.law.time(u, denoiser.schedule)
+    t = state.time_distribution.time(u, denoiser.schedule)
     eps = normal(config.seed, "noise", positions, denoiser.space(data.shape[1:]), step)
     device = next(denoiser.net.parameters()).device
     data, eps = data.to(device), eps.to(device)

@@ -113,6 +113,10 @@ class TokenDenoiser(Denoiser):
             tokens[row] = torch.from_numpy(self.grammar.nearest(*one)[0]).to(tokens)
         return tokens
 
+    def conditions(self, data: Tensor, cond: Cond) -> dict[str, Tensor]:
+        """Return `cond` with the tokens of texts that are known, of which `given` says which the network sees."""
+        return {**cond, "tokens": data[:, None]}
+
     def logits(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """Return the log of the posterior over the vocabulary, up to a constant: (B, L, V) float32."""
         cond = cond or {}
@@ -164,7 +168,7 @@ class TokenDenoiser(Denoiser):
         few open tokens of a text count as much as the first few, as in the bound (for masks: Sahoo et al. 2024, eq.
         10, where a text of which a share t is masked counts 1 / t).
         """
-        cond = {**(cond or {}), "tokens": x[:, None]}
+        cond = self.conditions(x, cond or {})
         embedded = self.embed(x, cond)
         alpha, sigma = self.schedule(t)
         x_t = expand(alpha, embedded) * embedded + expand(sigma, embedded) * eps

@@ -257,11 +257,11 @@ def test_resuming_gives_the_same_bits(play: Path, tmp_path: Path) -> None:
     assert float.fromhex(losses[0]) == pytest.approx(math.log(size - 1), rel=1e-3)
 
 
-def test_a_run_without_its_time_law_is_damaged(speaker: Generator, play: Path, tmp_path: Path) -> None:
+def test_a_run_without_its_time_distribution_is_damaged(speaker: Generator, play: Path, tmp_path: Path) -> None:
     train(recipe_for(play, data__length=32), tmp_path / "run")
     recipe = (tmp_path / "run" / "recipe.toml").read_text()
     (tmp_path / "run" / "recipe.toml").write_text(recipe.replace("warmup = 2", "warmup = 2\nbins = 32", 1))
-    with pytest.raises(ToolkitError, match="no time law that fits the recipe") as error:
+    with pytest.raises(ToolkitError, match="no time distribution that fits the recipe") as error:
         toolkit.load(tmp_path / "run", notify=lambda line: None)
     assert "\n" not in str(error.value)
 
