@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from modalities.text import options
 from modalities.text.codec import Codec
 from modalities.text.conditioning import TextConditioning
-from modalities.text.data import dataset, grammar
+from modalities.text.data import dataset, grammar, text_files
 from modalities.text.data.formats import EXTENSIONS
+from modalities.text.data.forms import normal
+from modalities.text.data.text_files import Problems
 from modalities.text.view import picture
 from modalities.text.view.view import TextView
 from toolkit.data.dataset import Facts, Splits
@@ -93,11 +95,18 @@ class Text(Modality):
         return self.codec.texts(raw)
 
     def read(self, path: Path) -> Tensor:
-        """Return a text file as (L,) int64 tokens, whole. Raises DataError."""
+        """Return a text file as (L,) int64 tokens, whole, read as the texts of the training are. Raises DataError."""
+        problems = Problems()
         try:
-            text = path.expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = "".join(text_files.blocks(path.expanduser(), path.name, problems, self.data.encoding))
+        except OSError as error:
             raise DataError(f"cannot read {path} as text: {error}") from None
+        wrong = problems.unreadable or [
+            f"{count:,} {kind}" for kind, count in problems.mends.items() if "U+FFFD" in kind
+        ]
+        if wrong:
+            raise DataError(f"cannot read {path} as text: {wrong[0]}")
+        text = normal(text, str(self.facts.extra.get("form", "")))
         return torch.from_numpy(self.codec.vocabulary.encode(text)).long()
 
     def write(self, raw: Tensor, folder: Path, stems: Sequence[str], options: Options | None = None) -> list[Path]:

@@ -69,7 +69,7 @@ def few(names: Sequence[str], shown: int = SHOWN) -> str:
 def files(read: Sequence[str], passed_over: Mapping[str, int], formats: str) -> Row:
     """Return the row about endings. read: names of the files used. passed_over: number of others by their ending."""
     endings = Counter(PurePosixPath(name).suffix.lower() for name in read)
-    used = counted(PurePosixPath(name).suffix.lower() for name in read) if read else "none"
+    used = counted(PurePosixPath(name).suffix.lower() or "without ending" for name in read) if read else "none"
     value = f"{len(read):,} read: {used}"
     others = sum(passed_over.values())
     if others:

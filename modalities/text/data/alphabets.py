@@ -97,11 +97,11 @@ def _score(sample: bytes, guess: _Guess) -> float:
     values = np.where(beyond & upper & after_lower, -1.0, values)  # a capital inside a word
     letter = lower | upper | np.array([c.isalpha() for c in text])
     inside = np.concatenate([[False], letter[:-1]]) & np.concatenate([letter[1:], [False]])
-    latin = beyond & (points < 0x250)
+    other = (points >= 0x300) & (points < 0x2000)
     ascii_letter = letter & ~beyond
     beside = np.concatenate([[False], ascii_letter[:-1]]) | np.concatenate([ascii_letter[1:], [False]])
-    values = np.where(letter & beyond & ~latin & beside, -1.0, values)  # two scripts in a word
-    symbol = ~letter & beyond & (points != 0x2019) & (points != 0xAD)
+    values = np.where(other & beside, -1.0, values)  # two scripts in a word
+    symbol = ~letter & beyond & ~np.isin(points, [0xA0, 0xAD, 0x2019])
     values = np.where(symbol & inside, -1.0, values)
     return float(values[beyond].mean())
 

@@ -86,8 +86,12 @@ def choose(
         raise NoColumns(f"no column holds text; it has {', '.join(names)[:200]}; say which with --columns")
     used = " given, ".join(names[place] for place in places) + (" written" if len(places) == 2 else "")
     why = f"{used} (not used: {', '.join(unread)})" if unread else used
-    other = next((names[place] for place in texts if place not in places), names[places[-1]])
-    change = "" if len(names) == 1 else f"{option} {other}"
+    other = next((names[place] for place in texts if place not in places), "")
+    labels = [name for name in unread if name.casefold() in LABELS]
+    if labels and not other:
+        change = f"--labels column:{labels[0]}"
+    else:
+        change = "" if len(names) == 1 else f"{option} {other or (unread or [names[places[-1]]])[0]}"
     return Choice(tuple(places), by_label, why if len(names) > 1 else "", change)
 
 

@@ -187,7 +187,7 @@ def _longer(stored: TokenCorpus, skipped: int, length: int, whole: bool) -> list
     """Return the row about items that have more tokens than an example."""
     spans = np.concatenate([stored.train.spans, stored.test.spans])
     over = int((spans[:, 0] > length).sum())
-    return describe.longer(skipped, over - skipped, len(spans), length, int(spans[:, 0].max(initial=0)))
+    return describe.longer(skipped, over - skipped, spans[:, 0], length)
 
 
 def crop(rows: Tensor, draws: Draws) -> Tensor:

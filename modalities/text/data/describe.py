@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 from pydantic import JsonValue
@@ -15,6 +14,9 @@ from modalities.text.data.tokens import MANY_CHARACTERS, RARE, Vocabulary, parse
 from toolkit.data import listing as files
 from toolkit.data import understood
 from toolkit.data.understood import LABELS_SHOWN, Row
+
+LEAK = 0.05
+"""Share of held-out lines or items that the training split has too, from which on it matters."""
 
 
 def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
@@ -45,10 +47,9 @@ def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
 
 def _splits(it: Measured) -> list[Row]:
     what = "characters" if it.source.packed else it.noun
-    named = any(entry.split for entry in it.source.listing.entries)
     by = it.source.listing.splits_by
     share = f"{it.source.test:.0%}"
-    if named:
+    if it.survey.named:
         how, change = by or "the data set's own", "--splits none" if by else ""
     elif it.source.packed:
         how, change = f"the last {share} of each text", "--test 0.1"
@@ -61,18 +62,11 @@ def _splits(it: Measured) -> list[Row]:
 def _labels(it: Measured) -> list[Row]:
     by, folders = it.options.labels, len(files.label_names(it.source.listing.entries))
     also = [f"{folders:,} folders (--labels folder)"] if folders and by != "folder" else []
+    change = "--labels folder" if also else ""
     if it.is_play and by != "speaker":
         often = sum(count >= MIN_SPEECHES for count in it.speakers.values())
-        also.append(
-            f"it looks like a play: {len(it.speakers):,} speakers, {often:,} of them with {MIN_SPEECHES} speeches"
-        )
-    change = (
-        "--labels folder"
-        if folders and by != "folder"
-        else "--labels speaker"
-        if it.is_play and by != "speaker"
-        else ""
-    )
+        also.append(f"speakers, as in a play: {len(it.speakers):,}, and {often:,} with {MIN_SPEECHES} speeches or more")
+        change = change or "--labels speaker"
     more = f"; also possible: {'; '.join(also)}" if also else ""
     if not it.names:
         why = "none" if by == "none" else f"none: --labels {by} does not tell all texts apart"
@@ -168,13 +162,23 @@ def _sizes(it: Measured) -> list[Row]:
 
 def _copies(it: Measured) -> list[Row]:
     found = []
-    count, copies, shared = len(it.survey.sizes), it.survey.copies, it.survey.shared
+    count, copies, (shared, held) = len(it.survey.sizes), it.survey.copies, it.survey.shared
     if copies:
         value = f"{copies:,} of {count:,} {it.noun} occur again ({copies / count:.1%})"
         found.append(Row(name="copies", value=value, data=copies, warning=copies > count / 2))
     if shared:
-        value = f"{shared:,} held-out {it.noun} are in the training split too: figures of held-out text will flatter"
-        found.append(Row(name="copies across splits", value=value, data=shared, change="--splits none", warning=True))
+        value = f"{shared:,} of {held:,} held-out {it.noun} are in the training split too"
+        leak = shared > LEAK * held
+        value += ": figures of held-out text will flatter" if leak else ""
+        found.append(
+            Row(
+                name="copies across splits",
+                value=value,
+                data=shared,
+                change="--splits none" if leak else "",
+                warning=leak,
+            )
+        )
     return found
 
 
@@ -206,19 +210,18 @@ def _mended(problems: Problems) -> list[Row]:
     return [Row(name="mended", value=value, data=dict(mends), change="--encoding NAME" if bad else "", warning=bad)]
 
 
-def longer(skipped: int, cut: int, count: int, length: int, longest: int) -> list[Row]:
-    """Return the row about items that have more tokens than an example: left out, or cut into several."""
+def longer(skipped: int, cut: int, sizes: np.ndarray, length: int) -> list[Row]:
+    """Return the row about items that have more tokens than an example: left out, or cut into several.
+
+    sizes: tokens of every item, (N,) int64.
+    """
     if not skipped + cut:
         return []
-    needed = next((option for option in LENGTHS if option >= longest), LENGTHS[-1])
+    most = np.quantile(sizes, USUAL_SHARE, method="inverted_cdf")
+    wanted = most if most > length else sizes.max()
+    needed = next((option for option in LENGTHS if option >= wanted), LENGTHS[-1])
     how = "are left out" if skipped else "are cut into several"
-    value = (
-        f"{skipped + cut:,} of {count:,} items have more than {length} tokens and {how}; the longest has {longest:,}"
-    )
+    value = f"{skipped + cut:,} of {len(sizes):,} items have more than {length} tokens and {how}; "
+    value += f"{USUAL_SHARE:.0%} have up to {int(most):,}, the longest {int(sizes.max()):,}"
     change = f"--length {needed}" if needed > length else ""
     return [Row(name="longer items", value=value, data=skipped + cut, change=change, warning=True)]
-
-
-def sentences(found: Sequence[Row]) -> list[str]:
-    """Return the warnings as lines for the user."""
-    return [f"{row.name}: {row.value}" for row in found if row.warning]

@@ -22,7 +22,9 @@ NAMES = {
     "sv", "fi", "cs", "el", "tr", "ar",
 }  # fmt: skip
 """What first rows that are names often say."""
-_ENOUGH = 0.9
+NOTHING = "\x1f"
+"""In place of what divides columns where there is only one, and it holds commas."""
+_ENOUGH, _RAGGED = 0.9, 0.6
 _NUMBER = re.compile(r"[-+]?[0-9][0-9 .,:/%-]*[€$£]?|[-+]?[0-9.,]+e[-+]?[0-9]+", re.IGNORECASE)
 _LONGEST_NAME = 60
 _SENTENCE_END = (".", "!", "?", ";", "…", "。")
@@ -47,16 +49,28 @@ class Dialect:
 
 
 def find(
-    lines: Sequence[str], ending: str, delimiter: str = "auto", header: str = "auto", quotes: str = "auto"
+    lines: Sequence[str],
+    ending: str,
+    delimiter: str = "auto",
+    header: str = "auto",
+    quotes: str = "auto",
+    cut: bool = False,
 ) -> Dialect:
-    """Return the dialect of a table by its first lines, without their ends. The others are values that a user said."""
+    """Return the dialect of a table by its first lines, without their ends.
+
+    delimiter, header, quotes: as in options.Data. cut: the table goes on behind these lines.
+    """
     if delimiter == "auto":
-        chosen = _delimiter(lines, DEFAULTS.get(ending, ","), quotes)
+        chosen = _delimiter(lines, DEFAULTS.get(ending, ","), quotes, cut)
     else:
         chosen = DELIMITERS[delimiter]
     quoting = _quotes(lines, chosen, ending) if quotes == "auto" else quotes == "yes"
-    rows = _rows(lines, chosen, quoting)
+    rows = _rows(lines, chosen, quoting, cut)
     columns, share = _mode(rows)
+    if delimiter == "auto" and share < _RAGGED and rows:  # the names decide, or they are sentences with commas
+        columns = len(rows[0]) if _header([row for row in rows if len(row) == len(rows[0])]) else 1
+        if columns == 1:
+            return Dialect(NOTHING, quoting, header == "yes" or (header == "auto" and _is_known(rows[0])), 1)
     head = _header([row for row in rows if len(row) == columns]) if header == "auto" else header == "yes"
     if rows and header == "auto" and len(rows[0]) != columns:
         head = False
@@ -73,11 +87,11 @@ def is_table(lines: Sequence[str]) -> bool:
     return columns > 1 and share >= 0.99 and filled >= 0.95 * len(rows)
 
 
-def _delimiter(lines: Sequence[str], default: str, quotes: str) -> str:
+def _delimiter(lines: Sequence[str], default: str, quotes: str, cut: bool) -> str:
     """Return what divides nearly all rows into equally many columns; that of the ending where nothing does."""
     found: dict[str, tuple[float, bool]] = {}
     for mark in DELIMITERS.values():
-        rows = _rows(lines, mark, quotes != "no")
+        rows = _rows(lines, mark, quotes != "no", cut)
         columns, share = _mode(rows)
         if columns > 1:
             found[mark] = share, len(rows[0]) == columns
@@ -91,8 +105,12 @@ def _delimiter(lines: Sequence[str], default: str, quotes: str) -> str:
     return likely if found and default not in found and found[likely][0] >= 0.6 else default
 
 
-def _rows(lines: Sequence[str], mark: str, quotes: bool) -> list[list[str]]:
-    return [row for row in records(iter(lines), mark, quotes, 0, lambda kind: None) if row]
+def _rows(lines: Sequence[str], mark: str, quotes: bool, cut: bool) -> list[list[str]]:
+    for known in (cut, False):
+        rows = [row for row in records(iter(lines), mark, quotes, 0, lambda kind: None, known) if row]
+        if rows:
+            break
+    return rows
 
 
 def _mode(rows: Sequence[Sequence[str]]) -> tuple[int, float]:
@@ -142,6 +160,10 @@ def _header(rows: Sequence[Sequence[str]]) -> bool:
     return all(len(cell.split()) == 1 for cell in first) and not any(
         cell[0].isupper() and len(first) == 1 for cell in first
     )
+
+
+def _is_known(row: Sequence[str]) -> bool:
+    return all(cell.strip().casefold() in NAMES for cell in row)
 
 
 def _no_name(cell: str) -> bool:

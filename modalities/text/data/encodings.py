@@ -36,7 +36,12 @@ SIGNATURES = (
     (b"RIFF", "a sound or film"), (b"OggS", "a sound"), (b"fLaC", "a sound"), (b"ID3", "a sound"),
     (b"PAR1", "a Parquet table"), (b"Rar!", "a RAR archive"),
 )  # fmt: skip
-_CONTROLS = bytes(i for i in range(32) if i not in b"\0\t\n\v\f\r\b\x1a\x1b") + b"\x7f"
+_CONTROL_BYTES = [bytes([i]) for i in (*range(32), 127) if i not in b"\0\t\n\v\f\r\b\x1a\x1b"]
+_SCRIPTS = (
+    (0x20, 0x7E), (0x0A, 0x0A), (0xA0, 0x24F), (0x370, 0x6FF), (0x900, 0xE7F), (0x2010, 0x203A), (0x3000, 0x30FF),
+    (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xFF00, 0xFF65),
+)  # fmt: skip
+_MOSTLY_USUAL = 0.95
 _MOST_CONTROLS, _MOST_NULS = 0.02, 0.3
 _BEYOND = [bytes([i]) for i in range(0x80, 0x100)]
 
@@ -93,7 +98,7 @@ def find(path: Path) -> Encoding:
 def check_controls(head: bytes) -> None:
     """Refuse bytes of which many are NUL or other control characters. Raises NotText."""
     size = max(1, len(head))
-    controls, nuls = sum(map(head.count, (bytes([i]) for i in _CONTROLS))), head.count(0)
+    controls, nuls = _controls(head), head.count(0)
     if controls > _MOST_CONTROLS * size or nuls > _MOST_NULS * size:
         raise NotText(f"not text: {(controls + nuls) / size:.0%} of its bytes are NUL or control characters")
     if not head.isascii() and max(map(head.count, _BEYOND)) > size / 2:
@@ -137,10 +142,26 @@ def _wide(head: bytes) -> str:
     codec = "utf-16-le" if odd > even else "utf-16-be"
     low, high = sorted((even, odd))
     rest = pairs.replace(b"\0", b"")
-    if rest.isascii():  # English in UTF-16: every second byte is NUL; else it is a text with stray NULs
+    # English in UTF-16: every second byte is NUL; else it is a text with stray NULs. Cyrillic has control characters
+    if rest.isascii() and _controls(rest) <= _MOST_CONTROLS * len(rest):
         return _if_decodes(pairs, codec) if high > 0.9 and low < 0.05 else ""
     # spaces and line ends have a NUL in any language, always on the same side
-    return _if_decodes(pairs, codec) if high > 0.02 and low <= high / 20 and not _is_utf8(rest) else ""
+    if high > 0.02 and low <= high / 20 and (found := _if_decodes(pairs, codec)):
+        return found
+    if high or _controls(pairs) <= _MOST_CONTROLS * len(pairs) or _is_utf8(pairs):
+        return ""
+    best = max(("utf-16-le", "utf-16-be"), key=lambda codec: _usual(pairs, codec))
+    return best if _usual(pairs, best) > _MOSTLY_USUAL else ""
+
+
+def _controls(data: bytes) -> int:
+    return sum(map(data.count, _CONTROL_BYTES))
+
+
+def _usual(pairs: bytes, codec: str) -> float:
+    """Return the share of characters that are of the scripts of large languages."""
+    text = pairs.decode(codec, "replace")
+    return sum(any(low <= ord(c) <= high for low, high in _SCRIPTS) for c in text) / max(1, len(text))
 
 
 def _if_decodes(data: bytes, codec: str) -> str:

@@ -21,7 +21,18 @@ EXTENSIONS = (*TEXTS, *TABLES, *JSONS)
 FORMATS = ".txt, .md, .rst, .jsonl, .json, .csv and .tsv"
 _HEAD = 1 << 16
 _LOOKED_AT = 20
-_ABOUT = ("readme", "license", "licence", "copying", "changelog", "authors", "contributing", "citation", "notice")
+_ABOUT = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "changelog",
+    "authors",
+    "contributing",
+    "citation",
+    "notice",
+    "copyright",
+)
 """Files that are about the data, where there are others."""
 
 
@@ -75,6 +86,9 @@ def choose(listing: Listing, formats: str, items: bool) -> list[Row]:
         wanted = asked(formats)
         _keep(listing, lambda entry: ending(entry.name) in wanted)
         return said
+    if any(not _is_about(entry) for entry in listing.entries):
+        out = _keep(listing, lambda entry: not _is_about(entry))
+        said += _said("files about the data, by their names", out, "beside the others", False)
     plain = [entry for entry in listing.entries if not ending(entry.name)]
     texts = {entry.name for entry in plain if _is_text(entry)}
     named = [entry for entry in listing.entries if ending(entry.name)]
@@ -90,9 +104,6 @@ def choose(listing: Listing, formats: str, items: bool) -> list[Row]:
         out = _keep(listing, lambda entry: (kind(entry.name) == "text") == most)
         why = "which cannot be mixed with running text" if most else "which cannot be mixed with rows"
         said += _said("files of rows" if most else "files of running text", out, why, True)
-    if any(not _is_about(entry) for entry in listing.entries):
-        out = _keep(listing, lambda entry: not _is_about(entry))
-        said += _said("files about the data, by their names", out, "beside the others", False)
     return said
 
 
@@ -159,6 +170,9 @@ def split_files(listing: Listing) -> None:
     roles = {entry.name: _role(entry.name) for entry in listing.entries}
     known = Counter(found for found in roles.values() if found)
     if "train" not in known or len(known) < 2:
+        return
+    named = sum(entry.size for entry in listing.entries if roles[entry.name])
+    if named < _bytes(listing.entries) / 2:  # one such file among many others
         return
     held = "test" if "test" in known else "val"
     taken = {"train": "train", held: "test"}

@@ -25,11 +25,9 @@ def normal_blocks(parts: Iterable[str], form: str) -> Iterator[str]:
     carry = ""
     for part in parts:
         text = carry + part
-        if text.isascii():
-            carry = ""
-            yield text
+        if not text:
             continue
-        cut = _cut(text)
+        cut = len(text) - 1 if text.isascii() else _cut(text)  # a mark may follow in the next block
         carry = text[cut:]
         if cut:
             yield normal(text[:cut], form)
@@ -38,7 +36,7 @@ def normal_blocks(parts: Iterable[str], form: str) -> Iterator[str]:
 
 
 def _cut(text: str) -> int:
-    """Return where a text can be cut so that nothing behind belongs to a character before: before the last ASCII."""
+    """Return where a text can be cut so that nothing behind belongs to a character before; 0 where nowhere."""
     for place in range(len(text) - 1, max(0, len(text) - _REACH), -1):
         if text[place] < "\x80":
             return place
@@ -47,7 +45,7 @@ def _cut(text: str) -> int:
         near = text[max(0, place - 8) : place], text[place : place + 8]
         if not unicodedata.combining(text[place]) and _apart(*near):
             return place
-    return len(text)
+    return len(text) if len(text) > _REACH else 0
 
 
 def _apart(before: str, after: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from modalities.text.data import columns, dialects, formats, json_rows, tables, text_files
@@ -20,20 +20,18 @@ def table(parts: Iterable[str], name: str, options: Data, problems: Problems) ->
     """Yield the rows of a table."""
     lines = text_files.rows(parts, name, problems)
     head = list(islice(lines, LOOKED_AT))
+    cut = len(head) == LOOKED_AT
     ending = formats.ending(name)
-    dialect = dialects.find(head, ending, options.delimiter, options.header, options.quotes)
+    dialect = dialects.find(head, ending, options.delimiter, options.header, options.quotes, cut)
     problems.guess("dialects", dialect.shown)
     if any('"' in line for line in head):
         problems.guess("quotes", "enclose fields" if dialect.quotes else "are text")
 
-    def rows(lines: Iterator[str], odd: Callable[[str], None]) -> Iterator[list[str]]:
-        found = tables.records(lines, dialect.delimiter, dialect.quotes, dialect.columns, odd)
-        return (row for row in found if row)
-
     def odd(kind: str) -> None:
         (problems.lost if kind == tables.BROKEN else problems.mended)(name, kind)
 
-    some = [row for row in rows(iter(head), lambda kind: None) if len(row) == dialect.columns]
+    written = dialect.delimiter, dialect.quotes, dialect.columns
+    some = [row for row in tables.records(iter(head), *written, lambda kind: None, cut) if len(row) == dialect.columns]
     names = some[0] if dialect.header and some else [str(i + 1) for i in range(dialect.columns)]
     field = options.field if options.field in names and options.field != "text" else ""
     choice = _choice(name, [cell.strip() for cell in names], some[dialect.header :], field, options, problems)
@@ -42,7 +40,7 @@ def table(parts: Iterable[str], name: str, options: Data, problems: Problems) ->
     called = ", ".join(names)
     problems.guess("header", f"the first row: {called}" if dialect.header else f"none, the columns are called {called}")
     wrong = f"rows that are not {dialect.columns} columns, left out"
-    every = rows(chain(head, lines), odd)
+    every = (row for row in tables.records(chain(head, lines), *written, odd) if row)
     for row in islice(every, int(dialect.header), None):
         if len(row) != dialect.columns:
             problems.lost(name, wrong)

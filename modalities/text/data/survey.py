@@ -70,17 +70,22 @@ class Survey:
         self._carry, self._long = "", 0
 
     @property
+    def named(self) -> bool:
+        """Whether the source names splits."""
+        return 0 in self._held or 1 in self._held
+
+    @property
     def copies(self) -> int:
         """Lines or items that have occurred before."""
         return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, np.int64)))
 
     @property
-    def shared(self) -> int:
-        """Those of the test split that are in the training split too, where the source names splits."""
+    def shared(self) -> tuple[int, int]:
+        """Those of the test split that are in the training split too, of how many, where the source names splits."""
         hashes, held = np.frombuffer(self._hashes, np.int64), np.frombuffer(self._held, np.int8)
         if not len(hashes) or not (held == 1).any():
-            return 0
-        return int(np.isin(hashes[held == 1], hashes[held == 0]).sum())
+            return 0, 0
+        return int(np.isin(hashes[held == 1], hashes[held == 0]).sum()), int((held == 1).sum())
 
 
 def play(spool: Spool) -> tuple[Counter[str], float]:

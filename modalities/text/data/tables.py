@@ -27,12 +27,17 @@ class _Lines:
         self._back: deque[str] = deque()
         self.taken: list[str] = []
         self.size = 0
+        self.at_end = False
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._back.popleft() if self._back else next(self._lines)
+        try:
+            line = self._back.popleft() if self._back else next(self._lines)
+        except StopIteration:
+            self.at_end = True
+            raise
         self.taken.append(line)
         self.size += len(line)
         if self.size > _LONGEST and len(self.taken) > 1:
@@ -51,12 +56,13 @@ class _Lines:
 
 
 def records(
-    lines: Iterator[str], delimiter: str, quotes: bool, columns: int, odd: Callable[[str], None]
+    lines: Iterator[str], delimiter: str, quotes: bool, columns: int, odd: Callable[[str], None], cut: bool = False
 ) -> Iterator[list[str]]:
     """Yield the fields of each row; [] of an empty line. lines: without their ends.
 
     columns: the number that rows must have for a field to go over several lines; 0: any. odd: takes the kind of each
-    row that was read otherwise than it stands there, or is lost.
+    row that was read otherwise than it stands there, or is lost. cut: the lines go on elsewhere, so that a field that
+    is open at their end is no mistake.
     """
     if not quotes:
         yield from (line.split(delimiter) if line else [] for line in lines)
@@ -70,7 +76,7 @@ def records(
         except StopIteration:
             return
         except (csv.Error, _Open):
-            if not source.taken:
+            if not source.taken or (cut and source.at_end):
                 return
             reader = csv.reader(source, delimiter=delimiter, strict=True)
             yield from _as_it_stands(source.give_back(), delimiter, columns, odd)

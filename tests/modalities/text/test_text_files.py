@@ -77,7 +77,8 @@ def test_odd_text_is_mended_and_counted(tmp_path: Path) -> None:
     ]
     mended = corpus.understood.row("mended")
     assert mended is not None and mended.warning and mended.data == {
-        "bytes that are not utf-8, read as U+FFFD": 7, "line ends other than LF, read as LF": 3, "NUL characters, dropped": 1,
+        "bytes that are not utf-8, read as U+FFFD": 7, "line ends other than LF, read as LF": 3,
+        "NUL characters, dropped": 1,
     }  # fmt: skip
     encodings = corpus.understood.row("encodings")
     assert encodings is not None and encodings.data == {"utf-8": 4, "utf-8 with mark": 2, "utf-16-le": 1}

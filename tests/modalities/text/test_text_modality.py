@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,32 @@ def test_items_have_the_lengths_of_the_training(names: Path, tmp_path: Path) -> 
     run = train(recipe_for(names, data__items="line", data__length=16), tmp_path / "run")
     sizes = (run.sample(60, steps=1).raw != PAD).sum(1)
     assert int(sizes.min()) >= 4 and int(sizes.max()) <= 9 and len(set(sizes.tolist())) >= 4
-    assert run.sample(2, length=5, steps=1).raw.shape == (2, 6)  # and EOS
+    for length in (1, 5, 20):  # what is asked for is the text; its end is one token more, and comes nowhere before
+        found = run.sample(8, length=length, steps=1)
+        assert found.raw.shape == (8, length + 1) and set(found.raw[:, -1].tolist()) == {EOS}
+        assert not bool((found.raw[:, :-1] == EOS).any())
+        known = run.modality.codec.vocabulary  # type: ignore[attr-defined]
+        texts = run.modality.texts(found.raw)  # type: ignore[attr-defined]
+        plain = [text for text, row in zip(texts, found.raw) if not set(row.tolist()) & set(known.escapes)]
+        assert plain and {len(text) for text in plain} == {length}
+
+
+def test_what_is_given_has_the_form_of_the_training(tmp_path: Path) -> None:
+    """Composed and decomposed accents in the data become one form; so do those that a user types."""
+    lines = [unicodedata.normalize(form, f"café {i}") for i in range(60) for form in ("NFC", "NFD")]  # type: ignore[arg-type]
+    (tmp_path / "a.txt").write_text("\n".join(lines), "utf-8")
+    run = train(recipe_for(tmp_path / "a.txt", data__items="line", data__length=16), tmp_path / "run")
+    for typed in ("caf\u00e9 __", "cafe\u0301 __"):
+        found = run.sample(2, infill=typed, steps=1)
+        assert found.raw.shape == (2, 8)  # café, space, two holes, and the end
+        assert all(text.startswith("caf\u00e9 ") for text in run.modality.texts(found.raw))  # type: ignore[attr-defined]
+    (tmp_path / "b.tsv").write_text(
+        "a\tb\n" + "".join(f"{line}\t{i} of them\n" for i, line in enumerate(lines)), "utf-8"
+    )
+    pairs = train(recipe_for(tmp_path / "b.tsv", data__length=32), tmp_path / "pairs")
+    raw = pairs.sample(1, source="cafe\u0301 7", length=4, steps=1).raw
+    assert pairs.modality.codec.sources(raw) == ["caf\u00e9 7"]  # type: ignore[attr-defined]
+    assert raw.shape == (1, 6 + 1 + 4 + 1) and int(raw[0, -1]) == EOS and not bool((raw[0, :-1] == EOS).any())
 
 
 def test_pairs_write_the_second_given_the_first(table: Path, tmp_path: Path) -> None:
