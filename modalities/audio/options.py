@@ -21,7 +21,8 @@ class Data(Options):
     """Duration of one example. Default: long enough for 95 % of the files, 1 s at most."""
     clips: Literal["auto", "all", "first"] = "auto"
     """Clips of a file longer than one example. all: one clip each half length, to the end; first: the beginning alone;
-    auto: the beginning of a sound that dies away, which has 80 % of its energy there, and all of others."""
+    auto: the beginning of a sound that dies away, which has 80 % of its energy there and is 6 dB quieter behind it,
+    and all clips of others."""
     channels: Literal[1, 2] = 1
     """Mono or stereo; other layouts are mixed down, mono files play on both sides."""
     labels: str = Field(default="auto", min_length=1)

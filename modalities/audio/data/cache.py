@@ -34,6 +34,8 @@ from toolkit.data.understood import Understood
 
 DYING = 0.8
 """Share of a file's energy in its first clip from which on it dies away."""
+QUIETER = 0.25
+"""Most power that what follows may have, as a share of that of the first clip."""
 VERSION = 3
 GRAIN = 256
 """Lengths of examples are multiples of it, in samples."""
@@ -175,7 +177,9 @@ def beginnings(audio: np.ndarray, frames: np.ndarray, length: int, clips: str) -
         energy = sum(
             float(np.square(whole[at : at + 2**20], dtype=np.float64).sum()) for at in range(0, len(whole), 2**20)
         )
-        first[i] = np.square(whole[:length], dtype=np.float64).sum() >= DYING * energy
+        begun = float(np.square(whole[:length], dtype=np.float64).sum())
+        steady = (energy - begun) / (frames[i] - length) > QUIETER * begun / length  # only a little longer than a clip
+        first[i] = begun >= DYING * energy and not steady
     return first
 
 
