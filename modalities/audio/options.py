@@ -18,7 +18,11 @@ class Data(Options):
     rate: int | None = Field(default=None, ge=2_000, le=192_000)
     """Sample rate in Hz; all files are resampled to it. Default: the commonest rate of the files, 16,000 at most."""
     seconds: float | None = Field(default=None, gt=0, le=60)
-    """Duration of one example; longer files become several. Default: long enough for 95 % of the files, 1 s at most."""
+    """Duration of one example. Default: long enough for 95 % of the files, 1 s at most."""
+    clips: Literal["auto", "all", "first"] = "auto"
+    """Clips of a file longer than one example. all: one clip each half length, to the end; first: the beginning alone;
+    auto: the beginning of a sound that dies away, which has 80 % of its energy there and is 6 dB quieter behind it,
+    and all clips of others."""
     channels: Literal[1, 2] = 1
     """Mono or stereo; other layouts are mixed down, mono files play on both sides."""
     labels: str = Field(default="auto", min_length=1)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.training.test_split import Labelled, Lengths
-from toolkit.errors import UsageError
 from toolkit.modality import InMemory
 from toolkit.training.batches import Batches, shares
 
@@ -38,6 +37,6 @@ def test_each_epoch_has_the_shares_and_each_example_its_turn() -> None:
     assert torch.equal(cond["label"], LABELS[seen[30:40]]) and torch.equal(x.floor()[:, 0].long(), seen[30:40])
 
 
-def test_data_without_labels_cannot_be_balanced() -> None:
-    with pytest.raises(UsageError, match=r"train\.balance"):
-        Batches(Labelled(), Lengths(torch.arange(1, 9)), 4, 0, 0.0, balance=1.0)  # type: ignore[arg-type]
+def test_without_labels_there_is_nothing_to_balance() -> None:
+    plain, balanced = (Batches(Labelled(), Lengths(torch.arange(1, 9)), 4, 0, 0.0, balance=b) for b in (0.0, 1.0))  # type: ignore[arg-type]
+    assert torch.equal(plain.indices(5, range(4)), balanced.indices(5, range(4)))

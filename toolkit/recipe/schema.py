@@ -71,7 +71,8 @@ class Train(StrictOptions):
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; None measures whether fewer are faster here, and the run keeps that."""
     balance: float = Field(default=0.0, ge=0, le=1)
-    """0: labels come as often as the data has them; 1: all equally often; between: n ** (1 - balance)."""
+    """0: labels come as often as the data has them; 1: all equally often; between: n ** (1 - balance).
+    Data without labels is taken as it is."""
     compile: bool = False
     previews: int = Field(default=5, ge=0)
     """Pictures over the whole run."""

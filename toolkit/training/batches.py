@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from toolkit.diffusion.randomness import Draws, seeded_generator, uniform
-from toolkit.errors import UsageError
 from toolkit.modality import Dataset, Examples, Modality
 
 POOL = 16
@@ -32,12 +31,8 @@ class Batches:
         self, modality: Modality, dataset: Dataset, total: int, seed: int, label_drop: float, balance: float = 0.0
     ) -> None:
         """`total`: examples of a global batch, over all ranks and accumulated parts. `balance`: 0 takes labels as often
-        as the data has them, 1 all equally often.
-
-        Raises UsageError for a balance of data without labels.
+        as the data has them, 1 all equally often; it changes nothing where there are none.
         """
-        if balance and dataset.labels is None:
-            raise UsageError("train.balance: this data has no labels to balance; leave it 0")
         self._shares = shares(dataset.labels, balance) if balance and dataset.labels is not None else None
         self.modality = modality
         self.conditioning = modality.conditioning()

@@ -32,7 +32,11 @@ from toolkit.data.listing import Entry, Listing
 from toolkit.data.locate import Pace
 from toolkit.data.understood import Understood
 
-VERSION = 2
+DYING = 0.8
+"""Share of a file's energy in its first clip from which on it dies away."""
+QUIETER = 0.25
+"""Most power that what follows may have, as a share of that of the first clip."""
+VERSION = 3
 GRAIN = 256
 """Lengths of examples are multiples of it, in samples."""
 _NOUN = "decoded sounds"
@@ -92,20 +96,18 @@ def build(
     folder: Path,
     notify: Callable[[str], None],
     seconds: float | None = None,
-    whole: bool = True,
     needed: int = 0,
 ) -> Corpus | None:
     """Decode all of `listing` into `folder`, and return the corpus; None when nothing in it is usable.
 
-    rate: in Hz. seconds: duration of an example; None: 95 % of the files fit, 1 s at most. whole: longer files become
-    several clips; otherwise only their beginning is used. needed: estimated size in bytes. Unreadable files are added
-    to listing.rejected. Raises StorageError when the cache cannot be written.
+    rate: in Hz. seconds: duration of an example; None: 95 % of the files fit, 1 s at most. needed: estimated size in
+    bytes. Unreadable files are added to listing.rejected. Raises StorageError when the cache cannot be written.
     """
 
     def fill(staging: Path) -> bool:
         accepted = _decode_all(listing, options, rate, staging, notify)
         if accepted:
-            _describe(accepted, listing, options, rate, seconds, whole, staging)
+            _describe(accepted, listing, options, rate, seconds, staging)
         return bool(accepted)
 
     return store.opened(folder, load, needed, fill, _NOUN)
@@ -159,6 +161,28 @@ def windows(frames: int, length: int) -> list[tuple[int, int]]:
     return [(start, min(length, frames - start)) for start in starts]
 
 
+def beginnings(audio: np.ndarray, frames: np.ndarray, length: int, clips: str) -> np.ndarray:
+    """Return the files of which only the beginning is used, (N,) bool: all longer ones, none, or those that die away.
+
+    A later clip of a sound that dies away is another sound under the same label: of drum packs most clips would be
+    the tails of cymbals. clips: as in options.Data.
+    """
+    longer = frames > length
+    if clips != "auto":
+        return longer & (clips == "first")
+    first = np.zeros(len(frames), bool)
+    starts = np.cumsum(frames) - frames
+    for i in np.flatnonzero(longer):
+        whole = audio[starts[i] : starts[i] + frames[i]]
+        energy = sum(
+            float(np.square(whole[at : at + 2**20], dtype=np.float64).sum()) for at in range(0, len(whole), 2**20)
+        )
+        begun = float(np.square(whole[:length], dtype=np.float64).sum())
+        steady = (energy - begun) / (frames[i] - length) > QUIETER * begun / length  # only a little longer than a clip
+        first[i] = begun >= DYING * energy and not steady
+    return first
+
+
 def power(audio: np.ndarray, clips: np.ndarray, emphasis: float) -> float:
     """Return the mean of y^2, y[n] = x[n] - emphasis x[n-1], over all frames of `clips`, full scale 1, in float64."""
     total = count = 0.0
@@ -177,7 +201,6 @@ def _describe(
     options: Data,
     rate: int,
     seconds: float | None,
-    whole: bool,
     staging: Path,
 ) -> None:
     """Write clips.npy, labels.npy, test.npy, files.json and about.json."""
@@ -187,12 +210,13 @@ def _describe(
     names, labels = files.labelled(entries, listing.label_order)
     audio = np.load(staging / "audio.npy", mmap_mode="r", allow_pickle=False)
     in_test = files.test_mask(entries)
-    rows, silent = _clips(audio, frames, sounds, length, whole, options.silence)
+    first = beginnings(audio, frames, length, options.clips)
+    rows, silent = _clips(audio, frames, sounds, length, first, options.silence)
     table = np.array(_limited(rows, entries, in_test, options.limit), dtype=np.int64)
     file, clips = table[:, 0], np.ascontiguousarray(table[:, 2:])
     test = in_test[file]
     counts = np.bincount([row[0] for row in rows], minlength=len(entries))
-    read = understand.Read(listing, entries, sounds, in_test, options, rate, length / rate, whole, counts, silent)
+    read = understand.Read(listing, entries, sounds, in_test, options, rate, length / rate, first, counts, silent)
     about = {
         "names": names,
         "rejected": sorted(listing.rejected),
@@ -211,15 +235,16 @@ def _describe(
 
 
 def _clips(
-    audio: np.ndarray, frames: np.ndarray, sounds: list[Measured], length: int, whole: bool, silence: float
+    audio: np.ndarray, frames: np.ndarray, sounds: list[Measured], length: int, first: np.ndarray, silence: float
 ) -> tuple[list[tuple[int, int, int, int]], int]:
     """Return (file, clip of it, first frame, frames) of each clip, and how many of long files are silent.
 
-    silence: dB relative to full scale as a file was recorded, before its gain.
+    first: (N,) bool, files of which only the beginning is used. silence: dB relative to full scale as a file
+    was recorded, before its gain.
     """
     rows, silent, offset = [], 0, 0
     for i, (count, sound) in enumerate(zip(frames.tolist(), sounds, strict=True)):
-        parts = windows(count, length)[: None if whole else 1]
+        parts = windows(count, length)[: 1 if first[i] else None]
         quietest = max(1, 32768 * sound.gain * 10 ** (silence / 20))
         for part, (start, size) in enumerate(parts):
             clip = audio[offset + start : offset + start + size]

@@ -89,9 +89,11 @@ def _decode(source: Source, options: Data, home: Path, notify: Callable[[str], N
     headers = probe(listing.entries)
     rate = options.rate or source.rate or default_rate(headers)
     seconds = options.seconds or source.seconds
+    if options.clips == "auto":
+        options = options.model_copy(update={"clips": source.clips})
     each = sum(header.frames / header.rate for header in headers) / max(len(headers), 1)
     needed = int(each * len(listing.entries) * rate) * options.channels * 2
-    corpus = cache.build(listing, options, rate, home, notify, seconds, source.whole, needed)
+    corpus = cache.build(listing, options, rate, home, notify, seconds, needed)
     if corpus is None:
         count, first = len(listing.rejected), sorted(listing.rejected)[0]
         raise DataError(f"no usable sound in {source.path}: {count} tried, for example {first}")

@@ -43,8 +43,8 @@ class Source:
     """Default rate in Hz."""
     seconds: float | None = None
     """Default duration of an example."""
-    whole: bool = True
-    """True where files longer than an example become several clips; otherwise only their beginning is used."""
+    clips: str = "auto"
+    """Default of the option clips."""
 
 
 def find(name: str, labels: str, splits: str, notify: Callable[[str], None]) -> Source:
@@ -64,7 +64,7 @@ def find(name: str, labels: str, splits: str, notify: Callable[[str], None]) -> 
             listing.reject(entry.name, "not called DIGIT_SPEAKER_NUMBER.wav")
         else:
             listing.entries.append(replace(entry, split="test" if int(match[1]) < FSDD_TEST else "train"))
-    return Source(path, listing, rate=8_000, seconds=1.0, whole=False)
+    return Source(path, listing, rate=8_000, seconds=1.0, clips="first")
 
 
 def _download(path: Path, notify: Callable[[str], None]) -> None:

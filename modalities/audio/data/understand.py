@@ -49,8 +49,8 @@ class Read:
     rate: int
     seconds: float
     """Longest example."""
-    whole: bool
-    """True where files longer than an example become several clips."""
+    first: np.ndarray
+    """(N,) bool: entries of which only the beginning is used."""
     clips: np.ndarray
     """(N,) int64: clips of each entry, silent ones left aside."""
     silent: int
@@ -123,18 +123,22 @@ def _lengths(read: Read) -> list[Row]:
     low, median, usual, high = np.quantile(seconds, [0, 0.5, USUAL_SHARE, 1], method="inverted_cdf")
     value = f"{len(seconds):,} sounds, {_time(float(seconds.sum()))}: {_round(low)} to {_round(high)} s, half up to "
     value += f"{_round(median)}, {USUAL_SHARE:.0%} up to {_round(usual)}; an example holds {_round(read.seconds)} s"
-    if longer and read.whole:
-        several = int(read.clips[kept > read.seconds].sum())
-        value += f"; longer, and cut into overlapping clips: {longer:,} ({several:,} clips)"
-    elif longer:
-        value += f"; longer, and cut to their beginning: {longer:,}"
+    begun = int(read.first.sum())
+    if longer > begun:
+        several = int(read.clips[(kept > read.seconds) & ~read.first].sum())
+        value += f"; longer, and cut into overlapping clips: {longer - begun:,} ({several:,} clips)"
+    if begun:
+        dies = ", since they die away" if read.options.clips == "auto" else ""
+        value += f"; longer, and cut to their beginning{dies}: {begun:,}"
     padded = int((kept < read.seconds).sum())
     data: JsonValue = {
         "seconds": [float(low), float(median), float(usual), float(high)], "example": read.seconds, "longer": longer,
+        "first": begun,
         "padded": padded, "clips": int(read.clips.sum()), "total": float(seconds.sum()),
     }  # fmt: skip
     another = min(60.0, 2 * round(read.seconds, 1) if longer and read.seconds >= 0.1 else read.seconds)
-    rows = [Row(name="lengths", value=value, data=data, change=f"--seconds {another:.3g}" if longer else "")]
+    change = f"--seconds {another:.3g}" + (" or --clips all" if begun else "")
+    rows = [Row(name="lengths", value=value, data=data, change=change if longer else "")]
     short = [sound.name for sound, length in zip(read.sounds, kept) if length < SHORT_SECONDS]
     return rows + understood.problem("very short", short, more=f"they last less than {SHORT_SECONDS} s, as clicks do")
 
@@ -225,7 +229,7 @@ def _proposals(read: Read) -> dict[str, JsonValue]:
     levels = [decibels(sound.power) for sound in read.sounds]
     fits: dict[str, Any] = {
         "data.rate": read.rate,
-        "data.seconds": options.seconds or (seconds if read.whole else round(read.seconds, 2)),
+        "data.seconds": options.seconds or (seconds if read.options.clips != "first" else round(read.seconds, 2)),
         "model.preset": "tiny" if read.clips.sum() < FEW_CLIPS else "small",
     }
     if sum(sound.differs for sound in read.sounds) > len(read.sounds) / 2:

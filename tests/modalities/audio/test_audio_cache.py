@@ -197,34 +197,6 @@ def test_nothing_is_added_at_the_ends(tmp_path: Path) -> None:
     assert len(decoded(path, tmp_path)) == 1000
 
 
-@pytest.mark.parametrize("length", [256, 512, 2048])
-def test_clips_cover_a_file(length: int) -> None:
-    for frames in (1, 2, length // 2, length - 1, length, length + 1, 3 * length // 2, 2 * length + 7, 9 * length - 1):
-        parts = cache.windows(frames, length)
-        starts = [start for start, _ in parts]
-        assert starts == [i * length // 2 for i in range(len(parts))]
-        covered = np.zeros(frames, int)
-        for start, size in parts:
-            covered[start : start + size] += 1
-            assert size == min(length, frames - start)
-        assert covered.min() == 1 and covered.max() <= 2
-        assert all(size == length for _, size in parts[:-1])
-        assert len(parts) == 1 or parts[-1][1] > length // 2
-
-
-def test_long_files_become_clips_of_one_split(tmp_path: Path) -> None:
-    for i in range(30):
-        save(tmp_path / "set" / f"{i}.wav", noise(5000 + i, seed=i))
-    corpus, _ = opened(tmp_path / "set", tmp_path / "cache", seconds=0.1, **AS_IT_IS)
-    assert corpus.length == 1024 and corpus.files == 30
-    ends = np.cumsum([0, *[5000 + i for i in sorted(range(30), key=lambda i: f"{i}.wav")]])
-    file = np.searchsorted(ends, corpus.clips[:, 0], side="right") - 1
-    assert (corpus.clips.sum(axis=1) <= ends[file + 1]).all()
-    sides = [set(corpus.test[file == i]) for i in range(30)]
-    assert all(len(side) == 1 for side in sides) and {True, False} == set().union(*sides)
-    assert np.bincount(file).tolist() == [len(cache.windows(n, 1024)) for n in np.diff(ends)]
-
-
 def test_silent_parts_are_left_out(tmp_path: Path) -> None:
     wave = np.zeros(20_480)
     wave[:600] = wave[-600:] = sine(300, 600 / RATE)

@@ -102,8 +102,8 @@ def _counted(data: Content, stream: _Stream) -> tuple[Part, ...]:
         head[1] |= 1  # without a check sum
         head[2] = head[2] & 0x0C | 0x90  # a bit rate that leaves room for it
         length = (_frame(head[1], head[2]) or (0,))[0]
-        lead = bytes(head) + bytes(at - 4) + b"Xing" + struct.pack(">II", 1, stream.frames)
-        return (lead.ljust(length, b"\0"), *stream.ranges)
+        counted = bytes(head) + bytes(at - 4) + b"Xing" + struct.pack(">II", 1, stream.frames)
+        return (counted.ljust(length, b"\0"), *stream.ranges)
     if abs(stream.frames - stream.stated) <= _SLACK or data[first.start + at : first.start + at + 4] == b"VBRI":
         return stream.ranges
     length = (_frame(data[first.start + 1], data[first.start + 2]) or (0,))[0]
