@@ -72,9 +72,8 @@ def main() -> None:
                 wall, work = time.perf_counter() - began, time.process_time() - work
                 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
                 size = (folder / name).stat().st_size / 1e6
-                print(
-                    f"{kind}, {size:.0f} MB: {start} start {wall:.1f} s, {facts.count:,} examples, {most:,} MB at most"
-                )
+                took = f"{wall:.1f} s, {work:.1f} s of processor time"
+                print(f"{kind}, {size:.0f} MB: {start} start {took}, {facts.count:,} examples, {most:,} MB at most")
 
 
 if __name__ == "__main__":

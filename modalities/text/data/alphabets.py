@@ -49,8 +49,8 @@ _GUESSES = (
     _Guess("cp1254", "çğıöşüâîûÇĞİÖŞÜ"),
     _Guess("cp1257", "āčēģīķļņšūžĀČĒĢĪĶĻŅŠŪŽ"), _Guess("cp1257", "ąčęėįšųūžĄČĘĖĮŠŲŪŽ"),
     *(_Guess("iso8859-2", letters) for letters in _EAST.values()),
-    *(_Guess(codec, _RUSSIAN + _RUSSIAN.upper(), rare=_RUSSIAN_RARE) for codec in ("cp1251", "koi8-r", "cp866", "mac-cyrillic")),
-    _Guess("iso8859-5", _RUSSIAN + _RUSSIAN.upper(), rare=_RUSSIAN_RARE),
+    *(_Guess(codec, _RUSSIAN + _RUSSIAN.upper(), rare=_RUSSIAN_RARE)
+      for codec in ("cp1251", "koi8-r", "cp866", "mac-cyrillic", "iso8859-5")),
     _Guess("cp1253", _GREEK + _GREEK.upper(), rare=_GREEK_RARE),
     _Guess("iso8859-6", _ARABIC, rare=_ARABIC_RARE),
     _Guess("cp1255", _HEBREW, rare=_HEBREW_RARE), _Guess("cp1256", _ARABIC, rare=_ARABIC_RARE),
