@@ -21,7 +21,7 @@ _GREEK, _GREEK_RARE = "αοιετσνηυρπκμλςωάίόέ", "γδθχβφ�
 _HEBREW, _HEBREW_RARE = "יוהלאתרמבש", "גדזחטכךםנןסעפףצץק"
 _ARABIC, _ARABIC_RARE = "اليمنوترهبة", "ثجحخدذزسشصضطظعغفقكىءآأؤإئپچژگک"
 _THAI, _THAI_RARE = "านรอกเงมยลวดทสต่้ีั", "".join(map(chr, range(0x0E01, 0x0E5C)))
-_KANA = "".join(map(chr, range(0x3041, 0x3097))) + "、。ー"
+_KANA = "".join(map(chr, (*range(0x3041, 0x3097), *range(0x30A1, 0x30FB)))) + "、。ー"
 _CHINESE = (
     "的一是不了在人有我他这這个個们們中来來上大为為和国國地到以说說时時要就出会會可也你对對生能而子那得于着下自之年过過发發后後作"
     "里裡用道行所然家种種事成方多经經么麼去法学學如都同现現当當没沒动動面起看定天分还還进進好小部其些主样樣理心她本前开開但因只从從"
@@ -49,9 +49,10 @@ _GUESSES = (
     _Guess("cp1254", "çğıöşüâîûÇĞİÖŞÜ"),
     _Guess("cp1257", "āčēģīķļņšūžĀČĒĢĪĶĻŅŠŪŽ"), _Guess("cp1257", "ąčęėįšųūžĄČĘĖĮŠŲŪŽ"),
     *(_Guess("iso8859-2", letters) for letters in _EAST.values()),
-    *(_Guess(codec, _RUSSIAN + _RUSSIAN.upper(), rare=_RUSSIAN_RARE) for codec in ("cp1251", "koi8-r", "cp866")),
-    _Guess("iso8859-5", _RUSSIAN + _RUSSIAN.upper(), rare=_RUSSIAN_RARE),
+    *(_Guess(codec, _RUSSIAN + _RUSSIAN.upper(), rare=_RUSSIAN_RARE)
+      for codec in ("cp1251", "koi8-r", "cp866", "mac-cyrillic", "iso8859-5")),
     _Guess("cp1253", _GREEK + _GREEK.upper(), rare=_GREEK_RARE),
+    _Guess("iso8859-6", _ARABIC, rare=_ARABIC_RARE),
     _Guess("cp1255", _HEBREW, rare=_HEBREW_RARE), _Guess("cp1256", _ARABIC, rare=_ARABIC_RARE),
     _Guess("cp874", _THAI, rare=_THAI_RARE),
     _Guess("cp932", _KANA, ((0x30A1, 0x30FA), (0x4E00, 0x9FFF), (0xFF01, 0xFF5E))),
@@ -62,7 +63,9 @@ _GUESSES = (
     *(_Guess(codec, letters) for codec in ("mac-roman", "cp850", "cp437") for letters in _WEST.values()),
     _Guess("cp852", _EAST["pl"]), _Guess("cp852", _EAST["cs"]), _Guess("cp852", _EAST["hu"]),
 )  # fmt: skip
-_ENOUGH = 0.6
+_ENOUGH = 0.5
+_OLD, _SELDOM = ("mac-roman", "cp850", "cp437", "cp852"), 0.04
+"""Encodings of systems before 1995, and how much better than the others they must be."""
 _LESS, _CAPITAL, _MARK = 0.6, 0.7, 0.65
 
 
@@ -70,7 +73,7 @@ def best_of(sample: bytes) -> str:
     """Return the name of the encoding that makes most of the bytes beyond ASCII letters of one language, or ""."""
     best, name = -np.inf, ""
     for guess in _GUESSES:
-        value = _score(sample, guess)
+        value = _score(sample, guess) - (_SELDOM if guess.codec in _OLD else 0)
         if value > best + 1e-9:
             best, name = value, guess.codec
     if best >= _ENOUGH:
@@ -101,6 +104,8 @@ def _score(sample: bytes, guess: _Guess) -> float:
     ascii_letter = letter & ~beyond
     beside = np.concatenate([[False], ascii_letter[:-1]]) | np.concatenate([ascii_letter[1:], [False]])
     values = np.where(other & beside, -1.0, values)  # two scripts in a word
+    digit = (points >= 0x30) & (points <= 0x39)
+    values = np.where(letter & beyond & np.append(digit[1:], False), -1.0, values)  # as in \u00fa25 for \u00a325
     symbol = ~letter & beyond & ~np.isin(points, [0xA0, 0xAD, 0x2019])
     values = np.where(symbol & inside, -1.0, values)
     return float(values[beyond].mean())

@@ -36,7 +36,7 @@ SIGNATURES = (
     (b"RIFF", "a sound or film"), (b"OggS", "a sound"), (b"fLaC", "a sound"), (b"ID3", "a sound"),
     (b"PAR1", "a Parquet table"), (b"Rar!", "a RAR archive"),
 )  # fmt: skip
-_CONTROL_BYTES = [bytes([i]) for i in (*range(32), 127) if i not in b"\0\t\n\v\f\r\b\x1a\x1b"]
+_CONTROL_BYTES = [bytes([i]) for i in (*range(32), 127) if i not in b"\0\t\n\v\f\r\b\x0e\x0f\x1a\x1b"]
 _SCRIPTS = (
     (0x20, 0x7E), (0x0A, 0x0A), (0xA0, 0x24F), (0x370, 0x6FF), (0x900, 0xE7F), (0x2010, 0x203A), (0x3000, 0x30FF),
     (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xFF00, 0xFF65),
@@ -92,6 +92,9 @@ def find(path: Path) -> Encoding:
     if wide := _wide(head):
         return Encoding(wide, wide, unsure=True)
     check_controls(head)
+    for mark, codec in ((b"\x1b$B", "iso2022_jp"), (b"\x1b$@", "iso2022_jp"), (b"\x1b$)C", "iso2022_kr")):
+        if mark in head and head.isascii():
+            return Encoding(codec, codec)
     return _narrow(path)
 
 

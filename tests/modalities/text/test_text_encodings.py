@@ -23,7 +23,7 @@ TEXTS = {
     "polish": "Zażółć gęślą jaźń. Chrząszcz brzmi w trzcinie.\n",
     "czech": "Příliš žluťoučký kůň úpěl ďábelské ódy.\n",
     "turkish": "Pijamalı hasta yağız şoföre çabucak güvendi.\n",  # noqa: RUF001
-    "russian": "Съешь же ещё этих мягких французских булок, да выпей чаю.\n",
+    "russian": "Он говорил, что ещё в детстве читал по вечерам, и мы пили чай.\n",
     "greek": "Ξεσκεπάζω την ψυχοφθόρα βδελυγμία.\n",
     "hebrew": "דג סקרן שט בים מאוכזב ולפתע מצא חברה\n",
     "japanese": "吾輩は猫である。名前はまだ無い。\n",
@@ -32,8 +32,10 @@ TEXTS = {
 }
 OLD = {
     "english": ["cp1252"], "german": ["cp1252", "cp850"], "french": ["cp1252"], "polish": ["cp1250", "iso8859-2"],
-    "czech": ["cp1250"], "turkish": ["cp1254"], "russian": ["cp1251", "koi8-r", "cp866"], "greek": ["cp1253"],
-    "hebrew": ["cp1255"], "japanese": ["shift_jis", "euc_jp"], "chinese": ["gb18030", "big5"], "korean": ["euc_kr"],
+    "czech": ["cp1250"], "turkish": ["cp1254"], "greek": ["cp1253"], "hebrew": ["cp1255"],
+    "chinese": ["gb18030", "big5"],
+    "russian": ["cp1251", "koi8-r", "cp866", "mac-cyrillic", "iso8859-5"], "korean": ["euc_kr"],
+    "japanese": ["shift_jis", "euc_jp", "iso2022_jp"],
 }  # fmt: skip
 WIDE = ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 CASES = [(name, codec) for name, codecs in OLD.items() for codec in [*WIDE, *codecs]]
