@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from toolkit.data.dataset import Facts, Splits
 from toolkit.errors import DataError
 from toolkit.evaluation.evaluator import Evaluator
 from toolkit.modality import Modality, Options
+from toolkit.training.storage.files import make_folder, write_stream_atomic
 
 
 class Image(Modality):
@@ -82,11 +82,11 @@ class Image(Modality):
 
     def write(self, raw: Tensor, folder: Path, stems: Sequence[str], options: Options | None = None) -> list[Path]:
         """Save (B, C, H, W) uint8 as folder/STEM.png, without metadata. Raises StorageError."""
-        paths = []
-        for pixels, stem in zip(raw, stems, strict=True):
-            buffer = io.BytesIO()
-            picture.to_image(pixels).save(buffer, "PNG")
-            paths.append(picture.save(buffer.getvalue(), folder / f"{stem}.png"))
+        paths = [folder / f"{stem}.png" for stem in stems]
+        make_folder(folder)
+        for pixels, path in zip(raw, paths, strict=True):
+            image = picture.to_image(pixels)
+            write_stream_atomic(path, lambda stream, image=image: image.save(stream, "PNG"))  # type: ignore[misc]
         return paths
 
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
