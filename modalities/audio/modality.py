@@ -22,7 +22,7 @@ from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import UsageError
 from toolkit.evaluation.evaluator import ClassifierOptions, Evaluator
-from toolkit.modality import Inspection, Modality, Options
+from toolkit.modality import Modality, Options
 
 LOWEST_SNR_DB = -30.0
 """Highest signal-to-noise ratio of an unconditional model's schedule at t = 1."""
@@ -61,6 +61,7 @@ class Audio(Modality):
             std=corpus.std,
             count=len(train),
             rejected=corpus.rejected,
+            identity=corpus.identity,
             extra={
                 "rate": corpus.rate,
                 "channels": self.data.channels,
@@ -68,7 +69,7 @@ class Audio(Modality):
                 "durations": quantiles(train.lengths / corpus.rate, train.labels, len(corpus.names)),
             },
         )
-        return Splits(self.data.source, train, test, facts)
+        return Splits(self.data.source, train, test, facts, corpus.understood)
 
     def network(self) -> nn.Module:
         """Return the network of the [model] section: (B, C, L) -> (B, C, L). Raises UsageError."""
@@ -130,9 +131,3 @@ class Audio(Modality):
         from modalities.audio.evaluate.evaluator import AudioEvaluator
 
         return AudioEvaluator(self.data, self.model)
-
-    @classmethod
-    def inspector(cls) -> Callable[[Path, Callable[[str], None]], Inspection]:
-        from modalities.audio.inspect import folder
-
-        return folder.inspect

@@ -13,17 +13,21 @@ class Data(Options):
     """Source, rate, length, labels, level and augmentation of the sounds."""
 
     source: str = Field(default="drums", min_length=1)
-    """drums or fsdd; else a folder of WAV, FLAC, OGG and MP3 files, as a path or below TOOLKIT_DATA. A folder that is
-    called like a data set is written ./drums."""
+    """drums or fsdd; else a folder of WAV, AIFF, CAF, AU, FLAC, OGG and MP3 files, as a path or below TOOLKIT_DATA. A
+    folder that is called like a data set is written ./drums."""
     rate: int | None = Field(default=None, ge=2_000, le=192_000)
     """Sample rate in Hz; all files are resampled to it. Default: the commonest rate of the files, 16,000 at most."""
     seconds: float | None = Field(default=None, gt=0, le=60)
     """Duration of one example; longer files become several. Default: long enough for 95 % of the files, 1 s at most."""
     channels: Literal[1, 2] = 1
     """Mono or stereo; other layouts are mixed down, mono files play on both sides."""
-    labels: str = Field(default="folders", min_length=1)
-    """folders: first-level folders, when every file lies in one; none; or a pattern for file names such as
-    {label}_{}_{}, in which {label} is kept, {} is not, and several {label} are joined by a hyphen."""
+    labels: str = Field(default="auto", min_length=1)
+    """auto: by a metadata file, else by the outermost folders; folders, folders:2 (of the second level), parent (the
+    folder that a file lies in), metadata, none; or a pattern for file names such as {label}_{}_{}, in which {label} is
+    kept, {} is not, and several {label} are joined by a hyphen."""
+    splits: Literal["auto", "none"] = "auto"
+    """auto: folders called train, test, val ... by their usual names, or a metadata file's column; none: 5 % are held
+    out by a hash of their names."""
     loudness: Literal["peak", "rms", "lufs", "none"] = "peak"
     """Measure that is made equal: the largest sample, the mean power, the loudness of ITU-R BS.1770, or none."""
     level: float | None = Field(default=None, ge=-60, le=0)
@@ -31,6 +35,11 @@ class Data(Options):
     file whose peak would pass full scale is scaled down to it."""
     trim: float = Field(default=60.0, ge=0, le=120)
     """Level of silence, which is cut at both ends, in dB below the file's peak; 0 keeps it."""
+    silence: float = Field(default=-60.0, ge=-150, le=-10)
+    """Peak below which a file, or a clip of a long one, is silence and left out, in dB relative to full scale, as it
+    was recorded; -150: nothing but zeros is."""
+    dc: bool = True
+    """Remove a constant offset, before anything is measured or cut."""
     emphasis: float = Field(default=0.0, ge=0, lt=1)
     """Pre-emphasis y[n] = x[n] - emphasis x[n-1] before the network, undone after it: evens out a spectrum that falls
     with frequency, so that the treble is learned as early as the bass."""

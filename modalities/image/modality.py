@@ -1,4 +1,4 @@
-"""Images as a modality: raw pixels are (B, C, H, W) uint8, C = 1 (grey) or 3 (RGB)."""
+"""Images as a modality: raw pixels are (B, C, H, W) uint8, C = 1 (grey) or 3 (RGB), and one more for transparency."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from modalities.image import codec, options
 from modalities.image.conditioning import ImageConditioning
 from modalities.image.data import augment, dataset, decode
+from modalities.image.data.levels import DEEP, Range
 from modalities.image.view import picture
 from modalities.image.view.view import ImageView
 from toolkit.data.dataset import Facts, Splits
@@ -23,7 +24,7 @@ from toolkit.training.storage.files import make_folder, write_stream_atomic
 
 
 class Image(Modality):
-    """Square pictures of one size, with or without labels."""
+    """Pictures of one size, with or without labels."""
 
     name = "image"
     default_recipe: ClassVar[str | Mapping[str, Any]] = "image/digits"
@@ -46,9 +47,10 @@ class Image(Modality):
             bounds=((-1 - corpus.mean) / corpus.std, (1 - corpus.mean) / corpus.std),
             count=len(train),
             rejected=corpus.rejected,
-            extra={"test": len(test)},
+            identity=corpus.identity,
+            extra={"test": len(test)} | {f"levels of {kind}": tuple(range) for kind, range in corpus.ranges.items()},
         )
-        return Splits(self.data.source, train, test, facts)
+        return Splits(self.data.source, train, test, facts, corpus.understood)
 
     def network(self) -> nn.Module:
         """Return the U-Net of the [model] section: (B, C, H, W) -> (B, C, H, W). Raises UsageError."""
@@ -71,14 +73,23 @@ class Image(Modality):
 
     def read(self, path: Path) -> Tensor:
         """Return a picture file as (C, H, W) uint8, cropped and resized as in training. Raises DataError."""
-        channels, size, _ = self.shape
+        channels, height, width = self.shape
+        ranges = {
+            kind: Range(*self.facts.extra[f"levels of {kind}"])  # type: ignore[misc]
+            for kind in DEEP
+            if f"levels of {kind}" in self.facts.extra
+        }
+        plan = dataset.plan_of(self.data, (width, height), channels, ranges)
         try:
-            with decode.quiet(), path.open("rb") as stream:
-                return torch.from_numpy(decode.pixels(stream, size, channels))
+            with decode.quiet():
+                result = decode.one(path, plan)
         except FileNotFoundError:
             raise DataError(f"no such file: {path}") from None
-        except Exception as error:  # damaged files make Pillow raise nearly everything
+        except OSError as error:
             raise DataError(f"{path} cannot be read: {decode.reason(error)}") from None
+        if isinstance(result, str):
+            raise DataError(f"{path} cannot be read: {result}")
+        return torch.from_numpy(result.pixels)
 
     def write(self, raw: Tensor, folder: Path, stems: Sequence[str], options: Options | None = None) -> list[Path]:
         """Save (B, C, H, W) uint8 as folder/STEM.png, without metadata. Raises StorageError."""
@@ -90,7 +101,10 @@ class Image(Modality):
         return paths
 
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:
-        """Return the pictures (B, C, H, W) uint8 as one grid; `labels`, one for each, put equal ones into rows."""
+        """Return the pictures (B, C, H, W) uint8 as one grid; `labels`, one for each, put equal ones into rows.
+
+        Transparent ones are laid on a light checkerboard.
+        """
         return picture.grid(raw, labels, order=self.labels)
 
     def conditioning(self) -> ImageConditioning:

@@ -2,34 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from toolkit.evaluation.evaluator import ClassifierOptions
 from toolkit.recipe.options import Options
 
+SMALLEST, LARGEST = 8, 1024
+"""Sides in pixels that `size` can have."""
+
 
 class Data(Options):
-    """Source, size, channels and augmentation of the pictures."""
+    """Source, labels, size, values, channels and augmentation of the pictures."""
 
     source: str = Field(default="digits", min_length=1)
     """digits, mnist, fashion-mnist or cifar10; else a folder of pictures, a folder of .tar shards or one .tar
     file, as a path or below TOOLKIT_DATA. A folder that is called like a data set is written ./digits."""
-    size: int | None = Field(default=None, ge=8, le=1024, multiple_of=4)
-    """Side of the square pictures in pixels: the shorter side is resized to it, the longer one cropped about its
-    centre. Default: the data's own, when all pictures are equal squares of at most 64 px that this field
-    would accept; else 32, which trains in minutes on a CPU."""
-    channels: Literal["auto", 1, 3] = "auto"
-    """1 = grey, 3 = RGB, auto = RGB as soon as one picture has colour."""
+    labels: str = Field(default="auto", min_length=1)
+    """Where labels come from: auto (a metadata file where there is one, else folders), folders, folders:2 (those of
+    the second level), parent (the folder that a file lies in), metadata, none, or a pattern for file names such as
+    "{label}_{}"."""
+    splits: Literal["auto", "none"] = "auto"
+    """auto: folders called train, test, val ... are the splits; none: they are folders like others."""
+    size: int | str | None = None
+    """Side of square pictures in pixels, 32, or width x height, "64x48"; each side from 8 to 1024. Default: the
+    pictures' own size when all have one of at most 64 px a side; else 32, which trains in minutes on a CPU."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How a picture of another shape fits: crop (cut about its centre), pad (kept whole, with borders of the
+    background) or stretch."""
+    channels: Literal["auto", 1, 2, 3, 4] = "auto"
+    """1 = grey, 2 = grey and transparency, 3 = RGB, 4 = RGB and transparency, auto = RGB as soon as one picture has
+    colour, else grey."""
+    background: Literal["white", "black"] = "white"
+    """What transparent pictures are laid on when transparency is not learned; also the borders of fit = "pad"."""
+    levels: str = "auto"
+    """Values of pictures of more than 8 bits that become black and white, "0:4095". auto: 8, 10, 12, 14 or 16 bits,
+    whichever hold the largest value of all such files; fractions: 0 to 1, -1 to 1, 0 to 255 or 0 to 65535."""
+    frames: Literal["first", "all"] = "first"
+    """Which pictures of an animation or a stack of pages are read."""
     limit: int | None = Field(default=None, ge=1)
     """Largest number of training pictures, and of test pictures."""
     flip: bool = False
     """Mirror left and right, with probability 1/2."""
     crop: float = Field(default=0.0, ge=0.0, le=0.5)
-    """Cut a random square whose side is 1 - crop to 1 of the picture's, and enlarge it to full size."""
+    """Cut a random part whose sides are 1 - crop to 1 of the picture's, and enlarge it to full size."""
     shift: int = Field(default=0, ge=0, le=64)
     """Largest random shift along each axis, in pixels; the edge is repeated."""
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _a_size(cls, size: Any) -> Any:
+        """Return 32 for 32, "32" and "32x32", "64x48" for others, None for None. Raises ValueError."""
+        if size is None:
+            return None
+        form = re.fullmatch(r"(\d{1,5})(?:\s*x\s*(\d{1,5}))?", str(size).strip().lower())
+        if form is None or isinstance(size, bool):
+            raise ValueError(f'must be a side in pixels, 32, or width x height, "64x48"; not {size!r:.40}')
+        width, height = int(form[1]), int(form[2] or form[1])
+        if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
+            raise ValueError(f"each side must be from {SMALLEST} to {LARGEST} pixels, not {size}")
+        return written(width, height)
+
+    @field_validator("levels")
+    @classmethod
+    def _two_levels(cls, levels: str) -> str:
+        if levels != "auto" and two_numbers(levels) is None:
+            raise ValueError(f'must be auto or two numbers, the first below the second, as in "0:4095"; not {levels!r}')
+        return levels
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """Width and height that were asked for."""
+        if self.size is None:
+            return None
+        width, _, height = str(self.size).partition("x")
+        return int(width), int(height or width)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The values that were asked to be black and white."""
+        return two_numbers(self.levels)
+
+
+def written(width: int, height: int) -> int | str:
+    """Return a size as it is typed: 32, or "64x48"."""
+    return width if width == height else f"{width}x{height}"
+
+
+def two_numbers(text: str) -> tuple[float, float] | None:
+    """Return "0:4095" as two finite numbers, the first below the second; None for anything else."""
+    number = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,2})?)"
+    form = re.fullmatch(rf"\s*{number}\s*:\s*{number}\s*", text.lower())
+    if form is None or not float(form[1]) < float(form[2]):
+        return None
+    return float(form[1]), float(form[2])
 
 
 class Model(Options):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modalities.text.codec import Codec, lengths
 from modalities.text.data.dataset import crop
+from modalities.text.data.forms import normal
 from modalities.text.data.tokens import EOS, PAD, SEP, Vocabulary
 from modalities.text.infill import draw_given, parse_holes
 from modalities.text.network import token_noise
@@ -69,12 +70,12 @@ class TextConditioning(Conditioning):
         if why := contradiction(options, self.codec.paired):
             raise UsageError(why)
         trained, count, items = self.shape[-1], len(positions), self.codec.items
+        form = str(self.facts.extra.get("form", ""))  # as the texts of the training were
         if options.infill is not None:
-            given = with_holes(options.infill, self.codec.vocabulary, count, items)
+            given = with_holes(normal(options.infill, form), self.codec.vocabulary, count, items)
             length = torch.full((count,), given["tokens"].shape[-1])
             requests = of_length(length, trained, options.temperature, given)
-            # an end in a hole would cut off the given text behind it
-            return [each._replace(cond={**each.cond, "endless": torch.ones(len(each.which))}) for each in requests]
+            return endless(requests)  # an end in a hole would cut off the given text behind it
         if options.length is not None:
             length = torch.full((count,), options.length + items)
         elif items:
@@ -83,23 +84,37 @@ class TextConditioning(Conditioning):
             length = torch.full((count,), trained)
         if options.source is not None:
             target = None if options.length is None else options.length + 1
-            length, given = with_source(options.source, self.codec.vocabulary, length, trained, target)
-            return of_length(length, trained, options.temperature, given)
+            source = normal(options.source, form)
+            length, given = with_source(source, self.codec.vocabulary, length, trained, target)
+            if target is not None:
+                given["given"] = given["given"].clone()
+                given["given"][..., -1] = 1
+            requests = of_length(length, trained, options.temperature, given)
+            return requests if target is None else endless(requests)
         if self.codec.paired:
-            return self._targets(positions, length, options.temperature)
+            return self._targets(positions, length, options.temperature, options.length is not None)
+        if items and options.length is not None:
+            return endless(of_length(length, trained, options.temperature, with_end(count, options.length + 1)))
         return of_length(length, trained, options.temperature)
 
-    def _targets(self, positions: Sequence[int], length: Tensor, temperature: float) -> list[Request]:
-        """Return requests for targets of held-out sources, or of training sources where none is held out."""
+    def _targets(self, positions: Sequence[int], length: Tensor, temperature: float, ended: bool) -> list[Request]:
+        """Return requests for targets of held-out sources, or of training sources where none is held out.
+
+        ended: the targets have this length with their end, which is given.
+        """
         if self.splits is None:
             raise UsageError("this run writes one column given the other: say what is given with --source TEXT")
         pairs = self.splits.test if len(self.splits.test) else self.splits.train
         # tables are often sorted, and then neighbours are alike: steps of the golden ratio reach all parts
         examples = pairs.take(torch.tensor([int(position * _GOLDEN % 1 * len(pairs)) for position in positions]))
-        given = torch.arange(examples.raw.shape[-1]) < examples.cond["given"][:, None]
-        cond = {"tokens": examples.raw[:, None].masked_fill(~given[:, None], EOS), "given": given[:, None].float()}
+        place = torch.arange(examples.raw.shape[-1])
+        given = place < examples.cond["given"][:, None]
+        tokens = examples.raw[:, None].masked_fill(~given[:, None], EOS)
         length = (examples.cond["given"] + length).clamp(max=self.shape[-1])
-        return of_length(length, self.shape[-1], temperature, cond)
+        if ended:
+            given = given | (place == length[:, None] - 1)
+        requests = of_length(length, self.shape[-1], temperature, {"tokens": tokens, "given": given[:, None].float()})
+        return endless(requests) if ended else requests
 
 
 def conditions(tokens: Tensor, length: Tensor, given: Tensor | None) -> dict[str, Tensor]:
@@ -127,6 +142,18 @@ def of_length(
             cond["temperature"] = torch.full((len(which),), temperature)
         requests.append(Request(tuple(which.tolist()), (size,), cond, trained if size > trained else None))
     return requests
+
+
+def endless(requests: Sequence[Request]) -> list[Request]:
+    """Return requests for texts that end nowhere but where an end is given."""
+    return [each._replace(cond={**each.cond, "endless": torch.ones(len(each.which))}) for each in requests]
+
+
+def with_end(count: int, length: int) -> dict[str, Tensor]:
+    """Return `tokens` and `given`, (count, 1, length), of items of which nothing but the end is given."""
+    given = torch.zeros(count, 1, length)
+    given[..., -1] = 1
+    return {"tokens": torch.full((count, 1, length), EOS), "given": given}
 
 
 def draw(quantiles: Sequence[float], seed: int, positions: Sequence[int]) -> Tensor:

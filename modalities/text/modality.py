@@ -14,7 +14,7 @@ from modalities.text import options
 from modalities.text.codec import Codec
 from modalities.text.conditioning import TextConditioning
 from modalities.text.data import dataset, grammar
-from modalities.text.data.readers import EXTENSIONS
+from modalities.text.data.formats import EXTENSIONS
 from modalities.text.view import picture
 from modalities.text.view.view import TextView
 from toolkit.data.dataset import Facts, Splits
@@ -22,7 +22,7 @@ from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.schedule import Schedule
 from toolkit.errors import DataError
 from toolkit.evaluation.evaluator import Evaluator
-from toolkit.modality import Inspection, Modality, Options
+from toolkit.modality import Modality, Options
 from toolkit.training.storage.files import make_folder, write_text_atomic
 
 
@@ -57,9 +57,14 @@ class Text(Modality):
                 "paired": corpus.train.given is not None,
                 "lengths": corpus.lengths,
                 "test": len(corpus.test),
+                "form": corpus.form,
             },
+            identity=corpus.identity,
         )
-        return Splits(self.data.source, corpus.train, corpus.test, facts)
+        now = {f"data.{k}": v for k, v in self.data} | {f"model.{k}": v for k, v in self.model}
+        better = {key: value for key, value in corpus.understood.proposals.items() if now.get(key) != value}
+        understood = corpus.understood.model_copy(update={"proposals": better})
+        return Splits(self.data.source, corpus.train, corpus.test, facts, understood)
 
     def network(self) -> nn.Module:
         from modalities.text.network.transformer import build
@@ -118,9 +123,3 @@ class Text(Modality):
         from modalities.text.evaluate.evaluator import TextEvaluator
 
         return TextEvaluator(self.model)
-
-    @classmethod
-    def inspector(cls) -> Callable[[Path, Callable[[str], None]], Inspection]:
-        from modalities.text.inspect import inspect
-
-        return inspect

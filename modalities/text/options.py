@@ -2,38 +2,82 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from modalities.text.data import encodings, formats
 from toolkit.recipe.options import Options
+
+LABELS = ("none", "file", "folder", "speaker")
+
+
+def check_labels(labels: str) -> str:
+    """Return the option. Raises ValueError for one that there is not."""
+    if labels in LABELS or (labels.startswith("column:") and len(labels) > len("column:")):
+        return labels
+    near = get_close_matches(labels, (*LABELS, "column:"), n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"write {', '.join(LABELS)} or column:NAME"
+    raise ValueError(f"no labels are called '{labels[:40]}'; {hint}")
 
 
 class Data(Options):
     """Source of the text, its tokens, and the share that is held out."""
 
     source: str = Field(default="shakespeare", min_length=1)
-    """shakespeare, tinyshakespeare, e2e, abc, names, or backwards (pairs: a name, and the same backwards); else a .txt,
-    .jsonl, .csv or .tsv file or a folder of them, as a path or below TOOLKIT_DATA. Write ./names for a folder that is
-    called like a data set."""
+    """shakespeare, tinyshakespeare, e2e, abc, names, or backwards (pairs: a name, and the same backwards); else a file
+    of text or rows, or a folder of them, as a path or below TOOLKIT_DATA. Write ./names for a folder that is called
+    like a data set."""
     tokens: str = Field(default="char", pattern=r"^(char|byte|bpe:[0-9]{1,6})$")
     """char: characters of the training text; byte: UTF-8 bytes; bpe:N: N byte pairs learned on the training text."""
     length: int = Field(default=128, ge=16, le=4096)
     """Tokens of one example. Longer items become several; longer pairs of source and target are left out."""
     items: Literal["auto", "line", "file", "none"] = "auto"
-    """Items of a .txt file: each line, or the whole file; none: running text, cropped anywhere. auto: none for .txt;
-    the other formats have rows."""
-    labels: Literal["none", "file", "folder", "speaker"] = "none"
-    """Label of a text: its file, its first-level folder, or the speaker in a play, whose name is on a line of its own
-    above each speech (speeches are then the items)."""
+    """Items of text files: each line, or the whole file; none: running text, cropped anywhere. auto: none, but rows
+    where every line has equally many tabs. Tables and JSON have rows."""
+    separator: str = Field(default="", max_length=100)
+    """Line that ends an item of a text file, such as % or ---."""
+    formats: str = Field(default="auto", min_length=1)
+    """Endings of the files to read, "txt,md" (none: files without ending). auto: all that can be read together."""
+    encoding: str = Field(default="auto", min_length=1)
+    """Encoding of the files, such as cp1252. auto: each file's own is found."""
+    normalise: Literal["auto", "nfc", "nfd", "none"] = "auto"
+    """Form of characters with accents, one code point (nfc) or several (nfd). auto: nfc where the text has both."""
+    delimiter: Literal["auto", ",", ";", "tab", "|"] = "auto"
+    """What stands between the columns of a table. auto: what divides its rows into equally many."""
+    header: Literal["auto", "yes", "no"] = "auto"
+    """Whether the first row of a table has the names of its columns; without, they are called 1, 2, ..."""
+    quotes: Literal["auto", "yes", "no"] = "auto"
+    """Whether quotes around a field enclose it. auto: in .csv, and where all of the file's beginning has them so."""
+    labels: str = "none"
+    """Label of a text: its file, its first-level folder, column:NAME of its row, or the speaker in a play, whose name
+    is on a line of its own above each speech (speeches are then the items). none: no labels."""
+    splits: Literal["auto", "none"] = "auto"
+    """auto: folders or files called train, test, val ... are the splits; none: they are read as others."""
     field: str = Field(default="text", min_length=1)
-    """Field of a .jsonl row that holds its text."""
+    """Field of a row of JSON that holds its text, "a.b" for one inside another. If no row has a field called text, the
+    one that holds text is taken."""
     columns: str = ""
-    """Columns (or fields) to use: "ref", or "mr,ref" to learn to write ref given mr. Default: all columns of a table
-    that has one or two."""
+    """Columns (or fields) to use: "ref", or "mr,ref" to learn to write ref given mr. Default: those that hold text."""
     test: float = Field(default=0.05, gt=0, le=0.5)
-    """Held-out share: the end of each running text, or items by a hash. Data sets with a name, and folders with train/
-    and test/ in them, have their own split."""
+    """Held-out share: the end of each running text, or items by a hash. Data sets with a name, and folders and files
+    called train and test, have their own split."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        return encodings.check(name)
+
+    @field_validator("formats")
+    @classmethod
+    def _are_read(cls, names: str) -> str:
+        return formats.check(names)
+
+    @field_validator("labels")
+    @classmethod
+    def _is_label(cls, labels: str) -> str:
+        return check_labels(labels)
 
 
 class Model(Options):
@@ -70,7 +114,8 @@ class SampleOptions(Options):
     """Options of a sample besides its label."""
 
     length: int | None = Field(default=None, ge=1, le=4096)
-    """Tokens. Default: as in training; for items, drawn from the lengths of training items."""
+    """Tokens of the text (of a pair, of the target), its end not counted: with tokens that are characters, characters.
+    Default: as in training; for items, drawn from the lengths of training items."""
     temperature: float = Field(default=1.0, gt=0, le=10)
     """Temperature of the posterior over tokens: below 1 it favours the likelier ones."""
     infill: str | None = Field(default=None, max_length=4096)

@@ -222,3 +222,13 @@ def test_rows_say_how_and_warn_of_rare_labels(tmp_path: Path) -> None:
     assert splits.data == {"train": int((~test).sum()), "test": int(test.sum()), "by": "hash"} and not splits.change
     assert row.value.startswith("3 by folders: a (60), b (5), c (2)") and row.change == "--labels none"
     assert rare.warning and rare.data == ["c (2)"]
+
+
+def test_folders_that_are_sizes_are_no_labels(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        *(f"theme/{size}/{kind}/a.png" for size in ("16x16", "32x32@2", "scalable") for kind in ("apps", "devices")),
+    )
+    found = scan(tmp_path)
+    assert {entry.label for entry in found.entries} == {"apps", "devices"} and "are sizes" in found.notes[0]
+    assert {label for label, _ in read(tmp_path, "folders").values()} == {"16x16", "32x32@2", "scalable"}

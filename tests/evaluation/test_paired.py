@@ -139,7 +139,7 @@ def test_what_does_not_compare_is_refused(runs: dict[str, Path], tmp_path: Path)
         compare(loaded(runs["long"]), run, notify=quiet)
     other = loaded(runs["long"])
     other.modality = type(other.modality)(other.modality.data, other.modality.model, run.modality.facts)
-    with pytest.raises(UsageError, match=r"other data \(differs in mean, std, count\)"):
+    with pytest.raises(UsageError, match=r"other data \(differs in mean, std, count, identity\)"):
         compare(loaded(runs["long"]), other, notify=quiet)
     with pytest.raises(UsageError, match="at least 4 examples, not 3"):
         compare(run, run, n=3)

@@ -10,7 +10,6 @@ from modalities.image.network.ddpm import DDPMUNet
 from modalities.image.network.presets import PRESETS, build
 from modalities.image.options import Model
 from tests.nn.common import randomise
-from toolkit.errors import UsageError
 from toolkit.nn import Attention, Conv, Downsample, FourierEmbedding, ResBlock, UNet, Upsample
 
 
@@ -88,11 +87,40 @@ def test_presets_have_the_sizes_they_are_documented_with() -> None:
     assert 35.7 < millions(Model(preset="ddpm"), 3) < 39
 
 
-def test_a_size_that_does_not_divide_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="--size 32"):
-        build(Model(preset="base"), (1, 28, 28), 10)
-    with pytest.raises(ValueError, match="multiple of 4"):
-        UNet(1, 1, [8, 8], stem=2)(torch.zeros(1, 1, 6), torch.zeros(1), {})
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(30, 30), (28, 44), (9, 50), (8, 8)])
+@pytest.mark.parametrize("preset", [*PRESETS, "ddpm"])
+def test_sides_of_any_length_are_padded_inside_and_cut_again(preset: str, size: tuple[int, int]) -> None:
+    net = randomise(build(Model(preset=preset, width=16), (3, *size), 0))  # type: ignore[arg-type]
+    x, c_noise = torch.randn(2, 3, *size), torch.tensor([0.2, -1.0])
+    wide = [-(-side // net.divisor) * net.divisor for side in size]
+    by_hand = torch.zeros(2, 3, *wide)
+    top, left = (wide[0] - size[0]) // 2, (wide[1] - size[1]) // 2
+    by_hand[:, :, top : top + size[0], left : left + size[1]] = x
+    wanted = net(by_hand, c_noise, {})[:, :, top : top + size[0], left : left + size[1]]
+    assert torch.equal(net(x, c_noise, {}), wanted) and wanted.shape == x.shape
+
+
+def test_nothing_is_added_where_all_sides_divide() -> None:
+    net = randomise(UNet(2, 1, [8, 16], stem=2))
+    x = torch.randn(1, 1, 8, 12)
+    same, place = net.padded(x)
+    assert same is x and place == (slice(0, 8), slice(0, 12))
+    torch.testing.assert_close(
+        net.padded(torch.ones(1, 1, 7, 12))[0].sum((0, 1, 3)), 12 * torch.tensor([1.0] * 7 + [0])
+    )
+
+
+def test_what_is_added_has_no_part_in_the_loss() -> None:
+    net = randomise(UNet(1, 1, [8, 8], stem=2, attention=()))
+    x = torch.randn(1, 1, 6, requires_grad=True)  # padded to 8
+    out = net(x, torch.zeros(1), {})
+    out.square().mean().backward()
+    assert out.shape == (1, 1, 6) and x.grad is not None and bool((x.grad != 0).all())
+    wide, place = net.padded(x.detach())
+    wide.requires_grad_()
+    net(wide, torch.zeros(1), {})[(..., *place)].square().mean().backward()
+    assert wide.grad is not None and torch.equal(wide.grad[(..., *place)], x.grad)
 
 
 def test_fourier_features_tell_noise_levels_apart() -> None:

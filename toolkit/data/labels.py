@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -112,6 +113,9 @@ def _label_problems(names: Sequence[str], counts: Counter[str | None]) -> list[R
     return problems
 
 
+SIZE = re.compile(r"[0-9]{1,5}x[0-9]{1,5}(@[0-9]x?)?|[0-9]{1,5}px|scalable|symbolic", re.IGNORECASE)
+"""Names of folders that are sizes of one picture, as icon themes have them."""
+
 Chooser = Callable[[Listing, str, bool, metadata.Metadata | None, str], None]
 
 
@@ -123,7 +127,7 @@ def _chooser(labels: str) -> Chooser:
         return lambda listing, prefix, split, by_file, noun: (
             _by_metadata(listing, by_file, noun)
             if by_file is not None and by_file.labels
-            else _by_folders(listing, prefix, split, noun, 1)
+            else _by_folders(listing, prefix, split, noun, _first_telling(listing, prefix, split))
         )
     if labels == "metadata" or labels.startswith("metadata:"):
         return lambda listing, prefix, split, by_file, noun: _by_metadata(listing, by_file, noun)
@@ -168,6 +172,15 @@ def _by_folders(listing: Listing, prefix: str, split: bool, noun: str, level: in
         )
     else:
         listing.labels_by = _mostly(stray, noun)
+
+
+def _first_telling(listing: Listing, prefix: str, split: bool) -> int:
+    """Return the first level of folders that are no sizes: 2 where all lie in folders such as 16x16 and in others."""
+    folders = [levels(entry, prefix, split) for entry in listing.entries]
+    sizes = folders and all(len(parts) > 1 and SIZE.fullmatch(parts[0]) for parts in folders)
+    if sizes:
+        listing.notes.append("the folders of the first level are sizes, and no labels; --labels folders takes them")
+    return 2 if sizes else 1
 
 
 def _mostly(stray: int, noun: str) -> str:

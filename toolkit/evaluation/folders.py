@@ -48,7 +48,13 @@ def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Exam
         raise DataError(f"no such folder: {folder}")
     with tempfile.TemporaryDirectory() as nowhere:
         source = _without_overviews(folder, Path(nowhere) / folder.name)
-        opened = type(like)(like.data.model_copy(update={"source": str(source)}), like.model)
+        update = {"source": str(source)}
+        named = type(like.data).model_fields.get("labels")
+        if (
+            named is not None and named.default == "auto"
+        ):  # the reference's own file names and columns mean nothing here
+            update["labels"] = "auto"
+        opened = type(like)(like.data.model_copy(update=update), like.model)
         facts = opened.open(Path(nowhere) / "cache", notify)
         assert opened.splits is not None and like.splits is not None
         evaluator_of(like).check_alike(opened.splits, like.splits, str(folder))

@@ -21,7 +21,7 @@ class Conditioned(nn.Module, ABC):
     def __init__(
         self, embedding: int, labels: int, divisor: int, features: int = 64, numbers: Sequence[str] = ()
     ) -> None:
-        """`embedding`: number of channels; `divisor`: every side of space must be a multiple of it.
+        """`embedding`: number of channels; `divisor`: the network computes on sides that are multiples of it.
 
         `numbers`: names of further conditions, each a number in [0, 1] for each example, (B,).
         """
@@ -46,6 +46,21 @@ class Conditioned(nn.Module, ABC):
         for name, module in self.numbers.items():
             emb = emb + module(cond.get(name, torch.ones_like(c_noise)))
         return functional.silu(emb)
+
+    def padded(self, x: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+        """Return x with zeros around it up to the next multiples of `divisor`, and where x is in that.
+
+        Cut with `[..., *place]`, the output has the size of x again, so a loss never falls on what was added, which
+        would teach nothing. Zeros are what convolutions see beyond an edge anyway, and the mean of the data.
+        Nothing is added, not even a copy made, where all sides divide.
+        """
+        sides = x.shape[2:]
+        missing = [-side % self.divisor for side in sides]
+        place = tuple(slice(gap // 2, gap // 2 + side) for gap, side in zip(missing, sides, strict=True))
+        if not any(missing):
+            return x, place
+        edges = [edge for gap in reversed(missing) for edge in (gap // 2, gap - gap // 2)]  # the last axis comes first
+        return functional.pad(x, edges), place
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError when a side of x is no multiple of `divisor`."""

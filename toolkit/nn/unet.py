@@ -107,6 +107,8 @@ class Trunk(nn.Module):
 class UNet(Conditioned):
     """UNet: (x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); cond["label"] is (B,) int64 when labels > 0.
 
+    Sides may have any length: inside they are padded to multiples of the total stride, `divisor`.
+
     widths, blocks, strides, attention, dilations: see `Trunk`
     stem        stride of the first convolution: the finest level works on space / stem, and a thin tail of
                 `tail` channels at full size restores the detail that the stem discarded
@@ -143,10 +145,10 @@ class UNet(Conditioned):
             self.head = zero(Conv(dims, widths[0], channels, kernel))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        self.check(x)
+        x, place = self.padded(x)
         h = self.trunk(self.stem(x), self.embed(c_noise, cond), keys=cond.get("dropout"))
         h = functional.silu(self.norm(h))
         if self.expand is not None:
             h = self.last(join(functional.silu(self.expand(h)), x.to(h)))
-        output: Tensor = self.head(h)
+        output: Tensor = self.head(h)[(..., *place)]
         return output

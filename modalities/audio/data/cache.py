@@ -1,6 +1,8 @@
 """Decoded sounds on disk: all samples in one memory-mapped int16 array, and the place of each clip in it.
 
-    CACHE/audio/<key>/audio.npy  clips.npy  labels.npy  test.npy  about.json
+    CACHE/audio/<key>/audio.npy  clips.npy  labels.npy  test.npy  files.json  about.json
+
+about.json holds the block about the data, made from what was measured while decoding; files.json has that of each file.
 
 A file longer than an example becomes several clips that overlap by half, read by position, so that nothing is stored
 twice. int16 at full scale 32,768: 16-bit files without resampling and gain come back exactly.
@@ -12,25 +14,27 @@ import contextlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modalities.audio.data.prepare import SILENT_CLIP_DB, prepare
+from modalities.audio.data import understand
+from modalities.audio.data.measure import Measured
+from modalities.audio.data.prepare import prepare
+from modalities.audio.data.understand import LONGEST_DEFAULT_SECONDS, USUAL_SHARE
 from modalities.audio.options import Data
 from toolkit.data import listing as files
 from toolkit.data import store
+from toolkit.data.dataset import identity_of
 from toolkit.data.listing import Entry, Listing
 from toolkit.data.locate import Pace
+from toolkit.data.understood import Understood
 
-VERSION = 1
+VERSION = 2
 GRAIN = 256
 """Lengths of examples are multiples of it, in samples."""
-LONGEST_DEFAULT_SECONDS = 1.0
-USUAL_SHARE = 0.95
-"""Share of the files that fit into an example of default length."""
 _NOUN = "decoded sounds"
 
 
@@ -48,7 +52,6 @@ class Corpus:
     """(N,) bool: True for clips of the test split. Clips of one file are in one split."""
     names: tuple[str, ...]
     rejected: tuple[str, ...]
-    notes: tuple[str, ...]
     rate: int
     length: int
     """Samples of an example; no clip is longer."""
@@ -56,6 +59,10 @@ class Corpus:
     """Number of files that the clips come from."""
     std: float
     """Root of the mean power of the training clips, full scale 1, after pre-emphasis."""
+    identity: str
+    """Hash of all samples, clips, labels and splits."""
+    understood: Understood
+    """The block about the source."""
 
 
 def load(folder: Path) -> Corpus | None:
@@ -70,8 +77,9 @@ def load(folder: Path) -> Corpus | None:
             return None
         if len(labels) != len(test) or clips.min() < 0 or clips.sum(axis=1).max() > len(audio):
             return None
-        rest: dict[str, Any] = {name: tuple(about[name]) for name in ("names", "rejected", "notes")}
-        rest |= {name: about[name] for name in ("rate", "length", "files", "std")}
+        rest: dict[str, Any] = {name: tuple(about[name]) for name in ("names", "rejected")}
+        rest |= {name: about[name] for name in ("rate", "length", "files", "std", "identity")}
+        rest["understood"] = Understood.model_validate(about["understood"])
         return Corpus(audio, clips, labels, test, **rest)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
@@ -105,9 +113,9 @@ def build(
 
 def _decode_all(
     listing: Listing, options: Data, rate: int, staging: Path, notify: Callable[[str], None]
-) -> list[tuple[Entry, int]]:
-    """Write audio.npy, and return the entries that are in it, in its order, with their frames; reject the others."""
-    accepted: list[tuple[Entry, int]] = []
+) -> list[tuple[Entry, int, Measured]]:
+    """Write audio.npy; return the entries in it, in its order, their frames and measurements; reject the others."""
+    accepted: list[tuple[Entry, int, Measured]] = []
     pace = Pace()
     work = store.in_order(lambda entry: prepare(entry, options, rate, staging), listing.entries)
     with (staging / "audio.npy").open("wb") as file, contextlib.closing(work) as sounds:
@@ -118,12 +126,13 @@ def _decode_all(
             else:
                 for block in sound.blocks():
                     file.write(_to_int16(block * np.float32(sound.gain)).data)
-                accepted.append((entry, sound.stop - sound.start))
+                assert sound.measured is not None
+                accepted.append((entry, sound.stop - sound.start, sound.measured))
                 sound.path.unlink(missing_ok=True)
             if pace.due():
                 notify(f"read {number:,} of {len(listing.entries):,} sounds")
         file.seek(0)
-        store.header(file, (sum(frames for _, frames in accepted), options.channels), "<i2")
+        store.header(file, (sum(frames for _, frames, _ in accepted), options.channels), "<i2")
         store.sync(file)
     return accepted
 
@@ -163,7 +172,7 @@ def power(audio: np.ndarray, clips: np.ndarray, emphasis: float) -> float:
 
 
 def _describe(
-    accepted: list[tuple[Entry, int]],
+    accepted: list[tuple[Entry, int, Measured]],
     listing: Listing,
     options: Data,
     rate: int,
@@ -171,18 +180,47 @@ def _describe(
     whole: bool,
     staging: Path,
 ) -> None:
-    """Write clips.npy, labels.npy, test.npy and about.json."""
-    entries = [entry for entry, _ in accepted]
-    frames = np.array([frames for _, frames in accepted])
+    """Write clips.npy, labels.npy, test.npy, files.json and about.json."""
+    entries, sounds = [entry for entry, _, _ in accepted], [sound for _, _, sound in accepted]
+    frames = np.array([frames for _, frames, _ in accepted])
     length = example_length(frames, seconds, rate)
-    names, labels = files.labelled(entries)
+    names, labels = files.labelled(entries, listing.label_order)
     audio = np.load(staging / "audio.npy", mmap_mode="r", allow_pickle=False)
     in_test = files.test_mask(entries)
-    rows: list[tuple[int, int, int, int]] = []  # file, which clip of it, start, frames
-    silent, offset = 0, 0
-    quietest = 32768 * 10 ** (SILENT_CLIP_DB / 20)
-    for i, count in enumerate(frames):
+    rows, silent = _clips(audio, frames, sounds, length, whole, options.silence)
+    table = np.array(_limited(rows, entries, in_test, options.limit), dtype=np.int64)
+    file, clips = table[:, 0], np.ascontiguousarray(table[:, 2:])
+    test = in_test[file]
+    counts = np.bincount([row[0] for row in rows], minlength=len(entries))
+    read = understand.Read(listing, entries, sounds, in_test, options, rate, length / rate, whole, counts, silent)
+    about = {
+        "names": names,
+        "rejected": sorted(listing.rejected),
+        "rate": rate,
+        "length": length,
+        "files": len(np.unique(file)),
+        "std": math.sqrt(power(audio, clips[~test], options.emphasis)) or 1.0,
+        "identity": identity_of(names, audio, clips, labels[file], test, np.array([rate, length])),
+        "understood": understand.block(read).model_dump(mode="json"),
+    }
+    store.save_array(staging / "clips.npy", clips)
+    store.save_array(staging / "labels.npy", labels[file])
+    store.save_array(staging / "test.npy", test)
+    store.save_json(staging / "files.json", [asdict(sound) for sound in sounds])
+    store.save_json(staging / "about.json", about)
+
+
+def _clips(
+    audio: np.ndarray, frames: np.ndarray, sounds: list[Measured], length: int, whole: bool, silence: float
+) -> tuple[list[tuple[int, int, int, int]], int]:
+    """Return (file, clip of it, first frame, frames) of each clip, and how many of long files are silent.
+
+    silence: dB relative to full scale as a file was recorded, before its gain.
+    """
+    rows, silent, offset = [], 0, 0
+    for i, (count, sound) in enumerate(zip(frames.tolist(), sounds, strict=True)):
         parts = windows(count, length)[: None if whole else 1]
+        quietest = max(1, 32768 * sound.gain * 10 ** (silence / 20))
         for part, (start, size) in enumerate(parts):
             clip = audio[offset + start : offset + start + size]
             if len(parts) > 1 and max(int(clip.max()), -int(clip.min())) < quietest:
@@ -190,25 +228,7 @@ def _describe(
             else:
                 rows.append((i, part, offset + start, size))
         offset += count
-    table = np.array(_limited(rows, entries, in_test, options.limit), dtype=np.int64)
-    file, clips = table[:, 0], table[:, 2:]
-    test = in_test[file]
-    notes = list(listing.notes)
-    if silent:
-        notes.append(f"{silent:,} of {len(rows) + silent:,} clips are silent and are left out")
-    about = {
-        "names": names,
-        "rejected": sorted(listing.rejected),
-        "notes": notes,
-        "rate": rate,
-        "length": length,
-        "files": len(np.unique(file)),
-        "std": math.sqrt(power(audio, clips[~test], options.emphasis)) or 1.0,
-    }
-    store.save_array(staging / "clips.npy", clips)
-    store.save_array(staging / "labels.npy", labels[file])
-    store.save_array(staging / "test.npy", test)
-    store.save_json(staging / "about.json", about)
+    return rows, silent
 
 
 def _limited(

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modalities.audio.data import cache, datasets, decode, labels
+from modalities.audio.data import cache, datasets, decode
 from modalities.audio.data.cache import Corpus
+from modalities.audio.data.container.sniff import FORMATS
 from modalities.audio.data.datasets import Source
 from modalities.audio.data.decode import About
 from modalities.audio.options import Data
+from toolkit.data import labels, store
 from toolkit.data import listing as files
-from toolkit.data import store
 from toolkit.data.listing import Entry
-from toolkit.data.locate import locate, report_rejected
+from toolkit.data.locate import locate
 from toolkit.errors import DataError
 from toolkit.modality import Dataset, Examples
 
@@ -34,8 +35,6 @@ class Clips(Dataset):
 
     lengths: Tensor
     """(N,) int64: samples of each clip, without padding."""
-    labels: Tensor | None
-    """(N,) int64, when the sounds have labels."""
 
     def __init__(self, corpus: Corpus, test: bool) -> None:
         self._audio = np.asarray(corpus.audio)  # a plain view: memmap's own indexing is slower
@@ -69,17 +68,14 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
     is not a pattern, StorageError when the cache cannot be written.
     """
     if options.source in datasets.NAMES:
-        source = datasets.find(options.source, options.labels, notify)
+        source = datasets.find(options.source, options.labels, options.splits, notify)
     else:
         path = locate(options.source, datasets.NAMES)
-        source = Source(path, labels.scan(path, options.labels))
+        source = Source(path, labels.scan(path, decode.EXTENSIONS, "sounds", options.labels, options.splits))
     settings = options.model_dump(exclude={"source", "gain", "polarity", "shift", "speed"})
     key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), **settings)
     home = cache_folder / "audio" / key
     corpus = cache.load(home) or _decode(source, options, home, notify)
-    for note in corpus.notes:
-        notify(note)
-    report_rejected(corpus.rejected, corpus.files, notify)
     if corpus.test.all():
         raise DataError(f"no usable training sound in {source.path}: all {corpus.files} files belong to the test split")
     return corpus
@@ -88,7 +84,7 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
 def _decode(source: Source, options: Data, home: Path, notify: Callable[[str], None]) -> Corpus:
     listing = source.listing
     if not listing.entries and not listing.rejected:
-        raise DataError(f"no sound in {source.path}: {files.what_else(listing, decode.FORMATS)}")
+        raise DataError(f"no sound in {source.path}: {files.what_else(listing, FORMATS)}")
     listing.entries = files.thin(listing.entries, options.limit)
     headers = probe(listing.entries)
     rate = options.rate or source.rate or default_rate(headers)

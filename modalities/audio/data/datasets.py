@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from modalities.audio.data import labels as folder
+from modalities.audio.data.decode import EXTENSIONS
 from toolkit import paths
+from toolkit.data import labels as folder
 from toolkit.data import store
 from toolkit.data.listing import Listing, printable
 from toolkit.errors import DataError
@@ -46,15 +47,17 @@ class Source:
     """True where files longer than an example become several clips; otherwise only their beginning is used."""
 
 
-def find(name: str, labels: str, notify: Callable[[str], None]) -> Source:
+def find(name: str, labels: str, splits: str, notify: Callable[[str], None]) -> Source:
     """Return the data set `name`, one of NAMES. Raises UsageError, and DataError when it cannot be downloaded."""
     if name == "drums":
         path = paths.shipped("assets") / "drums"
-        return Source(path, folder.scan(path, labels))
+        return Source(path, folder.scan(path, EXTENSIONS, "sounds", labels, splits))
     path = paths.data_root() / "fsdd" / "recordings"
     if not path.is_dir():
         _download(path, notify)
-    listing = folder.scan(path, FSDD_PATTERN if labels == "folders" else labels)
+    by = FSDD_PATTERN if labels in ("auto", "folders") else labels
+    listing = folder.scan(path, EXTENSIONS, "recordings", by, splits)
+    listing.splits_by = "its own"
     entries, listing.entries = listing.entries, []
     for entry in entries:
         if (match := _FSDD_NAME.fullmatch(entry.name)) is None:

@@ -41,7 +41,7 @@ def note(options: Data) -> str:
 
 
 def _crop(raw: Tensor, margin: Tensor, place: Tensor) -> Tensor:
-    """Cut a square of side 1 - margin and enlarge it (bilinear).
+    """Cut a part of 1 - margin of each side and enlarge it (bilinear); colours weigh by their alpha, if they have one.
 
     margin: (B,) in [0, 0.5], as a share of the side; place: (B, 2) in [0, 1), 0 = left or top, 1 = right or bottom.
     """
@@ -49,7 +49,17 @@ def _crop(raw: Tensor, margin: Tensor, place: Tensor) -> Tensor:
     theta[:, 0, 0] = theta[:, 1, 1] = 1 - margin
     theta[:, :, 2] = margin[:, None] * (2 * place - 1)  # centre of the cut, where the picture spans -1 to 1
     grid = functional.affine_grid(theta, list(raw.shape), align_corners=False)
-    out = functional.grid_sample(raw.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def sampled(x: Tensor) -> Tensor:
+        return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    x = raw.float()
+    if raw.shape[1] in (2, 4):
+        alpha = sampled(x[:, -1:])
+        colour = sampled(x[:, :-1] * x[:, -1:]) / alpha.clamp(min=1e-3)
+        out = torch.cat([torch.where(alpha < 0.5, sampled(x[:, :-1]), colour), alpha], 1)
+    else:
+        out = sampled(x)
     return out.round().clamp(0, 255).to(torch.uint8)
 
 

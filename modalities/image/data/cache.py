@@ -1,29 +1,36 @@
 """Decoded pictures on disk: one uint8 array (N, C, H, W), memory-mapped, so that a second start is instant.
 
-    CACHE/image/<key>/pixels.npy  labels.npy  test.npy  about.json
+    CACHE/image/<key>/pixels.npy  labels.npy  test.npy  names.json  about.json
 
-toolkit.data.store makes the folder whole or not at all.
+toolkit.data.store makes the folder whole or not at all. about.json holds the block "what I understood" as well.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from modalities.image.data import decode
+from modalities.image.data import arrays, block, decode, geometry
+from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.files import open_entry
+from modalities.image.data.levels import Kind, Range
+from modalities.image.data.survey import Seen, Survey, split_names
+from modalities.image.options import Data
 from toolkit.data import store
+from toolkit.data.dataset import identity_of
 from toolkit.data.listing import Entry, Listing, labelled, test_mask
+from toolkit.data.understood import Understood
 
-VERSION = 1
+VERSION = 2
 NOTIFY_EVERY = 5_000
-_CHUNK = 16
+_CHUNK = 8
+_PART = 256
+"""Most pictures of one array that are decoded together."""
 _NOUN = "decoded pictures"
 
 
@@ -42,6 +49,10 @@ class Corpus:
     mean: float
     std: float
     """Mean and deviation of pixels / 127.5 - 1 over the training pictures; std is 1 when all pixels are equal."""
+    identity: str = ""
+    understood: Understood = field(default_factory=Understood)
+    ranges: dict[Kind, Range] = field(default_factory=dict)
+    """Values that became black and white, of files of more than 8 bits."""
 
 
 def load(folder: Path) -> Corpus | None:
@@ -53,30 +64,41 @@ def load(folder: Path) -> Corpus | None:
         test = np.load(folder / "test.npy", allow_pickle=False)
         if not (pixels.ndim == 4 and pixels.dtype == np.uint8 and labels.shape == test.shape == pixels.shape[:1]):
             return None
-        return Corpus(
-            pixels, labels, test, tuple(about["names"]), tuple(about["rejected"]), about["mean"], about["std"]
-        )
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        names, rejected = tuple(about["names"]), tuple(about["rejected"])
+        understood = Understood.model_validate(about["understood"])
+        ranges = {kind: Range(*range) for kind, range in about["ranges"].items()}
+        mean, std, identity = about["mean"], about["std"], about["identity"]
+        return Corpus(pixels, labels, test, names, rejected, mean, std, identity, understood, ranges)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def build(
-    listing: Listing, size: int, channels: int | None, folder: Path, notify: Callable[[str], None]
+    listing: Listing, survey: Survey, plan: Plan, options: Data, folder: Path, notify: Callable[[str], None]
 ) -> Corpus | None:
-    """Decode all of `listing` into `folder`, and return the corpus; None when no picture is readable.
+    """Decode all pictures of a survey into `folder`, and return the corpus; None when none is readable.
 
-    channels: 1, 3, or None: 3 as soon as one picture has colour. Unreadable files are added to listing.rejected.
-    Raises StorageError when the cache cannot be written.
+    The channels of `plan` are those that are written first; with options.channels = "auto" they become grey when no
+    picture has colour. Unreadable files are added to listing.rejected. Raises StorageError when the cache cannot be
+    written.
     """
 
     def fill(staging: Path) -> bool:
-        accepted = _decode_all(listing, size, channels, staging, notify)
-        if accepted:
-            _describe(accepted, listing, staging)
-        return bool(accepted)
+        taken, seen_through = _decode_all(listing, survey.seen, plan, options, staging, notify)
+        if not taken:
+            return False
+        final = plan
+        if options.sides is None and (size := geometry.default([one.size for one in taken])) != plan.size:
+            # a damaged file had another size than all that can be read
+            final = replace(plan, size=size)
+            taken, seen_through = _decode_all(listing, taken, final, options, staging, notify)
+        _describe(taken, seen_through, listing, survey, final, options, staging)
+        return True
 
-    needed = len(listing.entries) * (channels or 3) * size**2 * (1 if channels else 2)
-    return store.opened(folder, load, needed, fill, _NOUN)
+    auto = 2 if options.channels == "auto" else 1
+    return store.opened(
+        folder, load, len(survey.seen) * plan.channels * plan.size[0] * plan.size[1] * auto, fill, _NOUN
+    )
 
 
 def moments(pixels: np.ndarray, test: np.ndarray) -> tuple[float, float]:
@@ -93,72 +115,113 @@ def moments(pixels: np.ndarray, test: np.ndarray) -> tuple[float, float]:
     return mean, float(np.sqrt(share @ (values - mean) ** 2))
 
 
+Job = tuple[Entry, list[Seen]]
+
+
 def _decode_all(
-    listing: Listing, size: int, channels: int | None, staging: Path, notify: Callable[[str], None]
-) -> list[Entry]:
-    """Write pixels.npy, and return the entries that are in it, in its order; the others are rejected."""
-    accepted: list[Entry] = []
-    coloured = False
-    work = store.in_order(lambda entry: _decode(entry, size, channels or 3), listing.entries, _CHUNK)
+    listing: Listing, wanted: Sequence[Seen], plan: Plan, options: Data, staging: Path, notify: Callable[[str], None]
+) -> tuple[list[Seen], block.Transparency]:
+    """Write pixels.npy; return the pictures that are in it, in its order, and how transparent they are.
+
+    The others are rejected.
+    """
+    taken: list[Seen] = []
+    coloured, told, transparent = options.channels != "auto", 0, 0
+    vanished: list[str] = []
+    (width, height), channels = plan.size, plan.channels
+    work = store.in_order(lambda job: _decode(job, plan), list(_jobs(wanted)), _CHUNK)
     with (staging / "pixels.npy").open("wb") as file, decode.quiet(), contextlib.closing(work) as decoded:
-        store.header(file, (0, channels or 3, size, size), "|u1")
-        for number, (entry, result) in enumerate(decoded, start=1):
-            if isinstance(result, str):
-                listing.reject(entry.name, result)
-            else:
-                accepted.append(entry)
-                file.write(result.data)
-                coloured = coloured or channels is not None or decode.has_colour(result)
-            if number % NOTIFY_EVERY == 0:
-                notify(f"read {number:,} of {len(listing.entries):,} pictures")
+        store.header(file, (0, channels, height, width), "|u1")
+        for (_, seen), results in decoded:
+            for one, result in zip(seen, results, strict=True):
+                if isinstance(result, str):
+                    listing.reject(one.name, result)
+                    continue
+                taken.append(one)
+                file.write(result.pixels.data)
+                transparent += result.transparent
+                vanished += [one.name] if result.vanished else []
+                coloured = coloured or decode.has_colour(result.pixels)
+            if len(taken) // NOTIFY_EVERY > told:
+                told = len(taken) // NOTIFY_EVERY
+                notify(f"read {told * NOTIFY_EVERY:,} of {len(wanted):,} pictures")
         file.seek(0)
-        store.header(file, (len(accepted), channels or 3, size, size), "|u1")  # numpy leaves space for a longer shape
+        store.header(file, (len(taken), channels, height, width), "|u1")  # numpy leaves space for a longer shape
         store.sync(file)
-    if accepted and not coloured:  # only ever so when channels is None
-        _collapse(staging, len(accepted), size)
-    return accepted
+    if taken and not coloured:
+        _collapse(staging, len(taken), plan)
+    return taken, block.Transparency(transparent, vanished)
 
 
-def _decode(entry: Entry, size: int, channels: int) -> np.ndarray | str:
+def _jobs(seen: Sequence[Seen]) -> Iterator[Job]:
+    """Yield each file once, with its pictures; large arrays in parts."""
+    start = 0
+    while start < len(seen):
+        entry, end = seen[start].entry, start + 1
+        most = start + (_PART if entry.name.lower().endswith(arrays.ENDING) else decode.MAX_FRAMES)
+        while end < min(most, len(seen)) and seen[end].entry is entry:
+            end += 1
+        yield entry, list(seen[start:end])
+        start = end
+
+
+def _decode(job: Job, plan: Plan) -> list[Decoded | str]:
+    entry, seen = job
+    numbers = [one.number for one in seen]
     try:
         with open_entry(entry) as stream:
-            return decode.pixels(stream, size, channels)
-    except Exception as error:  # damaged files make Pillow raise nearly everything
-        return decode.reason(error)
+            if entry.name.lower().endswith(arrays.ENDING):
+                return list(decode.array_pictures(entry, stream, plan, numbers))
+            return list(decode.pictures(stream, plan, numbers))
+    except Exception as error:  # a file that is gone since it was listed
+        return [decode.reason(error)] * len(seen)
 
 
-def open_entry(entry: Entry) -> BinaryIO:
-    """Open the bytes of one picture; a member of a shard is read into memory."""
-    stream = entry.path.open("rb")
-    if entry.offset is None:
-        return stream
-    with stream:
-        stream.seek(entry.offset)
-        return io.BytesIO(stream.read(entry.size))
-
-
-def _describe(accepted: list[Entry], listing: Listing, staging: Path) -> None:
-    """Write labels.npy, test.npy and about.json."""
-    names, labels = labelled(accepted, listing.label_order)
-    test = test_mask(accepted)
+def _describe(
+    taken: list[Seen],
+    transparency: block.Transparency,
+    listing: Listing,
+    survey: Survey,
+    plan: Plan,
+    options: Data,
+    staging: Path,
+) -> None:
+    """Write labels.npy, test.npy, names.json and about.json."""
+    entries = [one.entry for one in taken]
+    names, labels = labelled(entries, listing.label_order)
+    test = _held_out(taken, survey)
     pixels = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
     mean, std = moments(pixels, test)
+    understood = block.of_folder(listing, survey, taken, pixels, test, transparency, plan, options)
     about = {
         "names": names,
         "rejected": sorted(listing.rejected),
         "mean": mean,
         "std": std,
+        "identity": identity_of(names, pixels, labels, test),
+        "ranges": plan.ranges,
+        "understood": understood.model_dump(mode="json"),
     }
     store.save_array(staging / "labels.npy", labels)
     store.save_array(staging / "test.npy", test)
+    store.save_json(staging / "names.json", [one.name for one in taken])
     store.save_json(staging / "about.json", about)
 
 
-def _collapse(staging: Path, count: int, size: int) -> None:
+def _held_out(taken: Sequence[Seen], survey: Survey) -> np.ndarray:
+    """Return which pictures are for testing, (N,) bool; the frames of one file all are or none."""
+    by = split_names(survey, taken)
+    unique = {name: replace(one.entry, name=name) for name, one in zip(by, taken, strict=True)}
+    mask = dict(zip(unique, test_mask(list(unique.values())).tolist(), strict=True))
+    return np.array([mask[name] for name in by], dtype=bool)
+
+
+def _collapse(staging: Path, count: int, plan: Plan) -> None:
     """Rewrite pixels.npy from RGB to grey."""
+    width, height = plan.size
     rgb = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
     with (staging / "grey.npy").open("wb") as file:
-        store.header(file, (count, 1, size, size), "|u1")
+        store.header(file, (count, 1, height, width), "|u1")
         for start in range(0, count, 1024):
             file.write(decode.to_grey(rgb[start : start + 1024]).tobytes())
         store.sync(file)

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from modalities.image.data import decode
+from modalities.image.data import block, decode, geometry
 from modalities.image.data.cache import Corpus, moments
 from modalities.image.options import Data
 from toolkit import paths
+from toolkit.data.dataset import identity_of
 from toolkit.errors import DataError
 
 DIGITS_TRAIN = 9_000
@@ -34,10 +35,15 @@ def load(options: Data, notify: Callable[[str], None]) -> Corpus:
     else:
         parts, names = _torchvision(options.source, notify)
     parts = [(pixels[: options.limit], labels[: options.limit]) for pixels, labels in parts]
-    pixels = _fit(np.concatenate([pixels for pixels, _ in parts]), options)
+    whole = np.concatenate([pixels for pixels, _ in parts])
+    pixels = _fit(whole, options)
     labels = np.concatenate([labels for _, labels in parts]).astype(np.int64)
     test = np.arange(len(pixels)) >= len(parts[0][0])
-    return Corpus(pixels, labels, test, names, (), *moments(pixels, test))
+    understood = block.of_named(pixels, test, labels, names, f"{whole.shape[3]} x {whole.shape[2]}")
+    identity = identity_of(names, pixels, labels, test)
+    if options.labels == "none":
+        labels, names = np.zeros_like(labels), ()
+    return Corpus(pixels, labels, test, names, (), *moments(pixels, test), identity, understood)
 
 
 def _digits() -> list[Part]:
@@ -83,19 +89,32 @@ def _channels_first(data: Any) -> np.ndarray:
 
 def _fit(pixels: np.ndarray, options: Data) -> np.ndarray:
     """Return pixels (N, C, H, W) uint8 with the channels and the size of `options`, where these are set."""
-    if options.channels == 1 and pixels.shape[1] == 3:
+    wanted = pixels.shape[1] if options.channels == "auto" else options.channels
+    if wanted in (1, 2) and pixels.shape[1] == 3:
         pixels = np.concatenate([decode.to_grey(pixels[i : i + 4096]) for i in range(0, len(pixels), 4096)])
-    elif options.channels == 3 and pixels.shape[1] == 1:
+    elif wanted in (3, 4) and pixels.shape[1] == 1:
         pixels = np.repeat(pixels, 3, axis=1)
-    if options.size in (None, pixels.shape[-1]):
-        return pixels
-    side = (options.size, options.size)
-    chunks = []
-    for start in range(0, len(pixels), 4096):
-        chunk = torch.from_numpy(pixels[start : start + 4096]).float()
-        resized = functional.interpolate(chunk, side, mode="bicubic", antialias=True)
-        chunks.append(resized.round().clamp(0, 255).to(torch.uint8).numpy())
-    return np.concatenate(chunks)
+    own = (pixels.shape[3], pixels.shape[2])
+    if options.sides not in (None, own):
+        pixels = np.concatenate([_resized(pixels[i : i + 4096], own, options) for i in range(0, len(pixels), 4096)])
+    if wanted in (2, 4):  # nothing in these data sets is transparent
+        alpha = np.full_like(pixels[:, :1], 255)
+        pixels = np.concatenate([pixels, alpha], axis=1)
+    return pixels
+
+
+def _resized(pixels: np.ndarray, own: geometry.Size, options: Data) -> np.ndarray:
+    """Return pixels (N, C, H, W) uint8 at the size of `options`."""
+    assert options.sides is not None
+    (across, down), level = options.sides, 255 if options.background == "white" else 0
+    box, (width, height) = geometry.place(own, options.sides, options.fit)
+    left, top, right, bottom = (round(edge) for edge in box)
+    part = torch.from_numpy(np.ascontiguousarray(pixels[:, :, top:bottom, left:right])).float()
+    part = functional.interpolate(part, (height, width), mode="bicubic", antialias=True)
+    whole = np.full((*pixels.shape[:2], down, across), level, dtype=np.uint8)
+    top, left = (down - height) // 2, (across - width) // 2
+    whole[:, :, top : top + height, left : left + width] = part.round().clamp(0, 255).to(torch.uint8).numpy()
+    return whole
 
 
 @contextlib.contextmanager

@@ -1,76 +1,129 @@
-"""Decoding of one picture of any size and mode to a square uint8 array, or to the reason why not.
+"""Decoding of one picture of any size, mode and depth to a uint8 array, or to the reason why not.
 
-Choices: transparent pictures are laid on white; an animation gives its first frame; EXIF orientation is applied;
-16-bit grey keeps its upper 8 bits; colour profiles are ignored.
+Choices: EXIF orientation is applied; colour profiles are ignored; what `Plan` says otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 import threading
 import warnings
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from toolkit.data.listing import printable
-from toolkit.errors import ToolkitError
+from modalities.image.data import arrays, deep
+from modalities.image.data.arrays import Unreadable
+from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished
+from modalities.image.data.geometry import Size
+from modalities.image.data.levels import Extent, as_bytes, extent
+from toolkit.data.listing import Entry, printable
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""Parsers of Pillow that a file may reach, whatever its name."""
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-MAX_PIXELS = 64_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
+"""Parsers of Pillow that a file may reach, whatever its name; HEIF too where pillow-heif is installed."""
+_OURS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"}
+_OURS |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".apng", arrays.ENDING}
+HEIC = frozenset({".heic", ".heif", ".hif"})
+"""Endings that need pillow-heif."""
+EXTENSIONS = frozenset(_OURS) | HEIC
+"""All endings by which a folder is recognised as one of pictures."""
+MAX_PIXELS = arrays.MAX_PIXELS
 """Largest number of pixels; larger pictures are refused by their header, before anything is allocated."""
+MAX_FRAMES = 1_000
+"""Most pictures that are read of one animation or stack."""
 _LARGE_PIXELS = 8_000_000
 _one_large = threading.Lock()
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
-class Unreadable(ToolkitError):
-    """Reason why one picture cannot be used."""
+class Look(NamedTuple):
+    """What is known of a file before it is decoded."""
+
+    size: Size
+    """Of the upright picture."""
+    frames: int
+    """Pictures in the file."""
+    extents: list[Extent]
+    """The values of those that are asked for."""
 
 
-def dimensions(stream: BinaryIO) -> tuple[int, int]:
-    """Return width and height by the header. Raises any exception of Pillow."""
-    with Image.open(stream, formats=FORMATS) as opened:
-        return opened.size
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Return the parsers there are; pillow-heif adds its own to Pillow."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
 
 
-def pixels(stream: BinaryIO, size: int, channels: int) -> np.ndarray:
-    """Decode the picture in `stream` to (channels, size, size) uint8, RGB or grey.
+def names() -> str:
+    """Return the formats that can be read here, for messages."""
+    return f"PNG, JPEG, WEBP, AVIF, {'HEIC, ' if 'HEIF' in formats() else ''}BMP, TIFF, GIF, PPM and NPY"
 
-    Raises Unreadable, or any exception of Pillow for a broken file: pass it to `reason`.
+
+def readable() -> frozenset[str]:
+    """Return the endings that can be read here."""
+    return EXTENSIONS if "HEIF" in formats() else EXTENSIONS - HEIC
+
+
+def look(stream: BinaryIO, every_frame: bool = False) -> Look:
+    """Return what a header says, and the values of pictures of more than 8 bits, which are decoded for that.
+
+    Raises Unreadable, or any exception of Pillow.
     """
-    with Image.open(stream, formats=FORMATS) as opened:
+    with _open(stream) as opened:
         width, height = opened.size
-        if width * height > MAX_PIXELS:
-            raise Unreadable(f"{width} x {height} pixels, more than the {MAX_PIXELS // 10**6} million allowed")
-        large = width * height > _LARGE_PIXELS
-        # A large picture takes 4 bytes a pixel or more while it is decoded: one at a time bounds the memory.
-        with _one_large if large else contextlib.nullcontext():
-            opened.draft(None, (2 * size, 2 * size))  # JPEG only: decodes at 1/2, 1/4 or 1/8 when that is enough
-            opened.load()
-            turn = _UPRIGHT.get(_orientation(opened))
-            small = _square(_resizable(opened), size)
-    # Turning a centred square after resizing equals turning the whole picture before, at a fraction of the cost.
-    if turn is not None:
-        small = small.transpose(turn)
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, (255, 255, 255, 255)), small)
-    array = np.asarray(small.convert("L" if channels == 1 else "RGB"))
-    return np.ascontiguousarray(array.reshape(size, size, channels).transpose(2, 0, 1))
+        # PNG may have its EXIF behind the pixels; TIFF is upright already
+        if opened.format != "TIFF" and "exif" in opened.info and _orientation(opened) in SIDEWAYS:
+            width, height = height, width
+        held, found = _frames(opened), []
+        for frame in range(min(held, MAX_FRAMES) if every_frame else 1):
+            if frame or deep.is_deep(opened):
+                opened.seek(frame)
+            found.append(extent(deep.values(opened, _reopened(stream, frame))) if deep.is_deep(opened) else Extent())
+        return Look((width, height), held, found)
+
+
+def pictures(stream: BinaryIO, plan: Plan, frames: Sequence[int] = (0,)) -> Iterator[Decoded | str]:
+    """Decode some pictures of a file, frames in rising order, or give the reason why not."""
+    try:
+        with _open(stream) as opened:
+            for frame in frames:
+                try:
+                    opened.seek(frame)
+                    yield _decoded(opened, stream, frame, plan)
+                except Exception as error:
+                    yield reason(error)
+    except Exception as error:  # damaged files make Pillow raise nearly everything
+        yield from (reason(error) for _ in frames)
+
+
+def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence[int]) -> Iterator[Decoded | str]:
+    """Decode some pictures of a .npy file."""
+    try:
+        array = arrays.opened(entry, stream)
+    except Exception as error:
+        yield from (reason(error) for _ in numbers)
+        return
+    for i in numbers:
+        yield finished(Image.fromarray(np.ascontiguousarray(as_bytes(np.asarray(array[i]), plan.ranges))), plan)
+
+
+def one(path: Path, plan: Plan) -> Decoded | str:
+    """Decode the first picture of a file, or give the reason why not. Raises OSError."""
+    entry = Entry(path.name, path, path.stat().st_size)
+    with path.open("rb") as stream:
+        if path.suffix.lower() == arrays.ENDING:
+            return next(array_pictures(entry, stream, plan, [0]))
+        return next(pictures(stream, plan))
 
 
 def has_colour(rgb: np.ndarray, tolerance: int = 8) -> bool:
@@ -95,12 +148,71 @@ def quiet() -> Iterator[None]:
 def reason(error: Exception) -> str:
     """Return one short line, without addresses or line breaks, on why a picture could not be read."""
     if isinstance(error, UnidentifiedImageError):
-        return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture"
+        return f"not a {names().replace(' and ', ' or ')} picture"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than the {MAX_PIXELS // 10**6} million pixels allowed"
     if isinstance(error, PermissionError):
         return "permission denied"
     return printable(" ".join(str(error).split()))[:160] or type(error).__name__
+
+
+@contextlib.contextmanager
+def _open(stream: BinaryIO) -> Iterator[Image.Image]:
+    """Open a picture whose size is allowed. Raises Unreadable, or any exception of Pillow."""
+    try:
+        opened = Image.open(stream, formats=formats())
+    except UnidentifiedImageError:
+        stream.seek(0)
+        start = stream.read(12)
+        if start[:4] in (b"II*\0", b"MM\0*"):
+            raise Unreadable("a TIFF of a kind that is not read; save it as 8 or 16 bits a channel") from None
+        if start[4:8] == b"ftyp" and "HEIF" not in formats():
+            raise Unreadable("not a picture that is read here, or HEIC: pip install diffusion-toolkit[heic]") from None
+        raise
+    with opened:
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise Unreadable(f"{width} x {height} pixels, more than the {MAX_PIXELS // 10**6} million allowed")
+        yield opened
+
+
+def _decoded(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> Decoded:
+    width, height = opened.size
+    # A large picture takes 4 bytes a pixel or more while it is decoded: one at a time bounds the memory.
+    with _one_large if width * height > _LARGE_PIXELS else contextlib.nullcontext():
+        if deep.is_deep(opened):
+            values = deep.values(opened, _reopened(stream, frame))
+            if not np.isfinite(extent(values)[1:]).all():
+                raise Unreadable("32-bit pixels that are not numbers (NaN or infinite)")
+            image = Image.fromarray(as_bytes(values, plan.ranges))
+        else:
+            longest = 2 * max(plan.size)
+            opened.draft(None, (longest, longest))  # JPEG only: decodes at 1/2, 1/4 or 1/8 when that is enough
+            opened.load()
+            image = _resizable(opened)
+        return finished(image, plan, UPRIGHT.get(_orientation(opened)))
+
+
+def _reopened(stream: BinaryIO, frame: int) -> deep.Again:
+    """Return a function that opens the same picture of a file anew."""
+
+    def again() -> Image.Image:
+        stream.seek(0)
+        opened = Image.open(stream, formats=formats())
+        opened.seek(frame)
+        return opened
+
+    return again
+
+
+def _frames(opened: Image.Image) -> int:
+    """Return the number of pictures in a file; photographs of telephones, which add small ones, have one."""
+    if opened.format == "MPO":
+        return 1
+    try:
+        return int(getattr(opened, "n_frames", 1))
+    except Exception:  # damaged behind the first picture, which may be whole
+        return 1
 
 
 def _orientation(opened: Image.Image) -> int:
@@ -113,34 +225,9 @@ def _orientation(opened: Image.Image) -> int:
 
 def _resizable(opened: Image.Image) -> Image.Image:
     """Return the picture in L, RGB or RGBA, modes that `resize` supports."""
-    if opened.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
-    if opened.mode in ("I", "F"):
-        return Image.fromarray(_to_bytes(np.asarray(opened)))
     alpha = opened.has_transparency_data
     if opened.mode == "RGBA" or (opened.mode in ("L", "RGB") and not alpha):
         return opened  # convert() would copy it
     if alpha:
         return opened.convert("RGBA")
     return opened.convert("L" if opened.mode == "1" else "RGB")
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Return 32-bit pixels as uint8: integers are read as 16-bit, fractions as 0 to 1. Raises Unreadable for others."""
-    low, high = values.min(), values.max()
-    if np.issubdtype(values.dtype, np.integer) and low >= 0 and high <= 65535:
-        return (values >> 8).astype(np.uint8)
-    if np.issubdtype(values.dtype, np.floating) and low >= 0 and high <= 1:  # false for NaN
-        return (values * 255 + 0.5).astype(np.uint8)
-    raise Unreadable(f"32-bit pixels from {low:g} to {high:g}; only 0 to 65535 or 0.0 to 1.0 can be used")
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """Return the centred square of `image`, resized to (size, size) with antialiasing; alpha is weighted correctly."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    if box == (0, 0, size, size) and image.size == (size, size):
-        return image
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)

@@ -12,9 +12,9 @@ import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from modalities.image.data.decode import EXTENSIONS
+from modalities.image.data.decode import readable
 from toolkit.data.listing import SPLITS, Entry, Listing, printable
-from toolkit.errors import DataError
+from toolkit.errors import DataError, UsageError
 
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_MEMBERS = 20_000_000
@@ -42,11 +42,17 @@ def signature(shards: list[Path]) -> list[str]:
     return [f"{path.name}\t{path.stat().st_size}\t{path.stat().st_mtime_ns}" for path in files]
 
 
-def scan(shards: list[Path]) -> Listing:
-    """List the pictures in the shards in their order. Raises DataError for an unusable classes.json."""
+def scan(shards: list[Path], labels: str = "auto", splits: str = "auto") -> Listing:
+    """List the pictures in the shards in their order. Raises DataError for an unusable classes.json.
+
+    labels: "auto" (.cls) or "none"; splits: "auto" or "none". Raises UsageError for other labels, which are of folders.
+    """
+    if labels not in ("auto", "none"):
+        raise UsageError(f"data.labels '{labels}' is for folders; shards have .cls files: write auto or none")
     listing = Listing()
     named = {split: [path for path in shards if path.name.startswith(f"{split}-")] for split in SPLITS}
-    if all(named.values()):
+    if all(named.values()) and splits == "auto":
+        listing.splits_by = "by shards train-*.tar and test-*.tar"
         if others := len(shards) - sum(map(len, named.values())):
             listing.notes.append(f"{others} shards called neither train-*.tar nor test-*.tar are left out")
         for split, paths in named.items():
@@ -55,7 +61,11 @@ def scan(shards: list[Path]) -> Listing:
     else:
         for path in shards:
             _scan_shard(path, None, listing)
-    _name_labels(listing, _class_names(shards[0].parent / "classes.json"))
+    if labels == "none":
+        listing.entries = [replace(entry, label=None) for entry in listing.entries]
+        listing.labels_by = "none, as said"
+    else:
+        _name_labels(listing, _class_names(shards[0].parent / "classes.json"))
     return listing
 
 
@@ -63,11 +73,12 @@ def _scan_shard(path: Path, split: str | None, listing: Listing) -> None:
     """Append the pictures of one shard, their labels still numbers."""
     pictures: dict[str, tuple[str, _Part]] = {}
     classes: dict[str, _Part] = {}
+    endings = readable()
     for name, part in _members(path, listing):
         pure = PurePosixPath(name)
         stem, _, ending = pure.name.partition(".")
         key = str(pure.with_name(stem or "_"))
-        if "." + ending.lower() in EXTENSIONS:
+        if "." + ending.lower() in endings:
             if key in pictures:
                 listing.reject(f"{path.name}/{name}", "a second picture for the same key")
             else:
@@ -172,9 +183,12 @@ def _class_names(path: Path) -> list[str]:
 def _name_labels(listing: Listing, names: list[str]) -> None:
     """Turn class numbers into names; numbers without a name are rejected when there are names."""
     listing.label_order = tuple(names)
+    listing.labels_by = "by .cls"
     bare = sum(entry.label is None for entry in listing.entries)
     if 0 < bare < len(listing.entries):
         listing.notes.append(f"{bare} of {len(listing.entries)} pictures have no .cls, so no labels are used")
+    if bare == len(listing.entries):
+        listing.labels_by = "none: no picture has a .cls"
     if not names:
         return
     entries, listing.entries = listing.entries, []

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalities.image import codec
-from modalities.image.data.dataset import own_side
+from modalities.image.data.dataset import own_size
 from modalities.image.evaluate import torchvision_features
 from modalities.image.evaluate.judge import PictureJudge
 from modalities.image.evaluate.likelihood import likelihood
-from modalities.image.options import EvaluationOptions
+from modalities.image.options import EvaluationOptions, written
 from toolkit.data.dataset import Examples, Splits
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeDistribution
@@ -67,12 +67,12 @@ class ImageEvaluator(Evaluator):
         return likelihood(data, denoiser, times, count, notify)
 
     def reading(self, samples: Path, reference: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return options with the pictures' own size where all are equal squares, so that no detail is lost."""
+        """Return options with the pictures' own size where all have one, so that no detail is lost."""
         if "size" in options:
             return options
-        side = own_side(samples)
-        alike = side is not None and side == own_side(Path(reference).expanduser())
-        return {**options, "size": side} if alike else options
+        size = own_size(samples)
+        alike = size is not None and size == own_size(Path(reference).expanduser())
+        return {**options, "size": written(*size)} if size is not None and alike else options
 
     def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
         """Raise DataError when sizes or numbers of channels differ."""
@@ -80,7 +80,7 @@ class ImageEvaluator(Evaluator):
             super().check_alike(samples, real, where)
         except DataError as error:
             mine, theirs = samples.facts.shape, real.facts.shape
-            hint = "--size SIDE" if mine[1:] != theirs[1:] else f"--channels {theirs[0]}"
+            hint = f"--size {written(theirs[2], theirs[1])}" if mine[1:] != theirs[1:] else f"--channels {theirs[0]}"
             raise DataError(f"{error}; bring both to one: {hint}") from None
 
 
@@ -97,11 +97,15 @@ def critic_of(data: Splits, notify: Notify = print, features: str = "") -> Criti
 
 
 def turned(raw: Tensor, quarters: int) -> Tensor:
-    """Return square pictures (B, C, H, H) rotated by `quarters` of a turn."""
-    return raw.rot90(quarters, (2, 3))
+    """Return pictures (B, C, H, W) uint8 rotated by `quarters` of a turn; those that lie then are resized to H x W."""
+    turned = raw.rot90(quarters, (2, 3))
+    if turned.shape == raw.shape or not len(raw):
+        return turned.reshape(raw.shape)
+    back = functional.interpolate(turned.float(), raw.shape[-2:], mode="bilinear", antialias=True)
+    return back.round().clamp(0, 255).to(torch.uint8)
 
 
 def copy_features(raw: Tensor) -> Tensor:
     """Return features for finding copies: (B, C, H, W) uint8 averaged to at most 16 x 16, in 0..1: (B, d) float32."""
-    size = min(OUTLINE, raw.shape[-1])
+    size = (min(OUTLINE, raw.shape[-2]), min(OUTLINE, raw.shape[-1]))
     return functional.adaptive_avg_pool2d(raw.float() / 255, size).flatten(1)

@@ -11,6 +11,7 @@ from safetensors.torch import load as parse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modalities.image.view.picture import laid
 from toolkit.errors import DataError, UsageError, unknown
 
 SIZE = 224
@@ -41,7 +42,7 @@ class TorchvisionFeatures:
         return torch.cat([self.net(self._prepared(part)) for part in raw.split(_AT_ONCE)])
 
     def _prepared(self, raw: Tensor) -> Tensor:
-        x = raw.float().expand(-1, 3, -1, -1) / 255
+        x = laid(raw, 255.0).float().expand(-1, 3, -1, -1) / 255  # these networks know no transparency
         x = functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
         return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 

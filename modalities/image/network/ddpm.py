@@ -13,7 +13,7 @@ from toolkit.nn.conditioned import Conditioned
 
 
 class DDPMUNet(Conditioned):
-    """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); every side a multiple of 2^(levels - 1).
+    """(x (B, C, *space), c_noise (B,), cond) -> (B, C, *space); of sides of any length, as in `UNet`.
 
     Two residual blocks a level down and three up, a skip from every block and not one a level as in `UNet`;
     attention with one head at the levels `attention` and in the middle. Unlike in the paper, blocks take the noise
@@ -62,7 +62,7 @@ class DDPMUNet(Conditioned):
         self.head = zero(Conv(dims, now, channels))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        self.check(x)
+        x, place = self.padded(x)
         emb, keys = self.embed(c_noise, cond), cond.get("dropout")
         h = self.first(x)
         skips = [h]
@@ -72,7 +72,7 @@ class DDPMUNet(Conditioned):
         h = _through(self.middle, h, emb, keys)
         for part in self.up:
             h = part(h) if isinstance(part, Upsample) else _through(part, torch.cat([h, skips.pop()], 1), emb, keys)
-        output: Tensor = self.head(functional.silu(self.norm(h)))
+        output: Tensor = self.head(functional.silu(self.norm(h)))[(..., *place)]
         return output
 
 

@@ -33,25 +33,14 @@ PRESETS = {
 
 
 def build(model: Model, shape: tuple[int, ...], labels: int) -> nn.Module:
-    """Return the network of a [model] section for pictures of `shape` (C, H, W).
-
-    Raises UsageError when the picture's sides do not divide among the network's strides.
-    """
-    channels, height, width = shape
-    net: UNet | DDPMUNet
+    """Return the network of a [model] section for pictures of `shape` (C, H, W). Raises UsageError."""
+    channels = shape[0]
     if model.preset == "ddpm":
         # Ho et al. (2020) for 32 x 32, made for a GPU: full resolution, attention at 16 x 16
         if model.stem not in (None, 1):
             raise UsageError("preset 'ddpm' works at full resolution; leave model.stem out, or take preset base")
-        net = DDPMUNet(2, channels, model.width or 128, labels=labels, dropout=model.dropout)
-    else:
-        net = _strided(PRESETS[model.preset], model, channels, labels)
-    if height % net.divisor or width % net.divisor:
-        raise UsageError(
-            f"preset '{model.preset}' halves pictures down to 1/{net.divisor}, and {height} x {width} is no multiple "
-            f"of that; choose --size {-(-max(height, width) // net.divisor) * net.divisor}, or a smaller model.stem"
-        )
-    return net
+        return DDPMUNet(2, channels, model.width or 128, labels=labels, dropout=model.dropout)
+    return _strided(PRESETS[model.preset], model, channels, labels)
 
 
 def _strided(preset: Preset, model: Model, channels: int, labels: int) -> UNet:

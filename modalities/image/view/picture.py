@@ -22,7 +22,7 @@ _CAPTION_LETTERS = 14
 def grid(
     raw: Tensor, labels: Sequence[str] = (), columns: int | None = None, order: Sequence[str] = ()
 ) -> PIL.Image.Image:
-    """Return the pictures raw: (B, C, H, W) uint8 side by side, grey or RGB as they are.
+    """Return the pictures raw: (B, C, H, W) uint8 side by side, grey or RGB as they are, transparency on squares.
 
     labels: one for each picture, or none. Pictures with equal labels share rows, which are captioned with the label;
     when most labels occur once, there are no captions and the order is kept. order: of the labels, from top to
@@ -61,9 +61,24 @@ def strip(raw_sequence: Tensor, columns: int = 10) -> PIL.Image.Image:
 
 
 def to_image(raw: Tensor) -> PIL.Image.Image:
-    """Return (C, H, W) uint8, C = 1 or 3, as a grey or RGB picture."""
+    """Return (C, H, W) uint8 as a picture: C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
     array = raw.cpu().numpy()
     return PIL.Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+
+
+def laid(raw: Tensor, ground: Tensor | float) -> Tensor:
+    """Return (..., C, H, W) uint8 without alpha: C = 2 and 4 are laid on `ground` (0..255), others are as they are."""
+    if raw.shape[-3] not in (2, 4):
+        return raw
+    alpha = raw[..., -1:, :, :].float() / 255
+    return (raw[..., :-1, :, :].float() * alpha + ground * (1 - alpha)).round().to(torch.uint8)
+
+
+def _squares(height: int, width: int) -> Tensor:
+    """Return a light checkerboard (height, width) of about eight squares along the shorter side."""
+    side = max(1, min(height, width) // 8)
+    odd = (torch.arange(height)[:, None] // side + torch.arange(width) // side) % 2
+    return torch.where(odd.bool(), 255.0, 216.0)
 
 
 def _wrap(items: list[int], columns: int) -> list[list[int]]:
@@ -72,6 +87,7 @@ def _wrap(items: list[int], columns: int) -> list[list[int]]:
 
 def _table(raw: Tensor, rows: list[list[int]], captions: list[str]) -> PIL.Image.Image:
     """Return the pictures `rows` of `raw` on a grey ground, enlarged, with captions at the left."""
+    raw = laid(raw.cpu(), _squares(*raw.shape[-2:]))
     channels, height, width = raw.shape[1:]
     factor = max(1, READABLE // max(height, width))
     cell_height, cell_width = factor * height + GAP, factor * width + GAP
@@ -80,7 +96,7 @@ def _table(raw: Tensor, rows: list[list[int]], captions: list[str]) -> PIL.Image
     margin = math.ceil(max((font.getlength(text) for text in texts), default=-8)) + 8
     shape = (channels, len(rows) * cell_height + GAP, margin + max(map(len, rows)) * cell_width + GAP)
     canvas = torch.full(shape, _BACKGROUND, dtype=torch.uint8)
-    large = raw.cpu().repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    large = raw.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     for i, row in enumerate(rows):
         for j, number in enumerate(row):
             top, left = GAP + i * cell_height, margin + GAP + j * cell_width

@@ -2,8 +2,9 @@
 
     CACHE/text/<key>/train.npy  train-spans.npy  test.npy  test-spans.npy  about.json
 
-A source is read three times in small blocks: to count its characters, to learn the vocabulary from its
-training text, and to write its tokens. EOS follows every document, and both parts of one cut into train and test.
+A source is read once, into a file of its text; twice where characters with accents come in two forms and become one.
+The vocabulary is learned from the training text of that file, and its tokens are written. EOS follows every document,
+and both parts of one cut into train and test. What was understood while reading is kept beside them.
 The cache depends neither on the length of examples nor on how they are cut.
 """
 
@@ -11,27 +12,36 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
-from modalities.text.data.readers import Document, Source, documents
+from modalities.text.data import describe, survey, token_writer
+from modalities.text.data.forms import normal, normal_blocks
+from modalities.text.data.measured import MIN_SPEECHES, Measured
+from modalities.text.data.readers import Source, documents
+from modalities.text.data.spool import Parts, Spool, add_counts, code_points, pieces
+from modalities.text.data.survey import Survey
 from modalities.text.data.text_files import Problems
-from modalities.text.data.token_writer import GATHERED, TokenWriter
-from modalities.text.data.tokens import SEP, Vocabulary, learn, parse
+from modalities.text.data.tokens import EOS, SEP, Vocabulary, learn, parse
+from modalities.text.options import Data
 from toolkit.data import listing as files
 from toolkit.data import store
+from toolkit.data.dataset import identity_of
 from toolkit.data.locate import Pace
+from toolkit.data.understood import Understood
 from toolkit.errors import DataError
 
-VERSION = 1
-MIN_SPEECHES = 20
-"""Speakers with fewer speeches share the label OTHER."""
+VERSION = 2
 OTHER = "other"
 _NOUN = "tokens"
+_LOOKS = 4096
+"""Documents between two looks at the clock."""
 _POSITIONAL = -1.0
 """Score in place of a hash: the end of the text is held out."""
 
@@ -54,19 +64,32 @@ class TokenCorpus:
     names: tuple[str, ...]
     rejected: tuple[str, ...]
     """One line for each file and kind of thing that was left out."""
-    notes: tuple[str, ...]
+    understood: Understood
+    form: str
+    """Form of characters with accents, "nfc" or "nfd"; "" where they were left as they are."""
+    identity: str
     train: Split
     test: Split
 
 
 @dataclass
 class _Plan:
-    """Result of the first reading: characters of each document, how many of them train, and its label."""
+    """Result of the reading: characters of each document (and of its source), how many of them train, its label."""
 
-    sizes: array[int]
+    given: np.ndarray
+    sizes: np.ndarray
     cuts: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
+
+    def parts(self) -> Parts:
+        count = len(self.sizes)
+        sizes = np.stack([self.given, self.cuts, self.sizes - self.cuts], 1)
+        held = np.stack([self.cuts == 0, np.zeros(count, bool), np.ones(count, bool)], 1)
+        then = np.broadcast_to([SEP, EOS, EOS], (count, 3))
+        labels = np.broadcast_to(self.labels[:, None], (count, 3))
+        some = sizes > 0
+        return Parts(sizes[some], held[some], then[some], labels[some])
 
 
 def load(folder: Path) -> TokenCorpus | None:
@@ -74,11 +97,15 @@ def load(folder: Path) -> TokenCorpus | None:
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         vocabulary = Vocabulary.from_text(about["vocabulary"])
-        names, rejected, notes = (tuple(map(str, about[name])) for name in ("names", "rejected", "notes"))
+        names, rejected = (tuple(map(str, about[name])) for name in ("names", "rejected"))
+        understood = Understood.model_validate(about["understood"])
+        form, identity = str(about["form"]), str(about["identity"])
+        if form not in ("", "nfc", "nfd"):
+            raise ValueError(form)
         splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in files.SPLITS]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, DataError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, DataError, ValidationError):
         return None
-    return TokenCorpus(vocabulary, names, rejected, notes, *splits)
+    return TokenCorpus(vocabulary, names, rejected, understood, form, identity, *splits)
 
 
 def _load_split(folder: Path, split: str, vocabulary: Vocabulary, labels: int) -> Split:
@@ -96,31 +123,35 @@ def _load_split(folder: Path, split: str, vocabulary: Vocabulary, labels: int) -
     return Split(tokens, spans)
 
 
-def build(source: Source, tokens: str, labels: str, folder: Path, notify: Callable[[str], None]) -> TokenCorpus | None:
+def build(source: Source, options: Data, folder: Path, notify: Callable[[str], None]) -> TokenCorpus | None:
     """Write the tokens of `source` into `folder`, and open them; None when there is no training text in it.
 
-    tokens, labels: as in options.Data. Raises UsageError, DataError when a file changes meanwhile, StorageError.
+    Raises UsageError, DataError when a file changes meanwhile, StorageError.
     """
-    problems = Problems()
-    plan = _look(source, labels, problems, notify)
-    if not plan.cuts.any():
-        _report(source, problems)
-        return None
 
     def fill(staging: Path) -> bool:
-        vocabulary = _learn(source, tokens, plan)
-        _write(source, vocabulary, plan, staging, notify)
-        _report(source, problems)
-        about = {
-            "vocabulary": vocabulary.to_text(),
-            "names": [files.printable(name) for name in plan.names],
-            "rejected": sorted(source.listing.rejected),
-            "notes": [*source.listing.notes, *problems.notes],
-        }
-        store.save_json(staging / "about.json", about)
+        text = staging / "text"
+        form = {"auto": "", "none": ""}.get(options.normalise, options.normalise)
+        plan, it = _read(source, options, form, text, notify)
+        one, several = it.spool.forms.single(it.spool.counts), it.spool.forms.several
+        if options.normalise == "auto":
+            form = it.spool.forms.form(it.spool.counts)
+            if several and one:
+                plan, it = _read(source, options, form, text, notify)
+        it.form, it.mixed = form, (one, several)
+        if not plan.cuts.any():
+            source.listing.rejected.extend(x for x in it.problems.rejected if x not in source.listing.rejected)
+            return False
+        parts = plan.parts()
+        vocabulary = _learn(it.spool, options.tokens, parts)
+        token_writer.write(it.spool, parts, vocabulary, staging, notify)
+        if source.packed:
+            it.speakers, it.spoken = survey.play(it.spool)
+        text.unlink()
+        store.save_json(staging / "about.json", _about(it, vocabulary, staging))
         return True
 
-    needed = 2 * sum(entry.size for entry in source.listing.entries)
+    needed = 4 * sum(entry.size for entry in source.listing.entries)
     return store.opened(folder, load, needed, fill, _NOUN)
 
 
@@ -129,26 +160,72 @@ def score(text: str) -> float:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") / 2**64
 
 
-def _report(source: Source, problems: Problems) -> None:
-    source.listing.rejected.extend(line for line in problems.rejected if line not in source.listing.rejected)
+def _about(it: Measured, vocabulary: Vocabulary, folder: Path) -> Mapping[str, object]:
+    names = [files.printable(name) for name in it.names]
+    arrays = [
+        np.load(folder / f"{split}{kind}.npy", mmap_mode="r", allow_pickle=False)
+        for split in files.SPLITS for kind in ("", "-spans")
+    ]  # fmt: skip
+    written = np.frombuffer(vocabulary.to_text().encode(), np.uint8)
+    packed = np.array([it.source.packed, it.source.whole])
+    understood = Understood(rows=tuple(describe.rows(it, vocabulary)), proposals=it.proposals())
+    return {
+        "vocabulary": vocabulary.to_text(),
+        "names": names,
+        "rejected": sorted([*it.source.listing.rejected, *it.problems.rejected]),
+        "understood": understood.model_dump(mode="json"),
+        "form": it.form,
+        "identity": identity_of(names, *arrays, written, packed),
+    }
 
 
-def _look(source: Source, labels: str, problems: Problems, notify: Callable[[str], None]) -> _Plan:
-    sizes, scores, raw = array("q"), array("d"), array("q")
+def _read(
+    source: Source, options: Data, form: str, path: Path, notify: Callable[[str], None]
+) -> tuple[_Plan, Measured]:
+    """Read all documents, write their text to `path`, and return how they are split, and what was measured."""
+    problems, seen, spool = Problems(), Survey(), Spool(path)
+    given, sizes, raw, scores = array("q"), array("q"), array("q"), array("d")
     ids: dict[str | None, int] = {}
-    pace = Pace()
+    pace, packed = Pace(), source.packed
     for document in documents(source, problems):
-        sizes.append(sum(len(block) for block in document.blocks))
-        if document.split:
-            scores.append(0.0 if document.split == "test" else 2.0)
+        held = None if document.split is None else document.split == "test"
+        told = normal(document.given, form) if document.given else ""
+        if told:
+            spool.write(told)
+        size = key = 0
+        for block in normal_blocks(document.blocks, form) if form else document.blocks:
+            spool.write(block)
+            size += len(block)
+            if packed:
+                seen.block(block, held)
+                if pace.due():
+                    notify(f"read {int(spool.counts.sum()):,} characters")
+            else:
+                key = hash((key, block))
+        if packed:
+            seen.end(held)
         else:
-            scores.append(score(document.key) if document.key else _POSITIONAL)
+            seen.item(size + len(told), hash((key, told)), held)
+            if not len(sizes) % _LOOKS and pace.due():
+                notify(f"read {len(sizes):,} texts")
+        given.append(len(told))
+        sizes.append(size)
         raw.append(ids.setdefault(document.label, len(ids)))
-        if pace.due():
-            notify(f"read {len(sizes):,} texts")
-    names, number = _name(ids, np.frombuffer(raw, np.int64), labels, problems)
-    cuts = _cuts(np.frombuffer(sizes, np.int64), np.frombuffer(scores, np.float64), source.test)
-    return _Plan(sizes, cuts, number[np.frombuffer(raw, np.int64)], names)
+        if held is not None:
+            scores.append(0.0 if held else 2.0)
+        else:
+            scores.append(score(normal(document.key, "nfc")) if document.key else _POSITIONAL)
+    spool.close()
+    numbers, every = np.frombuffer(raw, np.int64), np.frombuffer(sizes, np.int64)
+    names, number = _name(ids, np.bincount(numbers, minlength=len(ids)), options.labels)
+    cuts = _cuts(every, np.frombuffer(scores, np.float64), source.test)
+    plan = _Plan(np.frombuffer(given, np.int64), every, cuts, number[numbers], names)
+    counts = np.bincount(plan.labels, minlength=len(names)).tolist()
+    split = (cuts.sum(), (every - cuts).sum()) if packed else ((cuts > 0).sum(), (cuts < every).sum())
+    return plan, Measured(
+        source, options, problems, seen, spool, form, names, Counter(dict(zip(names, counts, strict=False))),
+        int(split[0]), int(split[1]), bool(plan.given.any()),
+    )  # fmt: skip
 
 
 def _cuts(sizes: np.ndarray, scores: np.ndarray, test: float) -> np.ndarray:
@@ -166,21 +243,19 @@ def _cuts(sizes: np.ndarray, scores: np.ndarray, test: float) -> np.ndarray:
     return np.where(positional, np.minimum(ends, sizes), np.where(held, 0, sizes))
 
 
-def _name(
-    ids: dict[str | None, int], raw: np.ndarray, labels: str, problems: Problems
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the labels, and the number of each of `ids` among them; () and zeros when there are not at least two."""
-    counts = np.bincount(raw, minlength=len(ids))
+def _name(ids: Mapping[str | None, int], counts: np.ndarray, labels: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the labels, and the number of each of `ids` among them; () and zeros when there are not at least two.
+
+    counts: documents of each of `ids`. Speakers with few speeches share a label, under a name that no speaker has.
+    """
     candidates = [name for name in ids if name is not None]
     if labels == "speaker":
         candidates = [name for name in candidates if counts[ids[name]] >= MIN_SPEECHES]
     names = sorted(candidates, key=lambda name: (name.casefold(), name))
     if labels == "speaker" and names and len(names) < len(ids):
-        names = [name for name in names if name != OTHER] + [OTHER]
+        names.append(_free(OTHER, ids))
     number = np.zeros(max(1, len(ids)), np.int64)
     if labels == "none" or len(names) < 2 or (None in ids and labels != "speaker"):
-        if labels != "none":
-            problems.note(f"no labels: data.labels '{labels}' does not tell all texts apart")
         return (), number
     place = {name: i for i, name in enumerate(names)}
     for name, i in ids.items():
@@ -188,68 +263,29 @@ def _name(
     return tuple(names), number
 
 
-def _replay(source: Source, plan: _Plan) -> Iterator[tuple[Document, int, int]]:
-    """Yield each document again, with its cut and its label. Raises DataError when there are others than before."""
-    number = 0
-    for number, document in enumerate(documents(source, Problems()), start=1):
-        if number > len(plan.cuts):
-            break
-        yield document, int(plan.cuts[number - 1]), int(plan.labels[number - 1])
-    if number != len(plan.cuts):
-        raise DataError(f"the files in {source.path} changed while they were read; start again")
+def _free(name: str, taken: Mapping[str | None, int]) -> str:
+    """Return `name`, or the like of it that is not taken in any capitals."""
+    used = {each.casefold() for each in taken if each}
+    return next(
+        free for free in (name, "others", *(f"{name} {i}" for i in range(2, len(used) + 4))) if free not in used
+    )
 
 
-def _learn(source: Source, tokens: str, plan: _Plan) -> Vocabulary:
+def _learn(spool: Spool, tokens: str, parts: Parts) -> Vocabulary:
+    """Return the vocabulary of the training text."""
+
     def training() -> Iterator[str]:
-        for document, cut, _ in _replay(source, plan):
-            if document.given and cut:
-                yield document.given
-            left = cut
-            for block in document.blocks:
-                if left > 0:
-                    yield block[:left]
-                left -= len(block)
+        for text, first, sizes, _ in pieces(spool, parts):
+            held = parts.held[first : first + len(sizes)]
+            if not held.any():
+                yield text
+            else:
+                ends = np.cumsum(sizes)
+                own = zip((ends - sizes)[~held].tolist(), ends[~held].tolist(), strict=True)
+                yield "".join([text[start:end] for start, end in own])
 
     counts = np.zeros(128, np.int64)
     if parse(tokens)[0] == "char":
-        for text in _gathered(training()):
-            new = np.bincount(np.frombuffer(text.encode("utf-32-le"), "<u4"))
-            counts = np.pad(counts, (0, max(0, len(new) - len(counts))))
-            counts[: len(new)] += new
+        for text in training():
+            counts = add_counts(counts, code_points(text))
     return learn(tokens, counts, training())
-
-
-def _gathered(texts: Iterator[str]) -> Iterator[str]:
-    """Yield the same characters in fewer, longer texts."""
-    buffer: list[str] = []
-    total = 0
-    for text in texts:
-        buffer.append(text)
-        total += len(text)
-        if total >= GATHERED:
-            yield "".join(buffer)
-            buffer, total = [], 0
-    yield "".join(buffer)
-
-
-def _write(source: Source, vocabulary: Vocabulary, plan: _Plan, staging: Path, notify: Callable[[str], None]) -> None:
-    train, test = (TokenWriter(staging, split, vocabulary) for split in files.SPLITS)
-    pace = Pace()
-    for number, (document, cut, label) in enumerate(_replay(source, plan), start=1):
-        if document.given is not None:
-            (train if cut else test).text(document.given, SEP)
-        left = cut
-        for block in document.blocks:
-            if left > 0:
-                train.text(block[:left])
-            if left < len(block):
-                test.text(block[max(left, 0) :])
-            left -= len(block)
-            if pace.due():
-                notify(f"wrote the tokens of {number:,} of {len(plan.cuts):,} texts")
-        if cut:
-            train.end(label)
-        if left < 0:
-            test.end(label)
-    train.close()
-    test.close()

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from modalities.text.data import cache, datasets, tokens
-from modalities.text.data.cache import Split
-from modalities.text.data.readers import EXTENSIONS, FORMATS, Source, single, source_of
+from modalities.text.data import cache, datasets, describe, formats, tokens
+from modalities.text.data.cache import Split, TokenCorpus
+from modalities.text.data.readers import Source, single, source_of
 from modalities.text.data.tokens import Vocabulary
 from modalities.text.options import Data
 from toolkit.data import listing as files
 from toolkit.data import store
+from toolkit.data.labels import scan
 from toolkit.data.locate import locate
+from toolkit.data.understood import Row, Understood
 from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError
 from toolkit.modality import Dataset, Examples
 
 QUANTILES = 101
-_SHOWN = 5
 
 
 class Texts(Dataset):
@@ -102,8 +103,12 @@ class Corpus:
     """The labels; () when there are none."""
     rejected: tuple[str, ...]
     """One line for each file and kind of thing that was left out."""
-    notes: tuple[str, ...]
-    """One line for each file and kind of thing that was mended while reading."""
+    understood: Understood
+    """What was read and how, and values that fit it."""
+    form: str
+    """Form of characters with accents, "nfc" or "nfd"; "" where they were left as they are."""
+    identity: str
+    """Hash of the tokens, spans, labels and the vocabulary."""
     packed: bool
     """Running text; otherwise items with EOS."""
     length: int
@@ -126,28 +131,30 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
     others = options.model_dump(exclude={"source", "length"})
     key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), name=options.source, **others)
     home = cache_folder / "text" / key
-    stored = cache.load(home) or cache.build(source, options.tokens, options.labels, home, notify)
+    stored = cache.load(home) or cache.build(source, options, home, notify)
     if stored is None:
         raise DataError(f"no text to train on in {source.path}: {_why(source)}")
     labelled = bool(stored.names)
     train = Texts(stored.train, options.length, source.packed, source.whole, crops=True, labelled=labelled)
     test = Texts(stored.test, options.length, source.packed, source.whole, crops=False, labelled=labelled)
     rejected = list(stored.rejected)
+    longer = [] if source.packed else _longer(stored, train.skipped + test.skipped, options.length, source.whole)
     if train.skipped + test.skipped:
-        items = len(stored.train.spans) + len(stored.test.spans)
-        rejected.append(
-            f"{train.skipped + test.skipped:,} of {items:,} items are longer than {options.length} tokens and are "
-            "left out; raise data.length to keep them"
-        )
+        rejected.append(longer[0].value + "; raise data.length to keep them")
     if not len(train):
         raise DataError(f"no text to train on in {source.path}: {rejected[-1]}")
-    report([*stored.notes, *rejected], notify)
+    rows = list(stored.understood.rows)
+    place = next((i + 1 for i, row in enumerate(rows) if row.name.startswith("length of")), len(rows))
+    rows[place:place] = longer
     lengths = () if source.packed else _quantiles(train)
+    understood = Understood(rows=tuple(rows), proposals=stored.understood.proposals)
     return Corpus(
         stored.vocabulary,
         stored.names,
         tuple(rejected),
-        stored.notes,
+        understood,
+        stored.form,
+        stored.identity,
         source.packed,
         options.length,
         lengths,
@@ -158,14 +165,29 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
 
 def open_path(options: Data) -> Source:
     """Return the texts of the file or folder options.source. Raises DataError when there is none."""
-    path = locate(options.source, datasets.NAMES, EXTENSIONS)
+    path = locate(options.source, datasets.NAMES, formats.AnyEnding())
+    labels = "folders" if options.labels == "folder" else "none"
     try:
-        listing = files.scan(path, EXTENSIONS, "texts") if path.is_dir() else single(path)
+        known = (*formats.EXTENSIONS, "")
+        listing = scan(path, known, "texts", labels, options.splits) if path.is_dir() else single(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    items = options.items in ("line", "file") or bool(options.separator) or options.labels == "speaker"
+    said: list[Row] = []
+    if path.is_dir():
+        said = formats.choose(listing, options.formats, items)
+        if options.splits == "auto":
+            formats.split_files(listing)
     if not listing.entries and not listing.rejected:
-        raise DataError(f"no text in {path}: {files.what_else(listing, FORMATS)}")
-    return source_of(path, listing, options)
+        raise DataError(f"no text in {path}: {files.what_else(listing, formats.FORMATS)}")
+    return replace(source_of(path, listing, options), said=tuple(said))
+
+
+def _longer(stored: TokenCorpus, skipped: int, length: int, whole: bool) -> list[Row]:
+    """Return the row about items that have more tokens than an example."""
+    spans = np.concatenate([stored.train.spans, stored.test.spans])
+    over = int((spans[:, 0] > length).sum())
+    return describe.longer(skipped, over - skipped, len(spans), length, int(spans[:, 0].max(initial=0)))
 
 
 def crop(rows: Tensor, draws: Draws) -> Tensor:
@@ -177,14 +199,6 @@ def crop(rows: Tensor, draws: Draws) -> Tensor:
     spare = ((rows != tokens.PAD).sum(dim=1) - length).clamp(min=0)
     offsets = (draws.uniform("crop") * (spare + 1)).long().clamp(max=spare)
     return rows.gather(1, offsets[:, None] + torch.arange(length))
-
-
-def report(lines: list[str], notify: Callable[[str], None]) -> None:
-    """Pass the first few lines to `notify`, and how many more there are."""
-    for line in lines[:_SHOWN]:
-        notify(line)
-    if len(lines) > _SHOWN:
-        notify(f"... and {len(lines) - _SHOWN} more such lines")
 
 
 def _why(source: Source) -> str:

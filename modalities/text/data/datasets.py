@@ -119,7 +119,7 @@ def _abc(options: Data) -> Source:
             "the tunes of abc come with music21, which is not installed: pip install diffusion-toolkit[abc]"
         )
     path = Path(next(iter(places))) / "corpus"
-    listing = files.scan(path, (".abc",), "tune books")
+    listing = files.walk(path, (".abc",))
     if not listing.entries:
         raise DataError(f"no tunes in {path}; reinstall music21")
 

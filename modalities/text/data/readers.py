@@ -1,29 +1,24 @@
-"""Readers of documents: whole files, their lines, speeches, and rows of JSON Lines and of tables."""
+"""Readers of documents: whole files, their lines, parts between separators, speeches, and rows of tables and JSON."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
-from modalities.text.data import text_files
+from modalities.text.data import formats, row_files, text_files
 from modalities.text.data.text_files import Problems
 from modalities.text.options import Data
-from toolkit.data import listing as files
 from toolkit.data.listing import Entry, Listing
+from toolkit.data.understood import Row
 
-TABLES = {".csv": ",", ".tsv": "\t"}
-EXTENSIONS = (".txt", ".jsonl", *TABLES)
-FORMATS = ".txt, .jsonl, .csv and .tsv"
 _SPEAKER = re.compile(r"([A-Z][A-Za-z' .-]{0,30})[:.]")
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A text that may come in blocks; iterating over them reads the file."""
 
     file: str
@@ -49,21 +44,39 @@ class Source:
     read: Reader
     packed: bool
     """True for running text; otherwise each document is an item."""
+    why: str = ""
+    """What an example is made of, and why."""
     whole: bool = False
     """True where items that do not fit into an example are left out rather than cut, as pairs always are."""
     test: float = 0.05
+    said: tuple[Row, ...] = ()
+    """Rows about files that were passed over."""
 
 
 def source_of(path: Path, listing: Listing, options: Data, test: float | None = None) -> Source:
     """Return the files of `listing`, read by `options`, as a source. test: held-out share, in place of theirs."""
-    endings = {Path(entry.name).suffix.lower() for entry in listing.entries}
-    packed = options.items == "none" or (options.items == "auto" and (".txt" in endings or not endings))
-    packed = packed and options.labels != "speaker"
+    texts = [entry for entry in listing.entries if formats.kind(entry.name) == "text"]
+    rows = options.items == "auto" and not options.separator and options.labels != "speaker"
+    tabular = rows and bool(texts) and formats.tabular(listing.entries)
+    packed = options.items == "none" or (rows and not tabular and (bool(texts) or not listing.entries))
 
     def read(entry: Entry, problems: Problems) -> Iterator[Document]:
-        return _read(entry, options, packed, problems)
+        return _read(entry, options, packed, tabular, problems)
 
-    return Source(path, listing, read, packed, test=options.test if test is None else test)
+    why = _why(options, packed, tabular)
+    return Source(path, listing, read, packed, why, test=options.test if test is None else test)
+
+
+def _why(options: Data, packed: bool, tabular: bool) -> str:
+    if packed:
+        return "running text, cropped anywhere" + (": text files hold no items" if options.items == "auto" else "")
+    if options.labels == "speaker":
+        return "items: each speech of a play"
+    if options.separator:
+        return f"items: what stands between lines that say {options.separator}"
+    if options.items in ("line", "file"):
+        return f"items: each {options.items} of a text file"
+    return "items: each row" + (", as every line has equally many tabs" if tabular else "")
 
 
 def single(path: Path) -> Listing:
@@ -81,110 +94,72 @@ def documents(source: Source, problems: Problems) -> Iterator[Document]:
     """Yield all documents of a source, in order; each must be read before the next is taken."""
     for entry in source.listing.entries:
         try:
-            why = text_files.odd(entry.path)
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-        if why:
-            problems.reject(entry.name, why)
-        else:
             yield from source.read(entry, problems)
+        except OSError as error:
+            problems.reject(entry.name, error.strerror or type(error).__name__)
 
 
-def table(
-    parts: Iterable[str], name: str, columns: tuple[str, ...], problems: Problems, comma: str
-) -> Iterator[list[str]]:
-    """Yield `columns` of each row of a table with a header; all of them when there are none and it has one or two.
-
-    A file without these columns is reported to `problems`, and has no rows.
-    """
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if comma == "\t" else csv.QUOTE_MINIMAL
-    lines = (row + "\n" for row in text_files.rows(parts, name, problems))
-    reader = csv.reader(lines, delimiter=comma, quoting=quoting)
-    header: list[str] | None = None
-    places: list[int] = []
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error:  # a field without end; the reader begins again with the next line
-            problems.lost(name, "rows that cannot be parsed, left out")
-            continue
-        if row is None:
-            return
-        if not row:
-            continue
-        if header is None:
-            header = row
-            missing = [column for column in columns if column not in header]
-            if missing or not (columns or len(header) <= 2):
-                what = f"no column '{missing[0]}'" if missing else "more than two columns and data.columns names none"
-                problems.reject(name, f"{what}; it has {', '.join(header)[:200]}")
-                return
-            places = [header.index(column) for column in columns] or list(range(len(header)))
-        elif len(row) != len(header):
-            problems.lost(name, text_files.BAD_TABLE.format(columns=len(header)))
-        else:
-            yield [row[i] for i in places]
-
-
-def _columns(options: Data) -> tuple[str, ...]:
-    return tuple(name.strip() for name in options.columns.split(",")) if options.columns else ()
-
-
-def _read(entry: Entry, options: Data, packed: bool, problems: Problems) -> Iterator[Document]:
-    parts = text_files.blocks(entry.path, entry.name, problems)
+def _read(entry: Entry, options: Data, packed: bool, tabular: bool, problems: Problems) -> Iterator[Document]:
+    encoding = text_files.encoding_of(entry.path, entry.name, problems, options.encoding)
+    if encoding is None:
+        return
+    parts = text_files.blocks(entry.path, entry.name, problems, encoding)
     label = {"file": entry.name, "folder": entry.label}.get(options.labels)
-    ending = Path(entry.name).suffix.lower()
-    columns = _columns(options)
-    if ending == ".jsonl":
-        rows = _json_rows(parts, entry.name, columns or (options.field,), problems)
-        yield from _row_documents(rows, entry, label, problems)
-    elif ending in TABLES:
-        rows = table(parts, entry.name, columns, problems, TABLES[ending])
-        yield from _row_documents(rows, entry, label, problems)
+    kind = "table" if tabular else formats.kind(entry.name)
+    if kind != "text":
+        rows = (row_files.table if kind == "table" else row_files.json)(parts, entry.name, options, problems)
+        yield from _row_documents(rows, entry, label, options.labels.startswith("column:"), problems)
     elif options.labels == "speaker":
         for speaker, text in speeches(parts):
             yield Document(entry.name, (text,), text, entry.split, speaker)
+    elif options.separator:
+        for text in between(parts, options.separator):
+            yield Document(entry.name, (text,), text, entry.split, label)
     elif options.items == "line":
         for line, ends in text_files.lines(parts, text_files.LONGEST_PIECE):
-            problems.mended(entry.name, text_files.CUT_LINES, not ends)
+            if not ends:
+                problems.mended(entry.name, text_files.CUT_LINES)
             if line:
                 yield Document(entry.name, (line,), line, entry.split, label)
+            else:
+                problems.guessed["empty"]["lines"] += 1
     else:
         yield Document(entry.name, parts, "" if packed else entry.name, entry.split, label)
 
 
 def _row_documents(
-    rows: Iterable[list[str]], entry: Entry, label: str | None, problems: Problems
+    rows: Iterable[row_files.Row], entry: Entry, label: str | None, labelled: bool, problems: Problems
 ) -> Iterator[Document]:
-    for texts in rows:
-        try:
-            "".join(texts).encode()
-        except UnicodeEncodeError:
-            problems.lost(entry.name, text_files.HALVES)
-            continue
+    for texts, value in rows:
+        if not all(text.isascii() for text in texts):
+            try:
+                "".join(texts).encode()
+            except UnicodeEncodeError:
+                problems.lost(entry.name, text_files.HALVES)
+                continue
         if not all(texts):
-            problems.lost(entry.name, "rows without text, left out")
+            problems.lost(entry.name, text_files.EMPTY)
+        elif labelled and not value.strip():
+            problems.lost(entry.name, "rows without a label, left out")
         else:
             given = texts[0] if len(texts) == 2 else None
-            yield Document(entry.name, (texts[-1],), texts[0], entry.split, label, given)
+            known = unicodedata.normalize("NFC", value.strip()) if labelled else label
+            yield Document(entry.name, (texts[-1],), texts[0], entry.split, known, given)
 
 
-def _json_rows(parts: Iterable[str], name: str, fields: tuple[str, ...], problems: Problems) -> Iterator[list[str]]:
-    for line in text_files.rows(parts, name, problems):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            problems.lost(name, text_files.BAD_JSON)
-            continue
-        missing = [field for field in fields if not isinstance(row.get(field), str)]
-        if missing:
-            problems.lost(name, f"{text_files.NO_FIELD} '{files.printable(missing[0])}', left out")
+def between(parts: Iterable[str], separator: str) -> Iterator[str]:
+    """Yield what stands between lines that are `separator`, spaces at its ends aside, without empty lines around it."""
+    item: list[str] = []
+    wanted = separator.strip()
+    for line, _ in text_files.lines(parts, text_files.LONGEST_PIECE):
+        if line.strip() == wanted:
+            if text := "\n".join(item).strip("\n"):
+                yield text
+            item = []
         else:
-            yield [row[field].replace("\r\n", "\n").replace("\r", "\n") for field in fields]
+            item.append(line)
+    if text := "\n".join(item).strip("\n"):
+        yield text
 
 
 def speeches(parts: Iterable[str]) -> Iterator[tuple[str, str]]:

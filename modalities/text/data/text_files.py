@@ -1,12 +1,16 @@
-"""Text files read in blocks, so that a line may be of any length; their oddities are counted."""
+"""Text files read in blocks, so that a line may be of any length; their oddities are counted.
+
+A line ends with LF, CR LF or CR. Form feeds, vertical tabs, U+0085, U+2028 and U+2029 are characters inside a line.
+"""
 
 from __future__ import annotations
 
-import codecs
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from modalities.text.data import encodings
+from modalities.text.data.encodings import Encoding, NotText
 from toolkit.data.listing import printable
 
 BLOCK_BYTES = 1 << 17
@@ -14,28 +18,31 @@ LONGEST_PIECE = 1 << 16
 """Characters of a line that are held at once."""
 LONGEST_ROW = 1 << 24
 """Characters of a row of JSON or of a table; longer ones are left out."""
-_SNIFFED = 1 << 16
-_MOST_ODD = 0.3
 
-NOT_UTF8 = "characters that are not UTF-8, read as U+FFFD"
-NUL = "NUL characters"
+UNDECODABLE = "bytes that are not {codec}, read as U+FFFD"
+NUL = "NUL characters, dropped"
 CARRIAGE = "line ends other than LF, read as LF"
 CUT_LINES = f"pieces cut of lines longer than {LONGEST_PIECE:,} characters"
 LONG_ROWS = f"rows longer than {LONGEST_ROW:,} characters, left out"
-BAD_JSON = "rows that are not JSON objects, left out"
-NO_FIELD = "rows without text in field"
-BAD_TABLE = "rows that are not {columns} columns, left out"
+BAD_JSON = "rows that are not JSON, left out"
 HALVES = "rows with half of a surrogate pair, left out"
+EMPTY = "rows without text, left out"
 
 
 class Problems:
-    """Oddities counted by file and kind: `notes` of what was mended, `rejected` of what was left out."""
+    """What is seen while files are read: oddities by file and kind, and what was guessed of each file."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lost: Counter[tuple[str, str]] = Counter()
         self._files: dict[str, str] = {}
         self._lines: list[str] = []
+        self.guessed: dict[str, Counter[str]] = defaultdict(Counter)
+        """Number of files by what was guessed: {"encoding": {"utf-8": 3}}."""
+        self.unsure: set[str] = set()
+        """Kinds of guesses that the files do not say themselves."""
+        self.change = ""
+        """The option that changes the choice of columns."""
 
     def mended(self, name: str, kind: str, count: int = 1) -> None:
         if count:
@@ -48,9 +55,24 @@ class Problems:
     def note(self, line: str) -> None:
         self._lines.append(line)
 
+    def guess(self, kind: str, value: str, unsure: bool = False) -> None:
+        self.guessed[kind][value] += 1
+        if unsure:
+            self.unsure.add(kind)
+
     def reject(self, name: str, why: str) -> None:
         """Note that a whole file is left out."""
         self._files[name] = why
+
+    @property
+    def mends(self) -> Counter[str]:
+        """Number of things that were mended, by kind."""
+        return _by_kind(self._counts)
+
+    @property
+    def losses(self) -> Counter[str]:
+        """Number of rows that were left out, by kind."""
+        return _by_kind(self._lost)
 
     @property
     def notes(self) -> list[str]:
@@ -58,45 +80,86 @@ class Problems:
         return self._lines + mended
 
     @property
+    def lines(self) -> list[str]:
+        """Notes of no file."""
+        return self._lines
+
+    @property
+    def unreadable(self) -> list[str]:
+        return [f"{printable(name)}: {printable(why)}" for name, why in sorted(self._files.items())]
+
+    @property
     def rejected(self) -> list[str]:
-        files = [f"{printable(name)}: {printable(why)}" for name, why in sorted(self._files.items())]
-        return files + [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._lost.items())]
+        lost = [f"{printable(name)}: {count:,} {printable(kind)}" for (name, kind), count in sorted(self._lost.items())]
+        return self.unreadable + lost
 
 
-def odd(path: Path) -> str:
-    """Return why `path` is no text, judged by its beginning, or "". Raises OSError."""
+def _by_kind(counts: Counter[tuple[str, str]]) -> Counter[str]:
+    kinds: Counter[str] = Counter()
+    for (_, kind), count in counts.items():
+        kinds[kind] += count
+    return kinds
+
+
+def encoding_of(path: Path, name: str, problems: Problems, encoding: str = "auto") -> Encoding | None:
+    """Return the encoding of a file, or None where it is no text, which is noted. Raises OSError."""
+    try:
+        if encoding == "auto":
+            known = encodings.find(path)
+        else:
+            known = _as_said(path, encoding)
+    except NotText as why:
+        problems.reject(name, str(why))
+        return None
+    problems.guess("encodings", known.shown, known.unsure)
+    return known
+
+
+def _as_said(path: Path, encoding: str) -> Encoding:
+    """Return the encoding that a user says, without the mark that the file may begin with."""
     with path.open("rb") as file:
-        head = file.read(_SNIFFED)
-    text = head.decode(_encoding(head), "replace")
-    share = (text.count("\0") + text.count("\ufffd")) / max(len(text), 1)
-    return f"not text: {share:.0%} of it is NUL or not UTF-8; save it as UTF-8" if share > _MOST_ODD else ""
+        head = file.read(4)
+    if encoding in ("utf-16", "utf-32"):  # with no mark, the order of this machine would be taken
+        return encodings.find(path)
+    marks = {"utf-8-sig": "utf-8"}
+    skip = next(
+        (len(m) for m, codec in encodings.MARKS if head.startswith(m) and codec == marks.get(encoding, encoding)), 0
+    )
+    return Encoding(marks.get(encoding, encoding), encoding, skip)
 
 
-def blocks(path: Path, name: str, problems: Problems) -> Iterator[str]:
-    """Yield the text of `path` in blocks of up to BLOCK_BYTES characters, without a byte order mark, with LF line ends.
+def blocks(path: Path, name: str, problems: Problems, encoding: str | Encoding = "auto") -> Iterator[str]:
+    """Yield the text of `path` in blocks of up to BLOCK_BYTES characters, without its mark, with LF line ends.
 
-    UTF-8, or UTF-16 where a byte order mark says so; other bytes are U+FFFD. Raises OSError.
+    Bytes that are not of the encoding become U+FFFD, and NULs are dropped; both are counted. No text where the file is
+    none, which is noted. Raises OSError.
     """
+    known = encoding_of(path, name, problems, encoding) if isinstance(encoding, str) else encoding
+    if known is None:
+        return
+    decoder = encodings.decoder_of(known.codec)
+    undecodable = UNDECODABLE.format(codec=known.codec)
     with path.open("rb") as file:
-        data = file.read(BLOCK_BYTES)
-        decoder = codecs.getincrementaldecoder(_encoding(data))("replace")
+        file.seek(known.skip)
         carry = ""
         while True:
-            text = carry + decoder.decode(data, final=not data)
+            data = file.read(BLOCK_BYTES)
+            text, bad = encodings.decode(decoder, data, not data)
+            problems.mended(name, undecodable, bad)
+            text = carry + text
             carry = "\r" if data and text.endswith("\r") else ""  # perhaps the first half of CRLF
             text = text[: len(text) - len(carry)]
             if "\r" in text:
                 pairs = text.count("\r\n")
                 problems.mended(name, CARRIAGE, pairs + text.count("\r") - pairs)
                 text = text.replace("\r\n", "\n").replace("\r", "\n")
-            problems.mended(name, NUL, text.count("\0"))
-            if not text.isascii():
-                problems.mended(name, NOT_UTF8, text.count("\ufffd"))
+            if "\0" in text:
+                problems.mended(name, NUL, text.count("\0"))
+                text = text.replace("\0", "")
             if text:
                 yield text
             if not data:
                 return
-            data = file.read(BLOCK_BYTES)
 
 
 def lines(parts: Iterable[str], longest: int) -> Iterator[tuple[str, bool]]:
@@ -138,7 +201,3 @@ def rows(parts: Iterable[str], name: str, problems: Problems) -> Iterator[str]:
             problems.lost(name, LONG_ROWS)
         else:
             yield line
-
-
-def _encoding(head: bytes) -> str:
-    return "utf-16" if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"

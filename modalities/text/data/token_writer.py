@@ -1,69 +1,67 @@
-"""Writing one split of a corpus: its tokens, and the span of each document."""
+"""Writing the tokens of both splits, and the span of each document, from the spooled text."""
 
 from __future__ import annotations
 
-from array import array
-from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from modalities.text.data.tokens import EOS, PAD, SEP, Vocabulary
+from modalities.text.data.spool import Parts, Spool, pieces
+from modalities.text.data.tokens import EOS, SEP, Vocabulary
 from toolkit.data import store
+from toolkit.data.listing import SPLITS
+from toolkit.data.locate import Pace
 
-GATHERED = 1 << 17
-"""Characters that are encoded together."""
+
+def write(spool: Spool, parts: Parts, vocabulary: Vocabulary, folder: Path, notify: Callable[[str], None]) -> None:
+    """Write SPLIT.npy and SPLIT-spans.npy of both splits into `folder`."""
+    files = [_TokenFile(folder / f"{split}.npy", vocabulary) for split in SPLITS]
+    counts = np.zeros(len(parts.sizes), np.int64)
+    pace = Pace()
+    for text, first, sizes, ended in pieces(spool, parts):
+        ends = np.cumsum(sizes)
+        starts = ends - sizes
+        texts = [text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        ids, until = vocabulary.encode_all(texts)
+        touched = slice(first, first + len(sizes))
+        counts[touched] += np.diff(until, prepend=0)
+        ids = np.insert(ids, until[ended], parts.then[touched][ended])
+        held = np.repeat(parts.held[touched], np.diff(until, prepend=0) + ended)
+        for file, mine in zip(files, (~held, held), strict=True):
+            file.write(ids if mine.all() else ids[mine])
+        if pace.due():
+            notify(f"wrote the tokens of {first:,} of {len(counts):,} texts")
+    for file in files:
+        file.close()
+    for held_out, split in enumerate(SPLITS):
+        store.save_array(folder / f"{split}-spans.npy", _spans(parts, counts, bool(held_out)))
 
 
-class TokenWriter:
-    """Writer of SPLIT.npy and SPLIT-spans.npy. Texts are gathered, as encoding them one by one takes all the time."""
+def _spans(parts: Parts, counts: np.ndarray, held: bool) -> np.ndarray:
+    """Return tokens with EOS and what is given, given ones with SEP, and the label of each document: (N, 3) int64."""
+    own = np.flatnonzero((parts.held == held) & (parts.then == EOS))
+    before = np.maximum(own - 1, 0)
+    given = np.where((parts.then[before] == SEP) & (own > 0), counts[before] + 1, 0)
+    return np.stack([counts[own] + 1 + given, given, parts.labels[own]], 1)
 
-    def __init__(self, folder: Path, split: str, vocabulary: Vocabulary) -> None:
-        self._spans_path = folder / f"{split}-spans.npy"
-        self._file = (folder / f"{split}.npy").open("wb")
+
+class _TokenFile:
+    """An .npy file of tokens that grows."""
+
+    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
+        self._file = path.open("wb")
         self._type = "<i2" if vocabulary.dtype is np.int16 else "<i4"
-        self._vocabulary = vocabulary
-        self._spans = array("q")
-        self._texts: list[str] = []
-        self._then: list[int] = []
-        self._labels: deque[int] = deque()
-        self._waiting = self._total = self._open = self._given = 0
+        self._total = 0
         store.header(self._file, (0,), self._type)
 
-    def text(self, text: str, then: int = PAD) -> None:
-        """Add text, and after it SEP or EOS, which ends the document; PAD: nothing."""
-        self._texts.append(text)
-        self._then.append(then)
-        self._waiting += len(text) + 1
-        if self._waiting >= GATHERED:
-            self._flush()
-
-    def end(self, label: int) -> None:
-        """End the document and label it."""
-        self._labels.append(label)
-        self.text("", EOS)
-
-    def _flush(self) -> None:
-        ids, ends = self._vocabulary.encode_all(self._texts)
-        then = np.array(self._then, np.int64)
-        ids = np.insert(ids, ends[then != PAD], then[then != PAD]).astype(self._type)
-        self._file.write(ids.data)
+    def write(self, ids: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(ids.astype(self._type)).data)
         self._total += len(ids)
-        sizes = np.diff(ends, prepend=0) + (then != PAD)
-        for size, mark in zip(sizes.tolist(), self._then):
-            self._open += size
-            if mark == SEP:
-                self._given = self._open
-            elif mark == EOS:
-                self._spans.extend((self._open, self._given, self._labels.popleft()))
-                self._open = self._given = 0
-        self._texts, self._then, self._waiting = [], [], 0
 
     def close(self) -> None:
-        """Write the waiting texts, the number of tokens in the header, and the spans."""
-        self._flush()
+        """Write the number of tokens into the header."""
         self._file.seek(0)
         store.header(self._file, (self._total,), self._type)
         store.sync(self._file)
         self._file.close()
-        store.save_array(self._spans_path, np.array(self._spans, np.int64).reshape(-1, 3))

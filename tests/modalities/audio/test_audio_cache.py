@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from modalities.audio.data import cache, decode, loudness, prepare
-from tests.modalities.audio.corpus import RATE, everything, in_blocks, noise, opened, save, sine
+from tests.modalities.audio.corpus import RATE, everything, in_blocks, noise, opened, row, save, sine
 from toolkit.data import locate
 from toolkit.errors import StorageError
 
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 def test_pcm_comes_back_exactly(root: Path, tmp_path: Path) -> None:
     corpus, said = opened(root, tmp_path / "cache", **AS_IT_IS)
     assert (corpus.rate, corpus.files, len(corpus.clips), corpus.audio.dtype) == (RATE, 24, 24, np.int16)
-    assert said[0] == "1 of 25 files could not be read and are left out:" and len(said) == 2
+    assert said == [] and row(corpus, "left out").value == "1: bad.wav: text, not a sound"
     got = {}
     for test in (False, True):
         batch = everything(corpus, test)
@@ -46,9 +46,10 @@ def test_the_second_start_decodes_nothing(root: Path, tmp_path: Path, monkeypatc
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(decode, "_opened", refuse)
+    monkeypatch.setattr(decode, "_found", refuse)
     second, said_again = opened(root, tmp_path / "cache", gain=3, polarity=False, shift=0.1, speed=0.1)
     assert said_again == said and second.std == first.std and second.names == first.names
+    assert (second.understood, second.identity) == (first.understood, first.identity)
     assert np.array_equal(second.audio, first.audio) and np.array_equal(second.clips, first.clips)
     assert isinstance(second.audio, np.memmap) and not second.audio.flags.writeable
 
@@ -56,13 +57,13 @@ def test_the_second_start_decodes_nothing(root: Path, tmp_path: Path, monkeypatc
 def test_a_change_makes_it_anew(root: Path, tmp_path: Path) -> None:
     store = tmp_path / "cache"
     opened(root, store)
-    changes = {"rate": 4000, "channels": 2, "trim": 9, "loudness": "rms", "level": -3, "emphasis": 0.5}
+    changes = {"rate": 4000, "channels": 2, "trim": 9, "loudness": "rms", "level": -3, "emphasis": 0.5, "silence": -50}
     for option, value in changes.items():
         opened(root, store, **{option: value})
-    assert len(os.listdir(store / "audio")) == 7
+    assert len(os.listdir(store / "audio")) == 8
     save(root / "3.wav", sine(100, 0.08))
     corpus, _ = opened(root, store, **AS_IT_IS)
-    assert len(os.listdir(store / "audio")) == 8 and 640 in corpus.clips[:, 1]
+    assert len(os.listdir(store / "audio")) == 9 and 640 in corpus.clips[:, 1]
 
 
 @pytest.mark.parametrize("damage", ["audio.npy", "clips.npy", "labels.npy", "test.npy", "about.json"])
@@ -112,7 +113,7 @@ def test_long_files_through_scratch_are_the_same(root: Path, tmp_path: Path, mon
     assert held.std == streamed.std
     assert said[:25] == [f"read {i} of 26 sounds" for i in range(1, 26)]
     assert {path.name for path in (tmp_path / "b").rglob("*.*")} == {
-        "audio.npy", "clips.npy", "labels.npy", "test.npy", "about.json"}  # fmt: skip
+        "audio.npy", "clips.npy", "labels.npy", "test.npy", "files.json", "about.json"}  # fmt: skip
 
 
 def decoded(path: Path, tmp_path: Path, **options: object) -> np.ndarray:
@@ -227,17 +228,19 @@ def test_long_files_become_clips_of_one_split(tmp_path: Path) -> None:
 def test_silent_parts_are_left_out(tmp_path: Path) -> None:
     wave = np.zeros(20_480)
     wave[:600] = wave[-600:] = sine(300, 600 / RATE)
-    wave[5000] = 0.5 * 10 ** (-59 / 20)
-    wave[9000] = 0.5 * 10 ** (-61 / 20)
+    wave[5000] = 10 ** (-59 / 20)
+    wave[9000] = 10 ** (-61 / 20)
     save(tmp_path / "set" / "a.wav", wave, subtype="FLOAT")
-    corpus, said = opened(tmp_path / "set", tmp_path / "cache", seconds=0.128, level=0.0, trim=0)
+    corpus, _ = opened(tmp_path / "set", tmp_path / "cache", seconds=0.128, level=-20.0, trim=0)
     assert corpus.length == 1024
     assert corpus.clips[:, 0].tolist() == [0, 512, 4096, 4608, 18944, 19456]
-    assert said == ["33 of 39 clips are silent and are left out"]
+    assert row(corpus, "silent clips").value.startswith("33 of 39 clips of long sounds are silent and left out")
+    every, _ = opened(tmp_path / "set", tmp_path / "cache", seconds=0.128, trim=0, silence=-62)
+    assert [start for start in every.clips[:, 0].tolist() if start not in corpus.clips[:, 0]] == [8192, 8704]
     quiet = save(tmp_path / "set" / "b.wav", sine(300, 0.1, amplitude=0.0009), subtype="FLOAT")
     save(tmp_path / "set" / "c.wav", sine(300, 0.1, amplitude=0.00009), subtype="FLOAT")
     rejected = opened(quiet.parent, tmp_path / "cache", loudness="none")[0].rejected
-    assert rejected == ("b.wav: silence (its peak is -61 dB)", "c.wav: silence")
+    assert rejected == ("b.wav: silence (its peak is -61 dB)", "c.wav: silence (its peak is -81 dB)")
 
 
 def test_the_deviation_is_that_of_the_training_samples(tmp_path: Path) -> None:

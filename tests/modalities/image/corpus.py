@@ -6,13 +6,16 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
 
 from modalities.image import Image
+from modalities.image.data import canvas, decode
 from modalities.image.options import Data, Model
+from toolkit.data.understood import Row
 from toolkit.modality import Examples, Facts
 
 SIZE = 16
@@ -85,7 +88,7 @@ def bad_pictures() -> dict[str, tuple[bytes, str]]:
         "truncated.webp": (encoded(noise(64, 64), "WEBP")[:900], ""),
         "truncated.tif": (encoded(noise(64, 64), "TIFF")[:6000], ""),
         "empty.png": (b"", "empty file"),
-        "text.png": (b"this is a letter, not a picture\n" * 9, "not a PNG, JPEG, WEBP, BMP, TIFF or GIF picture"),
+        "text.png": (b"this is a letter, not a picture\n" * 9, "not a PNG, JPEG, WEBP, AVIF, "),
         "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a PNG"),
         "bomb.png": (png_bomb(50_000, 50_000), "64 million"),
         "nearly.png": (png_bomb(8_001, 8_000), "64 million"),
@@ -102,3 +105,18 @@ def opened(source: Path, cache: Path, **options: object) -> tuple[Image, Facts, 
 def everything(modality: Image, split: str = "train") -> Examples:
     dataset = modality.dataset(split)
     return dataset.take(torch.arange(len(dataset)))
+
+
+def pixels_of(path: Path, size: int | tuple[int, int], channels: int = 3, **plan: Any) -> np.ndarray:
+    """The pixels (C, H, W) of one picture file."""
+    size = (size, size) if isinstance(size, int) else size
+    result = decode.one(path, canvas.Plan(size, channels, **plan))
+    assert not isinstance(result, str), result
+    return result.pixels
+
+
+def row_of(modality: Image, name: str) -> Row:
+    assert modality.splits is not None
+    row = modality.splits.understood.row(name)
+    assert row is not None, [row.name for row in modality.splits.understood.rows]
+    return row

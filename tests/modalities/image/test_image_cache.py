@@ -34,8 +34,8 @@ def test_the_second_start_decodes_nothing(root: Path, tmp_path: Path, monkeypatc
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(picture, "pixels", refuse)
-    monkeypatch.setattr(picture, "dimensions", refuse)
+    monkeypatch.setattr(picture, "pictures", refuse)
+    monkeypatch.setattr(picture, "look", refuse)
     second, again, said_again = opened(root, tmp_path / "cache")
     assert again == facts and said_again == said
     assert np.array_equal(everything(second).raw, everything(first).raw)
@@ -101,7 +101,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 def test_order_and_progress(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "NOTIFY_EVERY", 20)
     said = opened(root, tmp_path / "cache")[2]
-    assert said[:2] == ["read 20 of 51 pictures", "read 40 of 51 pictures"]
+    assert said == ["read 20 of 50 pictures", "read 40 of 50 pictures"]
 
 
 def test_moments_are_those_of_the_training_rows() -> None:

@@ -12,8 +12,19 @@ import torch
 from PIL import Image as Pillow
 
 from modalities.image import Image
-from modalities.image.data import decode
-from tests.modalities.image.corpus import SIZE, bad_pictures, encoded, everything, flat, good_pictures, noise, opened
+from modalities.image.data import canvas, decode
+from tests.modalities.image.corpus import (
+    SIZE,
+    bad_pictures,
+    encoded,
+    everything,
+    flat,
+    good_pictures,
+    noise,
+    opened,
+    pixels_of,
+    row_of,
+)
 from toolkit.discovery import find
 from toolkit.errors import DataError, StorageError
 from toolkit.modality import Facts
@@ -56,8 +67,9 @@ def test_every_odd_file_is_read_or_rejected_with_its_reason(odd_folder: Path, tm
     assert reasons["dangling.png"] == "broken link"
     assert reasons["pipe.png"] == "not a regular file"
     assert "link" in reasons["deep/loop"]
-    assert said[0] == f"{len(reasons)} of {len(reasons) + len(good) + 1} files could not be read and are left out:"
-    assert len(said) == 7 and "facts.json" in said[-1]
+    row = modality.splits.understood.row("left out") if modality.splits else None
+    assert said == [] and row is not None and row.warning and row.data == sorted(facts.rejected)
+    assert row.value.startswith(f"{len(reasons)}: ")
     assert facts.shape == (3, SIZE, SIZE) and facts.labels == ()
     assert "label" not in everything(modality).cond
 
@@ -67,7 +79,7 @@ def test_flat_pictures_keep_their_colour(name: str, tmp_path: Path) -> None:
     content, colour = good_pictures()[name]
     path = tmp_path / Path(name).name
     path.write_bytes(content)
-    got = decode.pixels(path.open("rb"), SIZE, 3).reshape(3, -1)
+    got = pixels_of(path, SIZE).reshape(3, -1)
     tolerance = 2 if path.suffix == ".jpg" else 0
     assert np.abs(got.astype(int) - np.array(colour)[:, None]).max() <= tolerance
 
@@ -77,9 +89,7 @@ def test_a_truncated_picture_is_never_padded(kind: str, tmp_path: Path) -> None:
     content = encoded(noise(48, 48), kind)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         (tmp_path / "cut").write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(Exception) as caught, (tmp_path / "cut").open("rb") as stream:
-            decode.pixels(stream, SIZE, 3)
-        assert decode.reason(caught.value)
+        assert isinstance(why := decode.one(tmp_path / "cut", canvas.Plan((SIZE, SIZE))), str) and why
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -101,7 +111,7 @@ def test_exif_orientation_turns_the_pixels(orientation: int, kind: str, tmp_path
     exif[0x0112] = orientation
     path = tmp_path / "turned"
     path.write_bytes(encoded(Pillow.fromarray(quadrants), kind, exif=exif))
-    got = decode.pixels(path.open("rb"), 32, 1)[0].astype(int)
+    got = pixels_of(path, 32, 1)[0].astype(int)
     assert np.abs(got - upright.astype(int)).max() <= 3
 
 
@@ -111,7 +121,7 @@ def test_resize_takes_the_centre_and_averages(tmp_path: Path) -> None:
     wide[:, :64] = 255
     path = tmp_path / "wide.png"
     path.write_bytes(encoded(Pillow.fromarray(wide), "PNG"))
-    got = decode.pixels(path.open("rb"), 8, 1)
+    got = pixels_of(path, 8, 1)
     assert np.abs(got.astype(int)[..., 1:-1] - 127).max() <= 3
 
 
@@ -150,7 +160,10 @@ def test_subfolders_are_labels_in_natural_order(tmp_path: Path) -> None:
         assert cond["label"].dtype == torch.int64 and torch.equal(raw[:, 0, 0, 0].long(), value)
     assert 2 in everything(modality).cond["label"]  # the only cat is there to train
     flat("L", 1).save(root / "stray.png")
-    assert opened(root, tmp_path / "cache")[1].labels == ()
+    modality, facts, _ = opened(root, tmp_path / "cache")
+    assert facts.labels == ("9", "10", "cat") and facts.count + facts.extra["test"] == 61  # the stray one is left out
+    assert "stray.png" in row_of(modality, "note").value
+    assert opened(root, tmp_path / "cache", labels="none")[1].labels == ()
 
 
 def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
@@ -158,7 +171,8 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
     modality, facts, said = opened(root, tmp_path / "cache")
     assert (facts.count, facts.extra["test"], facts.labels) == (5, 5, ("a", "b"))
     assert everything(modality, "test").cond["label"].tolist() == [0, 1, 1, 1, 1]
-    assert any("1 pictures outside" in line for line in said)
+    assert said == [] and "1 pictures outside" in row_of(modality, "note").value
+    assert opened(root, tmp_path / "cache", splits="none")[1].labels == ("other", "test", "train")
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,18 @@ def test_strip_has_a_row_for_each_sample() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": 30}, {"size": 4}, {"channels": 2}, {"crop": 0.6}, {"limit": 0}, {"flips": True}]
+    "wrong",
+    [
+        {"size": 7},
+        {"size": "64x1025"},
+        {"size": "64 by 48"},
+        {"channels": 5},
+        {"levels": "9:2"},
+        {"fit": "cut"},
+        {"crop": 0.6},
+        {"limit": 0},
+        {"flips": True},
+    ],
 )
 def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import UnidentifiedImageError
 
-from modalities.image.data import shards
+from modalities.image.data import decode, shards
 from tests.modalities.image.corpus import encoded, everything, flat, opened
 from toolkit.errors import DataError
 
@@ -89,7 +90,7 @@ def test_hostile_members_are_left_out_with_the_reason(tmp_path: Path) -> None:
         "000000.png": "the name appears twice",
         "empty.png": "empty file",
         "badclass.png": "its .cls is not a class number",
-        "text.png": "not a PNG, JPEG, WEBP, BMP, TIFF or GIF picture",
+        "text.png": decode.reason(UnidentifiedImageError()),
         "000002.png": "class 77, but classes.json has 2 names",
     }
     assert facts.count + facts.extra["test"] == 2

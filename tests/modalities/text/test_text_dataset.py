@@ -119,7 +119,7 @@ def test_whole_files_are_items(tmp_path: Path) -> None:
 def test_pairs(tmp_path: Path) -> None:
     table = "de,en\n" + "".join(f"haus {i},house {i}\nhaus {i},home {i}\n" for i in range(50)) + f"lang,{'x' * 40}\n"
     root = save(tmp_path / "set", {"a.csv": table, "b.jsonl": '{"en": "tree", "de": "baum"}\n'})
-    corpus, said = opened(root, tmp_path / "cache", columns="de,en", length=32)
+    corpus, _ = opened(root, tmp_path / "cache", columns="de,en", length=32)
     known = corpus.vocabulary
     batch = corpus.train.take(torch.tensor([0, len(corpus.train) - 1]))
     told, lengths = batch.cond["given"].tolist(), batch.cond["length"].tolist()
@@ -132,7 +132,11 @@ def test_pairs(tmp_path: Path) -> None:
         {text.split("h")[1] for text in shown(corpus, half) if "h" in text} for half in (corpus.train, corpus.test)
     ]
     assert sources[1] and not sources[0] & sources[1]  # all targets of a source are on one side
-    assert said[-1].startswith("1 of 102 items are longer than 32 tokens and are left out; raise data.length")
+    longer = corpus.understood.row("longer items")
+    assert longer is not None and longer.value.startswith(
+        "1 of 102 have more than 32 tokens and are left out; the longest"
+    )
+    assert longer.change == "--length 64" and corpus.rejected[-1].startswith(longer.value)
     assert corpus.lengths[0] == 5.0 and corpus.lengths[-1] == 9.0  # "tree" and "house 10", with EOS
     assert opened(root, tmp_path / "cache", columns="en", length=32)[0].train.given is None
 
@@ -147,9 +151,14 @@ def test_labels_by_folder_and_file(tmp_path: Path) -> None:
             assert split.labels is not None
             for text, label in zip(shown(corpus, split), split.labels.tolist()):
                 assert set(text) <= set("".join(t for name, t in contents.items() if name.startswith(names[label])))
-    corpus, said = opened(save(root, {"top.txt": "x" * 50}), tmp_path / "cache", labels="folder")
-    assert corpus.names == () and said == ["no labels: data.labels 'folder' does not tell all texts apart"]
-    assert "label" not in corpus.train.take(torch.tensor([0])).cond
+    corpus, _ = opened(save(root, {"top.txt": "x" * 50}), tmp_path / "cache", labels="folder")
+    assert corpus.names == ("a", "b") and "x" not in corpus.vocabulary.known  # a stray file is left out, and it is said
+    assert any("top.txt" in row.value for row in corpus.understood.rows if row.name == "note")
+    alone, _ = opened(root / "a", tmp_path / "cache", labels="folder")
+    labels = alone.understood.row("labels")
+    assert alone.names == () and labels is not None and labels.warning
+    assert labels.value == "none: --labels folder does not tell all texts apart"
+    assert "label" not in alone.train.take(torch.tensor([0])).cond
 
 
 def test_labels_by_speaker(tmp_path: Path) -> None:
@@ -162,6 +171,17 @@ def test_labels_by_speaker(tmp_path: Path) -> None:
     labels = corpus.train.labels.tolist() + corpus.test.labels.tolist()
     expected = {f"I say {i},\nand more {i}.": 1 for i in range(30)} | {f"She says {i}.": 0 for i in range(30)}
     assert dict(zip(texts, labels)) == expected | {"Only once.": 2} and len(texts) == 61
+
+
+def test_a_speaker_may_be_called_other(tmp_path: Path) -> None:
+    speech = "OTHER:\nI say {i}.\n\nLEAR:\nHe says {i}.\n\n"
+    play = "".join(speech.format(i=i) for i in range(30)) + "\nTHIRD:\nOnly once.\n"
+    corpus, _ = opened(save(tmp_path / "set", {"a.txt": play}), tmp_path / "cache", labels="speaker", length=64)
+    assert corpus.names == ("LEAR", "OTHER", "others")
+    texts = shown(corpus, corpus.train) + shown(corpus, corpus.test)
+    assert corpus.train.labels is not None and corpus.test.labels is not None
+    found = dict(zip(texts, [*corpus.train.labels.tolist(), *corpus.test.labels.tolist()]))
+    assert found["I say 7."] == 1 and found["He says 7."] == 0 and found["Only once."] == 2
 
 
 def test_proper_names(cache: Path) -> None:

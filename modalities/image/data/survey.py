@@ -1,0 +1,121 @@
+"""The first look at all files of a set: how many pictures each holds, their sizes, and the values of deep ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from modalities.image.data import arrays, decode, levels
+from modalities.image.data.files import open_entry
+from modalities.image.data.geometry import Size
+from modalities.image.data.levels import Extent
+from toolkit.data import store
+from toolkit.data.listing import SPLITS, Entry, Listing, score
+
+_CHUNK = 32
+_BLOCK = 256
+"""Pictures of an array that are measured at once."""
+NOT_NUMBERS = "32-bit pixels that are not numbers (NaN or infinite)"
+FEW_FILES = 20
+"""From so many arrays on, all pictures of one belong to one split; of fewer, each has its own."""
+
+
+class Seen(NamedTuple):
+    """One picture that can be read, as far as its header goes."""
+
+    entry: Entry
+    """Its file."""
+    number: int
+    """Which picture of the file."""
+    name: str
+    size: Size
+    extent: Extent
+
+
+@dataclass
+class Survey:
+    """All pictures of a set, in the order of their files."""
+
+    seen: list[Seen] = field(default_factory=list)
+    frames: dict[str, int] = field(default_factory=dict)
+    """Pictures in each file that has several."""
+    arrays: int = 0
+    """Arrays among these."""
+
+
+def look(listing: Listing, every_frame: bool, limit: int | None, notify: Callable[[str], None]) -> Survey:
+    """Look at all files of a listing, those that cannot be read are rejected there.
+
+    every_frame: all pictures of animations and stacks, not the first alone. limit: largest number of each split.
+    """
+    survey = Survey()
+
+    def one(entry: Entry) -> tuple[int, bool, list[tuple[int, Size, Extent]]] | str:
+        return _look(entry, every_frame)
+
+    count = 0
+    for entry, result in store.in_order(one, listing.entries, _CHUNK):
+        count += 1
+        if isinstance(result, str):
+            listing.reject(entry.name, result)
+            continue
+        held, array, found = result
+        if held > 1:
+            survey.frames[entry.name] = held
+            survey.arrays += array
+        for number, size, extent in found:
+            name = f"{entry.name}[{number}]" if held > 1 and len(found) > 1 else entry.name
+            if not np.isfinite(extent[1:]).all():
+                listing.reject(name, NOT_NUMBERS)
+            else:
+                survey.seen.append(Seen(entry, number, name, size, extent))
+        if count % 20_000 == 0:
+            notify(f"looked at {count:,} of {len(listing.entries):,} pictures")
+    if limit is not None and survey.frames:
+        survey.seen = _thin(survey.seen, limit)
+    return survey
+
+
+def split_names(survey: Survey, seen: Sequence[Seen]) -> list[str]:
+    """Return by what the split of each picture is decided: its file, or itself where few arrays hold all."""
+    apart = 0 < survey.arrays < FEW_FILES
+    return [one.name if apart and one.entry.name.lower().endswith(arrays.ENDING) else one.entry.name for one in seen]
+
+
+def _look(entry: Entry, every_frame: bool) -> tuple[int, bool, list[tuple[int, Size, Extent]]] | str:
+    """Return how many pictures a file holds, whether it is an array, and (number, size, values) of those to read."""
+    try:
+        with open_entry(entry) as stream:
+            if entry.name.lower().endswith(arrays.ENDING):
+                array = arrays.opened(entry, stream)
+                size = (array.shape[2], array.shape[1])
+                values = _extents(array)
+                return len(array), True, [(i, size, extent) for i, extent in enumerate(values)]
+            size, held, extents = decode.look(stream, every_frame)
+            return held, False, [(i, size, extent) for i, extent in enumerate(extents)]
+    except Exception as error:  # damaged files make Pillow raise nearly everything
+        return decode.reason(error)
+
+
+def _extents(array: np.ndarray) -> list[Extent]:
+    kind = levels.kind_of(array.dtype)
+    if kind == "bytes":
+        return [Extent()] * len(array)
+    found = []
+    axes = tuple(range(1, array.ndim))
+    for start in range(0, len(array), _BLOCK):
+        block = np.asarray(array[start : start + _BLOCK])
+        found += [Extent(kind, float(a), float(b)) for a, b in zip(block.min(axes), block.max(axes), strict=True)]
+    return found
+
+
+def _thin(seen: Sequence[Seen], limit: int) -> list[Seen]:
+    """Return at most `limit` pictures of each split, selected by a hash of their name, in their order."""
+    chosen: set[str] = set()
+    for split in (*SPLITS, None):
+        names = [one.name for one in seen if one.entry.split == split]
+        chosen.update(sorted(names, key=lambda name: score("limit/" + name))[:limit])
+    return [one for one in seen if one.name in chosen]
