@@ -110,9 +110,8 @@ def test_a_folder_that_is_a_link_is_refused_before_anything_is_written(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != "evil"}
     error = one_error(toolkit_command("sample", str(evil), "-n", "2", "--modality", POINTS), 2)
     assert f"{evil / name} is a link" in error
-    for attempt in (lambda: plan(evil, train__steps=30), lambda: report(evil, notify=quiet)):
-        with pytest.raises(UsageError, match=f"{name} is a link"):
-            attempt()
+    with pytest.raises(UsageError, match=f"{name} is a link"):
+        plan(evil, train__steps=30)
     generator = load(evil, modality=POINTS, notify=quiet)  # what only reads may
     with pytest.raises(UsageError, match=f"{name} is a link"):
         place(generator, "")

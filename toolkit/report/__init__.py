@@ -18,7 +18,7 @@ from toolkit.report.facts import CARD, PAGE, gather
 from toolkit.report.mark import marked, ours
 from toolkit.report.page import GENERATOR, page
 from toolkit.report.run_files import content, damaged_lines
-from toolkit.run.layout import METRICS, refuse_links
+from toolkit.run.layout import METRICS
 from toolkit.training.storage.files import write_text_atomic
 from toolkit.training.storage.metrics import left_out
 
@@ -32,7 +32,6 @@ def report(run: str | Path, license: str = "unknown", notify: Callable[[str], No
     """
     check_license(license)
     facts = gather(Path(run), notify)
-    refuse_links(facts.run)
     if damaged := damaged_lines(facts.run):
         notify(left_out(damaged, facts.run / METRICS))
     pages = chain((PAGE,), (f"report-{i}.html" for i in count(2)))
