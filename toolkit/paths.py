@@ -42,8 +42,7 @@ def check_writable(folder: Path) -> None:
     whole = folder.absolute()
     there = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
     longest = os.pathconf(there, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    name = next((part for part in whole.parts if len(os.fsencode(part)) > longest), None)
-    if name is not None:
+    if any(len(os.fsencode(part)) > longest for part in whole.parts):
         raise StorageError(
             f"cannot write to {str(folder)[:80]}...: a name has at most {longest} bytes; choose another --out"
         )
