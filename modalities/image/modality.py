@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -96,8 +97,7 @@ class Image(Modality):
         paths = [folder / f"{stem}.png" for stem in stems]
         make_folder(folder)
         for pixels, path in zip(raw, paths, strict=True):
-            image = picture.to_image(pixels)
-            write_stream_atomic(path, lambda stream, image=image: image.save(stream, "PNG"))  # type: ignore[misc]
+            write_stream_atomic(path, partial(picture.to_image(pixels).save, format="PNG"), durable=False)
         return paths
 
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:

@@ -106,7 +106,7 @@ class Text(Modality):
         paths = [folder / f"{stem}.txt" for stem in stems]
         make_folder(folder)
         for path, text in zip(paths, self.texts(raw), strict=True):
-            write_text_atomic(path, text)
+            write_text_atomic(path, text, durable=False)
         return paths
 
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:

@@ -75,7 +75,7 @@ class Samples:
         raw = self.raw
         overviews = [folder / "grid.png"]
         picture = self.modality.preview(raw, self.labels)
-        write_stream_atomic(overviews[0], lambda stream: picture.save(stream, "PNG"))
+        write_stream_atomic(overviews[0], lambda stream: picture.save(stream, "PNG"), durable=False)
         if page := self.modality.view().page(raw, self.labels):
             overviews.append(folder / "index.html")
             write_text_atomic(overviews[1], page)

@@ -30,7 +30,7 @@ def write(raw: Tensor, rate: int, folder: Path, stems: Sequence[str], format: st
         content = to_bytes(clip[:, :end], rate, format)
         path = folder / f"{stem}{FORMATS[format][2]}"
         make_folder(folder)
-        write_bytes_atomic(path, content)
+        write_bytes_atomic(path, content, durable=False)
         paths.append(path)
     return paths
 

@@ -30,8 +30,8 @@ _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_FOLDER_SYNC = {errno.EINVAL, getattr(errno, "ENOTSUP", errno.EINVAL)}
 
 
-def create(path: Path, chunks: Iterable[Any]) -> tuple[int, str]:
-    """Write the new file `path` from byte-like `chunks` and flush it to the disk.
+def create(path: Path, chunks: Iterable[Any], durable: bool = True) -> tuple[int, str]:
+    """Write the new file `path` from byte-like `chunks` and, if it is to be `durable`, flush it to the disk.
 
     Returns its size in bytes and its sha256 in hex. The mode is 0666 & ~umask. Raises OSError, also when `path` exists.
     """
@@ -45,7 +45,8 @@ def create(path: Path, chunks: Iterable[Any]) -> tuple[int, str]:
                 digest.update(piece)
                 size += len(piece)
                 _write(fd, piece)
-        os.fsync(fd)
+        if durable:
+            os.fsync(fd)
     finally:
         os.close(fd)
     return size, digest.hexdigest()
@@ -92,33 +93,35 @@ def writing(what: str, folder: Path, needed: int) -> Iterator[None]:
         raise StorageError(f"{line}; everything written before is intact") from error
 
 
-def write_bytes_atomic(path: Path, data: bytes) -> None:
+def write_bytes_atomic(path: Path, data: bytes, durable: bool = True) -> None:
     """Put `data` at `path`, replacing what is there in one step; a link is replaced, and what it names stays.
 
+    `durable`: it outlives a loss of power too, for some 7 ms a file; samples, which can be made again, need not.
     Raises StorageError, and then nothing has changed.
     """
     staged = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     with writing(path.name, path.parent, len(data)):
         try:
-            create(staged, [data])
+            create(staged, [data], durable)
             os.replace(staged, path)
         except BaseException:
             with suppress(OSError):
                 os.unlink(staged)
             raise
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
 
 
-def write_stream_atomic(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+def write_stream_atomic(path: Path, fill: Callable[[BinaryIO], object], durable: bool = True) -> None:
     """`write_bytes_atomic` of what `fill` writes into the stream that it is given, e.g. a picture."""
     memory = io.BytesIO()
     fill(memory)
-    write_bytes_atomic(path, memory.getvalue())
+    write_bytes_atomic(path, memory.getvalue(), durable)
 
 
-def write_text_atomic(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str, durable: bool = True) -> None:
     r"""`write_bytes_atomic` of UTF-8. What is not Unicode (undecodable file names) is written as a \u escape."""
-    write_bytes_atomic(path, _encoded(text))
+    write_bytes_atomic(path, _encoded(text), durable)
 
 
 def _encoded(text: str) -> bytes:
@@ -141,7 +144,7 @@ def json_bytes(name: str, data: Any) -> bytes:
 
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, unless it is there. Raises StorageError."""
-    with writing("a folder", folder.parent, 0):
+    with writing(f"the folder {folder.name}", folder.parent, 4096):
         folder.mkdir(parents=True, exist_ok=True)
 
 
