@@ -22,6 +22,8 @@ FACTS = "facts.json"
 """Facts about the data; sampling needs no data."""
 DATA = "data.json"
 """What was understood of the data, and guessed."""
+MACHINE = "machine.json"
+"""What it was trained with."""
 CHECKPOINTS, SAMPLES, PREVIEWS, EVALUATION = "checkpoints", "samples", "previews", "evaluation"
 METRICS = "metrics.jsonl"
 PICTURE = "previews/final.png"
@@ -59,11 +61,15 @@ def newborn(run: Path) -> bool:
 
 
 def sweep(run: Path) -> None:
-    """Remove what processes that were killed in the middle of a file have left, in a run that is locked."""
+    """Remove what trainings that were killed in the middle of a file have left, in a run that is locked.
+
+    What a report or an evaluation is writing at this moment stays: they take no lock.
+    """
+    own = tuple(f".{name}." for name in (RECIPE, FACTS, DATA, MACHINE, METRICS))
     for folder in (run, run / PREVIEWS):
         with suppress(OSError):
             for path in folder.iterdir():
-                if staged(path.name):
+                if staged(path.name) and (folder != run or path.name.startswith(own)):
                     path.unlink()
 
 

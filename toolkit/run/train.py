@@ -21,7 +21,7 @@ from toolkit.run import pictures, plan, previews, protected
 from toolkit.run.data_block import with_passes
 from toolkit.run.events import Event, Note, Progress, Saved
 from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
-from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, METRICS, PREVIEWS, RECIPE, refuse_links, sweep
+from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, MACHINE, METRICS, PREVIEWS, RECIPE, refuse_links, sweep
 from toolkit.run.monitor import Monitor
 from toolkit.run.spared import Spared
 from toolkit.training import loop
@@ -111,7 +111,7 @@ class TrainingRun:
             device = next(self.state.denoiser.net.parameters()).device
             with self.spared.file("descriptions"):
                 write_json_atomic(self.out / DATA, stamped(self.understood().model_dump(mode="json")))
-                write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
+                write_json_atomic(self.out / MACHINE, machine(device, self.config.dtype))
             if self.state.step < self.course.steps:
                 for path in pictures.last_pictures(self):
                     previews.keep(path, self.state.step)
