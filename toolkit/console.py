@@ -49,8 +49,16 @@ def tracked(steps: Iterable[T], doing: str) -> T:
 
 
 def notify(text: str) -> None:
-    """Print a line for the user from inside the toolkit."""
-    print(one_line(text), flush=True)
+    """Print a line for the user from inside the toolkit.
+
+    A file on a full disk ends nothing: the line is kept, and printed with the next one that there is room for.
+    """
+    try:
+        print(one_line(text), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # the command line ends with this error if there is no room in the end either
 
 
 def one_line(text: str) -> str:

@@ -30,6 +30,12 @@ class StorageError(ToolkitError):
     exit_code = 74
 
 
+class NotFiniteError(ToolkitError):
+    """A checkpoint would hold NaN or infinity, and was not written."""
+
+    exit_code = 76
+
+
 class BusyError(ToolkitError):
     """Another process is using the run folder."""
 

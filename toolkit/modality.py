@@ -69,6 +69,7 @@ class Modality(ABC):
     def write(self, raw: Tensor, folder: Path, stems: Sequence[str], options: Options | None = None) -> list[Path]:
         """Save raw examples (B, ...) as single files folder/stem.*, and return their paths.
 
+        By `toolkit.training.storage.files`, which writes whole files or none, and through no link.
         `options`: a `SampleOptions`.
         """
 

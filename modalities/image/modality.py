@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from toolkit.data.dataset import Facts, Splits
 from toolkit.errors import DataError
 from toolkit.evaluation.evaluator import Evaluator
 from toolkit.modality import Modality, Options
+from toolkit.training.storage.files import make_folder, write_stream_atomic
 
 
 class Image(Modality):
@@ -93,11 +94,10 @@ class Image(Modality):
 
     def write(self, raw: Tensor, folder: Path, stems: Sequence[str], options: Options | None = None) -> list[Path]:
         """Save (B, C, H, W) uint8 as folder/STEM.png, without metadata. Raises StorageError."""
-        paths = []
-        for pixels, stem in zip(raw, stems, strict=True):
-            buffer = io.BytesIO()
-            picture.to_image(pixels).save(buffer, "PNG")
-            paths.append(picture.save(buffer.getvalue(), folder / f"{stem}.png"))
+        paths = [folder / f"{stem}.png" for stem in stems]
+        make_folder(folder)
+        for pixels, path in zip(raw, paths, strict=True):
+            write_stream_atomic(path, partial(picture.to_image(pixels).save, format="PNG"), durable=False)
         return paths
 
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:

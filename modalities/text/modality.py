@@ -22,9 +22,10 @@ from modalities.text.view.view import TextView
 from toolkit.data.dataset import Facts, Splits
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.schedule import Schedule
-from toolkit.errors import DataError, StorageError
+from toolkit.errors import DataError
 from toolkit.evaluation.evaluator import Evaluator
 from toolkit.modality import Modality, Options
+from toolkit.training.storage.files import make_folder, write_text_atomic
 
 
 class Text(Modality):
@@ -112,11 +113,9 @@ class Text(Modality):
     def write(self, raw: Tensor, folder: Path, stems: Sequence[str], options: Options | None = None) -> list[Path]:
         """Save (B, L) as one UTF-8 file each. Raises StorageError."""
         paths = [folder / f"{stem}.txt" for stem in stems]
-        try:
-            for path, text in zip(paths, self.texts(raw), strict=True):
-                path.write_text(text, encoding="utf-8", newline="")
-        except OSError as error:
-            raise StorageError(f"cannot write to {folder}: {error.strerror or error}") from None
+        make_folder(folder)
+        for path, text in zip(paths, self.texts(raw), strict=True):
+            write_text_atomic(path, text, durable=False)
         return paths
 
     def preview(self, raw: Tensor, labels: Sequence[str] = ()) -> PIL.Image.Image:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import toolkit
 from modalities.image import Image
 from tests.conftest import ROOT
+from tests.run.points_run import forget_copies
 from toolkit import recipe as recipes
 from toolkit.diffusion import GRIDS, VE, VP, Adaptive, Cosine, LogitNormal, NoiseStream, RectifiedFlow, Topped
 from toolkit.diffusion.denoiser import Cond, Denoiser
@@ -175,6 +176,7 @@ def test_a_run_from_before_goes_on_as_it_was(tmp_path: Path) -> None:
     recipe = tmp_path / "run" / "recipe.toml"
     old = "".join(line for line in recipe.read_text("utf-8").splitlines(True) if not line.startswith("top ="))
     recipe.write_text(old, encoding="utf-8")
+    forget_copies(tmp_path / "run")
     assert read_run(tmp_path / "run")[1].spread is None
     plan = run_of_points(tmp_path / "run", diffusion={})
     assert plan.resumed and plan.modality.facts.spread is None and plan.state.time_distribution == LogitNormal()

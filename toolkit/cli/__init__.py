@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,7 +14,7 @@ import toolkit
 from toolkit.cli import compare, data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
 from toolkit.cli.modality_options import helped
 from toolkit.console import one_line
-from toolkit.errors import Interrupted, ToolkitError
+from toolkit.errors import Interrupted, StorageError, ToolkitError
 
 app = typer.Typer(
     name="toolkit",
@@ -63,6 +63,8 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit. What goes wrong is one line on stderr; TOOLKIT_DEBUG=1 adds the traceback."""
+    if sys.stdout is None or sys.stdout.closed:  # `toolkit train ... >&-`
+        _no_output("standard output is closed; send it to a file, or to /dev/null")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Unicode is no reason to stop
@@ -70,9 +72,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `toolkit recipes | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _to_nowhere()
         code = 0
+    except OSError as error:  # `toolkit recipes > /dev/full`
+        _to_nowhere()
+        _no_output(f"cannot write to standard output: {error.strerror or error}; make room, or send it elsewhere")
     sys.exit(code)
+
+
+def _no_output(reason: str) -> NoReturn:
+    """Say why there is no output, where that can be said, and exit as for any file that cannot be written."""
+    if sys.stderr is not None:
+        print(f"error: {reason}", file=sys.stderr)
+    sys.exit(StorageError.exit_code)
+
+
+def _to_nowhere() -> None:
+    """What is left to be printed goes nowhere, or Python would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -91,6 +108,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
+        if isinstance(error, OSError):
+            sys.stdout.flush()  # raises where it was the output that failed, which main() says
         if callable(getattr(error, "format_message", None)):  # what typer raises for a wrong command line
             return _fail(error.format_message(), 2)  # type: ignore[attr-defined]
         return _fail(f"{type(error).__name__}: {error}; TOOLKIT_DEBUG=1 shows the traceback", 1)
@@ -99,5 +118,6 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _fail(message: str, code: int, prefix: str = "error: ") -> int:
     if os.environ.get("TOOLKIT_DEBUG"):
         traceback.print_exc()
-    print(prefix + one_line(message), file=sys.stderr)
+    if sys.stderr is not None:
+        print(prefix + one_line(message), file=sys.stderr)
     return code

@@ -24,7 +24,8 @@ from toolkit.cli.modality_options import (
 )
 from toolkit.cli.sample import Step, Width, folder_name, step_of
 from toolkit.console import notify, one_line, tracked
-from toolkit.errors import StorageError, UsageError
+from toolkit.errors import UsageError
+from toolkit.paths import check_writable
 from toolkit.recipe.check import checked
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def evaluate(
     given = {"n": n, "seed": seed, "ema": ema, "steps": steps, "guidance": guidance, "sampler": sampler}
     given |= {"restarts": restarts, "step": step_of(step)}
     given = {key: value for key, value in given.items() if value is not None}
+    if out is not None:
+        check_writable(out.expanduser())
     folders, further = split([*(runs or []), *context.args])
     if samples is not None:
         if folders or reference is None:
@@ -177,6 +180,7 @@ def _runs(
     from toolkit import recipe as recipes
     from toolkit.discovery import find
     from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples, place
+    from toolkit.run.layout import refuse_links
 
     how = {key: value for key, value in given.items() if key not in ("n", "seed", "ema", "step")}
     n, seed, ema, step = given.get("n", SAMPLES), given.get("seed", 0), given.get("ema"), given.get("step")
@@ -184,6 +188,7 @@ def _runs(
     name = folder_name(asked, ema, seed) if given.keys() - {"step"} else ""
     opening = []
     for run in runs:  # all are looked at before the first is sampled, which takes long
+        refuse_links(run, *([] if out is None else [out.expanduser()]))
         generator = toolkit.load(run, device=ask["device"], ema=ema, step=step, notify=say, modality=ask["modality"])
         kind = find(ask["modality"] or generator.recipe.modality)
         real = kind(*recipes.validate_for(generator.recipe, kind))
@@ -244,11 +249,7 @@ def _judge(
 
     table, found = judged(real, made, about, options, say) if made else (Table((), about), EvaluationResult([]))
     table = replace(table, figures=(*table.figures, *further))
-    try:
-        written = write(table, found, real, made, folder.expanduser())
-    except OSError as error:
-        raise StorageError(f"cannot write the evaluation to {folder}: {error.strerror or error}") from None
-    for path in written:
+    for path in write(table, found, real, made, folder.expanduser()):
         say(f"{'figures' if path.suffix == '.json' else 'picture'}: {path}")
     return table
 

@@ -94,6 +94,7 @@ def sample(
     from toolkit.recipe.check import checked
     from toolkit.run import sample_folder
     from toolkit.run.generator import load
+    from toolkit.run.layout import refuse_links
 
     said: dict[str, Any] = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
     said |= {"restarts": restarts, "grid": grid, "rescale": rescale, "interval": interval, "clip": clip}
@@ -114,6 +115,7 @@ def sample(
     asked = checked(kind.SampleOptions, further, "sample", "--")
     n = n or kind.conditioning().count(asked) or 64
     folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**given, **further}, ema, seed)
+    refuse_links(run.expanduser(), folder)
     about = sample_folder.request(generator, n, seed, {**given, **further})
     folder = sample_folder.place(folder, about, exact=out is not None)
     start = time.monotonic()

@@ -12,13 +12,14 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import toolkit
 from toolkit import paths
+from toolkit.errors import StorageError
+from toolkit.training.storage.files import make_folder, write_json_atomic
 
 MAX_BYTES = 16 * 2**20
 _VERSION = 1
@@ -52,12 +53,9 @@ def load(name: str) -> dict[str, Any] | None:
 def save(name: str, content: dict[str, Any]) -> None:
     """Keep content under a key. A disk that takes nothing costs the memory of it, and no more."""
     folder = paths.cache() / "inspect"
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        number, staging = tempfile.mkstemp(dir=folder)
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(staging, folder / f"{name}.json")
+    with contextlib.suppress(StorageError):
+        make_folder(folder)
+        write_json_atomic(folder / f"{name}.json", content)
 
 
 def _files(path: Path) -> Iterator[str]:

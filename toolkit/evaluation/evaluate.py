@@ -14,9 +14,12 @@ from toolkit.evaluation.evaluator import Evaluator
 from toolkit.evaluation.nearest_picture import nearest_picture
 from toolkit.evaluation.table import EvaluationResult, Metric, Table
 from toolkit.modality import Examples, Modality, Options
-from toolkit.training.storage.files import write_text_atomic
+from toolkit.run.layout import EVALUATION, refuse_links
+from toolkit.training.storage.files import make_folder, write_stream_atomic, write_text_atomic
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from toolkit.run.generator import Generator
     from toolkit.run.samples import Samples
 
@@ -90,10 +93,12 @@ def about_run(run: Path, generator: Generator, how: dict[str, Any]) -> dict[str,
 def place(generator: Generator, name: str) -> Path:
     """Return the folder for the results of a loaded run: RUN/evaluation/NAME for those of its end, else NAME_step-N.
 
-    Of a run that has gone on, results of its earlier end move to their own folder first.
+    Of a run that has gone on, results of its earlier end move to their own folder first. Raises UsageError where a
+    folder of the run is a link.
     """
     assert generator.run is not None and generator.step is not None
-    home = generator.run / "evaluation"
+    home = generator.run / EVALUATION
+    refuse_links(generator.run, home / name)
     if generator.step != generator.recipe.train.steps:
         return home / _of_step(name, generator.step)
     try:
@@ -116,18 +121,25 @@ def _of_step(name: str, step: int) -> str:
 
 
 def write(table: Table, result: EvaluationResult, real: Modality, samples: Examples | None, folder: Path) -> list[Path]:
-    """Write metrics.json and pictures into `folder`, in place of earlier ones; return their paths. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write metrics.json and pictures into `folder`, in place of earlier ones; return their paths.
+
+    Raises StorageError.
+    """
+    make_folder(folder)
     paths = [folder / METRICS]
     write_text_atomic(paths[0], table.to_json())
     if samples is None:
         return paths
     paths.append(folder / "samples.png")
-    real.preview(samples.raw[:OVERVIEW]).save(paths[1])
+    _save(real.preview(samples.raw[:OVERVIEW]), paths[1])
     if result.nearest is not None and result.distance is not None:
         paths.append(folder / "nearest.png")
-        nearest_picture(real, samples.raw, result.nearest, result.distance).save(paths[2])
+        _save(nearest_picture(real, samples.raw, result.nearest, result.distance), paths[2])
     return paths
+
+
+def _save(picture: Image, path: Path) -> None:
+    write_stream_atomic(path, lambda stream: picture.save(stream, "PNG"))
 
 
 def _text(spec: str | dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import toolkit
 from toolkit import recipe as recipes
-from toolkit.errors import StorageError, UsageError
+from toolkit.errors import UsageError
 from toolkit.evaluation.evaluate import about_run, bits, examples, judged, place, write
 from toolkit.evaluation.self_loss import OWN, self_loss_metrics
 from toolkit.evaluation.table import EvaluationResult, Metric, Table, left_out
@@ -183,10 +183,7 @@ def measure(
     usual = Expected()
     like_evaluate = (section.n, section.seed, section.sample) == (usual.n, usual.seed, usual.sample)
     home = place(generator, "" if like_evaluate else "reproduction")
-    try:
-        write(table, result, real, batch, home)
-    except OSError as error:
-        raise StorageError(f"cannot write the figures to {home}: {error.strerror or error}") from None
+    write(table, result, real, batch, home)
     return table
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +88,7 @@ def section(run: Path) -> str:
     from toolkit.run.generator import read_run
     from toolkit.training.precision import features
 
-    recipe, _ = read_run(run)
+    recipe, _ = read_run(run, partial(print, file=sys.stderr))  # what is printed here is TOML for a file
     path = run / "evaluation" / "metrics.json"
     if not path.is_file():
         raise DataError(f"{path} is missing; `toolkit evaluate {run}` writes it")

@@ -61,11 +61,24 @@ def explained(path: Path) -> Iterator[None]:
         raise
 
 
+def ours(path: Path) -> bool:
+    """Return True for a recipe.toml or facts.json that a run of ours wrote, by its format number and version."""
+    try:
+        content = _content(path)
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and all(key in content for key in _KEYS)
+
+
+def _content(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+
+
 def _writer(path: Path) -> str:
     """Say who wrote a file; nothing when it was this version, or when the file is damaged or newer, which is said."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        content = _content(path)
         if "format" not in content:
             return "before runs had a format number, by a development version of toolkit 0.1.0"
         newer, version = content["format"] > FORMAT, content.get("toolkit")

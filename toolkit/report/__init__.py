@@ -17,8 +17,10 @@ from toolkit.report.card import card, check_license
 from toolkit.report.facts import CARD, PAGE, gather
 from toolkit.report.mark import marked, ours
 from toolkit.report.page import GENERATOR, page
-from toolkit.report.run_files import content
+from toolkit.report.run_files import content, damaged_lines
+from toolkit.run.layout import METRICS
 from toolkit.training.storage.files import write_text_atomic
+from toolkit.training.storage.metrics import left_out
 
 
 def report(run: str | Path, license: str = "unknown", notify: Callable[[str], None] = print) -> list[Path]:
@@ -29,7 +31,9 @@ def report(run: str | Path, license: str = "unknown", notify: Callable[[str], No
     Raises UsageError when `run` is no run folder or `license` no identifier, StorageError when it cannot be written.
     """
     check_license(license)
-    facts = gather(Path(run))
+    facts = gather(Path(run), notify)
+    if damaged := damaged_lines(facts.run):
+        notify(left_out(damaged, facts.run / METRICS))
     pages = chain((PAGE,), (f"report-{i}.html" for i in count(2)))
     cards = chain((CARD, "model-card.md"), (f"model-card-{i}.md" for i in count(2)))
     texts = {_free(facts.run, pages): marked(page(facts)), _free(facts.run, cards): card(facts, license)}

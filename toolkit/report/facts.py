@@ -71,10 +71,10 @@ class RunFacts:
         return Path(said).name if isinstance(said, str) else ""
 
 
-def gather(run: Path) -> RunFacts:
+def gather(run: Path, notify: Callable[[str], None] = print) -> RunFacts:
     """Read a run folder. Raises UsageError when it is none, ToolkitError when its recipe or facts are damaged."""
     run = Path(run).expanduser()
-    recipe, data = read_run(run)
+    recipe, data = read_run(run, notify)
     lines = run_files.metrics(run)
     saved = run_files.newest_checkpoint(run)
     step = max(lines[-1].step if lines else 0, saved[1].step if saved else 0)

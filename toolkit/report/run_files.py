@@ -14,11 +14,13 @@ from typing import Any
 import safetensors
 
 from toolkit.errors import BusyError, ToolkitError
+from toolkit.run.layout import METRICS
 from toolkit.training import measurement
 from toolkit.training.measurement import Measurement
 from toolkit.training.storage.checkpoint import CheckpointStore
 from toolkit.training.storage.lock import RunLock
 from toolkit.training.storage.manifest import Damaged, Manifest, read_manifest
+from toolkit.training.storage.metrics import entries
 
 MAX_BYTES = 64 << 20
 """Bytes of one file that are read."""
@@ -74,20 +76,21 @@ def number(value: object) -> float | None:
 def metrics(run: Path) -> list[Line]:
     """The lines of metrics.jsonl on single steps that go up; what is damaged is skipped."""
     lines: list[Line] = []
-    for text in (content(run, run / "metrics.jsonl") or b"").splitlines():
-        try:
-            said = json.loads(text)
-        except (ValueError, RecursionError):
-            continue  # the last line of a killed process
-        step = number(said.get("step")) if isinstance(said, dict) and "each" not in said else None
+    for _, said in entries(content(run, run / METRICS) or b"")[0]:
+        step = None if "each" in said else number(said["step"])
         if step is not None and step > (lines[-1].step if lines else -1):
             lines.append(Line(int(step), *(number(said.get(key)) for key in ("loss", "lr", "grad_norm", "seconds"))))
     return lines
 
 
+def damaged_lines(run: Path) -> int:
+    """Return how many lines of metrics.jsonl cannot be read."""
+    return entries(content(run, run / METRICS) or b"")[1]
+
+
 def measurements(run: Path) -> list[Measurement]:
     """The loss at fixed noise in metrics.jsonl, steps ascending; what is damaged is skipped."""
-    return measurement.read((content(run, run / "metrics.jsonl") or b"").splitlines())
+    return measurement.read((content(run, run / METRICS) or b"").splitlines())
 
 
 def training_seconds(lines: list[Line]) -> float | None:

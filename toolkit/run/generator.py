@@ -26,9 +26,9 @@ from toolkit.recipe.format import explained
 from toolkit.recipe.objects import Named
 from toolkit.run import layout
 from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, conditions, label_numbers, trajectory
-from toolkit.run.layout import read_run as read_run
 from toolkit.run.notebook import image
 from toolkit.run.post_hoc import load_between
+from toolkit.run.protected import read_run as read_run
 from toolkit.run.samples import Part, Samples, SampleStep, drained, gather
 from toolkit.training.measurement import best_step
 from toolkit.training.precision import resolve
@@ -224,17 +224,15 @@ def load(
 ) -> Generator:
     """Return the generator of a run folder: its newest whole checkpoint, or that of `step`.
 
-    `ema`: which average of the weights, one of the recipe's two widths, or 0 for the weights themselves.
     network, denoiser, schedule, time: as `toolkit.train` takes them; a run that was trained with objects needs them.
-
-    `step`: "best" is the stored one of the lowest held-out loss, unless the newest is as good. `ema`: one of
-    train.ema, or at the end of a run any width between them and a little below.
+    `step`: "best" is the stored one of the lowest held-out loss, unless the newest is as good. `ema`: which average,
+    one of train.ema, or 0 for the weights themselves; at the end of a run any width between them and just below.
     The folder may be a stranger's: nothing that it holds or names is executed. A run of a modality that is not
     built in needs that code, so it must be named here too. Raises UsageError when the folder is no run, and
     ToolkitError when what is in it is damaged.
     """
     run, where = Path(run).expanduser(), pick(device)
-    recipe, facts = layout.read_run(run)
+    recipe, facts = read_run(run, notify)
     kind = trust.modality_of(recipe, modality)
     given = {"network": network, "denoiser": denoiser, "schedule": schedule, "time": time}
     if any(value is not None for value in given.values()):
@@ -248,6 +246,8 @@ def load(
     found = store.load(groups=["model", "ema"], step=at, notify=notify)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
+    if line := found.written_by_another:
+        notify(line)
     with explained(run / layout.RECIPE):
         if ema is None or ema in (0, *recipe.train.ema):
             ema = resolve_ema_width(recipe, ema)

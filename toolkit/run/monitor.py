@@ -145,7 +145,9 @@ class Monitor:
         """Return the verdict after the last measurement."""
         return convergence.verdict(self.series, convergence.halfway(self.config, course))
 
-    def conclusions(self, run: Path, steps: Iterable[int], course: Course) -> list[str]:
+    def conclusions(
+        self, run: Path, steps: Iterable[int], course: Course, watch: Callable[[], None] = lambda: None
+    ) -> list[str]:
         """Return the verdict on the run in the folder `run`, in a sentence or two; `steps`: those that are stored."""
         verdict = self.verdict(course)
         if verdict is None:
@@ -154,16 +156,16 @@ class Monitor:
         if best != self.series[-1].step:
             kept = f"toolkit sample {shlex.quote(str(run))} --step {best}" if best in set(steps) else "it was not kept"
             text = f"{text} ({kept})"
-        better = self.widths(run)
+        better = self.widths(run, watch)
         return [text] if better is None else [text, better]
 
-    def widths(self, run: Path) -> str | None:
+    def widths(self, run: Path, watch: Callable[[], None] = lambda: None) -> str | None:
         """Return a sentence that names the average which is better on held-out examples, where that is significant."""
         last, used = self.latest, resolve_ema_width(self.recipe, None)
         if last is None or not last.held_out or last.step != self.state.step:
             return None
         width = next((width for width in self.recipe.train.ema if width != used), used)
-        losses = self.unseen.losses(self._averaged(width), self.config.dtype).mean(1)
+        losses = self.unseen.losses(self._averaged(width), self.config.dtype, watch).mean(1)
         gain = Difference.between(last.each, losses)
         if gain.high >= 0:
             return None

@@ -22,10 +22,10 @@ from toolkit.data.understood import table
 from toolkit.device import pick
 from toolkit.errors import UsageError
 from toolkit.recipe import Recipe, Train, build, choose, objects, trust
-from toolkit.run import data_block, levels, previews
+from toolkit.run import data_block, layout, levels, previews
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load
-from toolkit.run.layout import read_run
+from toolkit.run.protected import read_run
 from toolkit.run.show import show
 from toolkit.run.train import TrainingRun
 from toolkit.training import loop
@@ -73,9 +73,9 @@ def _opened(
     recipe: Recipe, out: Path, where: torch.device, notify: Callable[[str], None], threads: int | None, follow: bool
 ) -> TrainingRun:
     kind = trust.modality_of(recipe)
+    paths.check_writable(out)
     before = _earlier(recipe, out, notify)
     build.check(recipe)
-    paths.check_writable(out)
     if before is None and recipe.train.steps is None and recipe.train.minutes is None:
         raise UsageError(_HOW_LONG)
     modality = kind(*recipes.validate_for(recipe, kind))
@@ -108,8 +108,8 @@ def _opened(
     state = loop.start(denoiser, config)
     if found is not None:
         with using(measured.threads):
-            if found.drift:
-                notify(found.drift)
+            for line in filter(None, (found.drift, found.written_by_another)):
+                notify(line)
         state.restore(found.groups, found.state)
     if state.course is None:
         state.course = Course.of(config.steps)
@@ -179,11 +179,20 @@ def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[
     """The run that is in `out` already, if it is this one. Raises UsageError if it is another."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    if not (out / "recipe.toml").is_file():
-        if out.is_dir() and {p.name for p in out.iterdir()} <= {"lock"}:
-            return None
+    layout.refuse_links(out)
+    if layout.newborn(out):
+        if (out / layout.RECIPE).is_file():
+            _refuse_another(recipes.load(out / layout.RECIPE), recipe, out)
+        return None
+    if not (out / layout.RECIPE).is_file() and not CheckpointStore(out / layout.CHECKPOINTS).steps():
         raise UsageError(f"{out} exists and is no run folder; choose another --out")
-    before, facts = read_run(out)
+    before, facts = read_run(out, notify)
+    _refuse_another(before, recipe, out)
+    return before, facts
+
+
+def _refuse_another(before: Recipe, recipe: Recipe, out: Path) -> None:
+    """Raise UsageError unless the recipe goes on with the one before, which is in `out`."""
     ignored = NOT_PART_OF_A_RUN | ({"train.steps"} if recipe.train.steps is None else set())
     ignored |= {"train.layout"} if recipe.train.layout == "auto" else set()
     ignored |= {"train.steps"} if _longer(before.train, recipe.train) else set()
@@ -194,7 +203,6 @@ def _earlier(recipe: Recipe, out: Path, notify: Callable[[str], None]) -> tuple[
             f"{out} holds a run of another recipe (differs in {', '.join(differing[:5])}); "
             f"choose another --out, or go on with the recipe in it: --recipe {out / 'recipe.toml'}"
         )
-    return before, facts
 
 
 def _longer(before: Train, now: Train) -> bool:

@@ -6,7 +6,6 @@ How many samples they show follows from the length of the run (`amounts`). A pic
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,7 @@ from toolkit.modality import Examples
 from toolkit.recipe import Recipe, build
 from toolkit.run.samples import drained, gather
 from toolkit.training.budget import PASSES
-from toolkit.training.storage.files import write_text_atomic
+from toolkit.training.storage.files import write_stream_atomic, write_text_atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -175,12 +174,10 @@ def draw_times(learned: Adaptive, path: Path) -> Path:
     right.stairs(learned.initial * learned.bins, level, color="#6b6b70", linestyle=":")
     left.set(xscale="log", xlabel="noise, sigma / alpha", ylabel="unknown (line)")
     right.set(ylabel="density, 1 = even (dotted: at first)", ylim=(0, None))
-    figure.savefig(path, dpi=110)
+    write_stream_atomic(path, lambda stream: figure.savefig(stream, format="png", dpi=110))
     return path
 
 
 def _save(picture: Image, path: Path, **options: Any) -> None:
     """In one step: a picture that is there is whole, so what is missing after a kill is drawn again."""
-    staged = path.with_name(f".{path.name}")
-    picture.save(staged, path.suffix[1:], **options)
-    os.replace(staged, path)
+    write_stream_atomic(path, lambda stream: picture.save(stream, path.suffix[1:], **options))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 import toolkit
 from toolkit import paths
 from toolkit.errors import UsageError
-from toolkit.training.storage.files import write_json_atomic
+from toolkit.training.storage.files import make_folder, write_json_atomic
 
 if TYPE_CHECKING:
     from toolkit.run.generator import Generator
@@ -67,16 +68,22 @@ def place(folder: Path, asked: Mapping[str, Any], exact: bool) -> Path:
 
 def record(folder: Path, asked: Mapping[str, Any]) -> None:
     """Say in `folder`, which is made, what its samples are of. Raises StorageError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json_atomic(folder / RECORD, dict(asked))
 
 
 def _may_hold(folder: Path, asked: Mapping[str, Any]) -> bool:
-    """Return True where `folder` is new or empty, or says that it is of this request."""
+    """Return True where `folder` is new or empty, or says that it is of this request and holds no link.
+
+    A link is nothing that this command wrote, whatever the record beside it says.
+    """
     if not folder.is_dir():
-        return not folder.exists()
-    if not any(folder.iterdir()):
+        return not os.path.lexists(folder)
+    there = list(folder.iterdir())
+    if not there:
         return True
+    if any(path.is_symlink() for path in there):
+        return False
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from toolkit.modality import Modality, Options
 from toolkit.run.notebook import image
-from toolkit.training.storage.files import write_text_atomic
+from toolkit.training.storage.files import make_folder, write_stream_atomic, write_text_atomic
 
 _FRAME = '<iframe srcdoc="{}" style="width: 100%; height: 480px; border: 0"></iframe>'
 
@@ -68,13 +68,14 @@ class Samples:
     def save(self, folder: str | Path) -> list[Path]:
         """Write one overview picture, a page where the modality has one, and one file for each sample.
 
-        Returns the paths: the overview, the page, the files.
+        Returns the paths: the overview, the page, the files. Raises StorageError.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         raw = self.raw
         overviews = [folder / "grid.png"]
-        self.modality.preview(raw, self.labels).save(overviews[0])
+        picture = self.modality.preview(raw, self.labels)
+        write_stream_atomic(overviews[0], lambda stream: picture.save(stream, "PNG"), durable=False)
         if page := self.modality.view().page(raw, self.labels):
             overviews.append(folder / "index.html")
             write_text_atomic(overviews[1], page)

@@ -13,27 +13,27 @@ from pathlib import Path
 
 from toolkit import recipe as recipes
 from toolkit.data.understood import Understood
-from toolkit.diffusion.adaptive import Adaptive
-from toolkit.diffusion.top import without_top
-from toolkit.errors import Interrupted
+from toolkit.errors import Interrupted, NotFiniteError
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
 from toolkit.recipe.format import stamped
-from toolkit.run import plan, previews
+from toolkit.run import pictures, plan, previews, protected
 from toolkit.run.data_block import with_passes
-from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
+from toolkit.run.events import Event, Note, Progress, Saved
 from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
-from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, METRICS, RECIPE
+from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, MACHINE, METRICS, PREVIEWS, RECIPE, refuse_links, sweep
 from toolkit.run.monitor import Monitor
+from toolkit.run.spared import Spared
 from toolkit.training import loop
 from toolkit.training.batches import Batches
-from toolkit.training.budget import PASSES, Budget
+from toolkit.training.budget import Budget
 from toolkit.training.course import Course
 from toolkit.training.precision import machine
 from toolkit.training.probe import Probe
 from toolkit.training.rollback import ROLLBACK_AFTER, roll_back
+from toolkit.training.spikes import Spikes
 from toolkit.training.storage.checkpoint import CheckpointStore
-from toolkit.training.storage.files import write_json_atomic, write_text_atomic
+from toolkit.training.storage.files import json_bytes, make_folder, write_json_atomic
 from toolkit.training.storage.lock import RunLock
 from toolkit.training.storage.metrics import Metrics
 from toolkit.training.storage.signals import Signals, StopAsked
@@ -63,7 +63,8 @@ class TrainingRun:
     notify: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     _saved: tuple[int, float] = field(default=(-1, 0.0), init=False)
-    """Step of the last checkpoint, and when it was saved by the clock."""
+    """Step of the last checkpoint, and when one was saved, or tried to be, by the clock."""
+    spared: Spared = field(default_factory=Spared, init=False)
 
     def __iter__(self) -> Iterator[Event]:
         """The same as `run()`: train, event by event."""
@@ -93,57 +94,84 @@ class TrainingRun:
     def run(self) -> Iterator[Event]:
         """Train to the end. Ends early with Interrupted (all saved) or DivergedError (last good state saved).
 
+        On a full disk it goes on as far as it can, and ends with StorageError when something is missing at the end.
         Whoever leaves the loop ends it too, with all saved: the same run, prepared again, goes on from that step.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.out)
+        make_folder(self.out)
         with RunLock(self.out), Signals() as signals, using(self.probe.threads):
             store = CheckpointStore(self.out / CHECKPOINTS, self.recipe.train.keep)
             monitor = Monitor(self.recipe, self.modality, self.state, self.config, self.course, self.out / METRICS)
             store.preflight(self.checkpoint_bytes(), best=monitor.amounts.held_out > 0)
-            write_text_atomic(self.out / RECIPE, recipes.dump_run(self.recipe))
-            write_json_atomic(self.out / FACTS, stamped(self.modality.facts.model_dump(mode="json")))
-            write_json_atomic(self.out / DATA, stamped(self.understood().model_dump(mode="json")))
+            sweep(self.out)
+            if self.resumed:
+                protected.restore(self.out)  # they change together with the next checkpoint, which holds them too
+            else:
+                protected.write(self.out, self.copies())
             device = next(self.state.denoiser.net.parameters()).device
-            write_json_atomic(self.out / "machine.json", machine(device, self.config.dtype))
+            with self.spared.file("descriptions"):
+                write_json_atomic(self.out / DATA, stamped(self.understood().model_dump(mode="json")))
+                write_json_atomic(self.out / MACHINE, machine(device, self.config.dtype))
             if self.state.step < self.course.steps:
-                for path in self._last_pictures():
+                for path in pictures.last_pictures(self):
                     previews.keep(path, self.state.step)
                 yield from self._train(store, signals, monitor)
             elif monitor.due(self.course):  # stopped while it was measured for the last time
                 with Metrics(self.out / METRICS, self.state.step) as metrics:
                     monitor.look(self.course, metrics, signals.heed)
-                yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course))
+                yield from self._concluded(monitor, store, signals)
             if self.seconds is not None:
+                with self.spared.file("recipe"):
+                    if not protected.restore(self.out):  # of a version that kept no copies
+                        protected.write(self.out, {RECIPE: self.copies()[RECIPE]})
                 self.recipe = recipes.replace(self.recipe, {"train.steps": self.state.step})
-                write_text_atomic(self.out / RECIPE, recipes.dump_run(self.recipe))
-            yield from self._finish(signals)
+            yield from pictures.finish(self, signals)
 
     def checkpoint_bytes(self) -> int:
         """Size of a checkpoint at the end, which holds the averages twice."""
         groups = self.state.groups()
-        return CheckpointStore.size({**groups, loop.COPIED: groups["ema"]})
+        return CheckpointStore.size({**groups, loop.COPIED: groups["ema"]}, copies=self.copies())
+
+    def copies(self) -> dict[str, bytes]:
+        """Return recipe.toml, at the end of a run by the clock with its steps, and facts.json."""
+        recipe, state = self.recipe, self.state
+        if self.seconds is not None and state.step >= self.course.steps:
+            recipe = recipes.replace(recipe, {"train.steps": state.step})
+        facts = stamped(self.modality.facts.model_dump(mode="json"))
+        return {RECIPE: recipes.dump_run(recipe).encode(), FACTS: json_bytes(FACTS, facts)}
 
     def _train(self, store: CheckpointStore, signals: Signals, monitor: Monitor) -> Iterator[Event]:
         state = self.state
         budget = Budget(self.seconds, state.spent + self.probe.seconds, self.clock)
         self._saved = state.step if self.resumed else -1, self.clock()
         try:
-            yield from self._steps(store, signals, monitor, budget)
-        except (GeneratorExit, Interrupted):
+            while self._saved[0] != state.step or state.step < self.course.steps:
+                yield from self._steps(store, signals, monitor, budget)
+                state.skipped_in_a_row = 0  # nothing follows the last step
+                try:
+                    if self._saved[0] != state.step:
+                        yield self._save(store, budget, monitor)
+                except NotFiniteError:
+                    yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
+        except GeneratorExit:
+            state.rewind()
             if self._saved[0] != state.step:
                 self._save(store, budget, monitor)
             raise
-        if self._saved[0] != state.step:
-            yield self._save(store, budget, monitor)
-        yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course))
+        yield from self._concluded(monitor, store, signals)
+
+    def _concluded(self, monitor: Monitor, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
+        with suppress(StopAsked):
+            yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course, signals.heed))
 
     def _steps(self, store: CheckpointStore, signals: Signals, monitor: Monitor, budget: Budget) -> Iterator[Event]:
         """Train to the end of the course, with checkpoints on the way. Raises Interrupted where a stop was asked."""
         state = self.state
         began, first = self.clock(), state.step
-        drawn = self._passed()
+        drawn = pictures.passed(self)
         losses: list[float] = []
-        with Metrics(self.out / METRICS, state.step) as metrics:
+        spikes, metrics = Spikes(), Metrics(self.out / METRICS, state.step)
+        with self.spared.statistics(metrics), metrics:
             monitor.look(self.course, metrics, signals.heed)  # where a stop came in between
             budget.lap()
             while state.step < self.course.steps:
@@ -155,6 +183,8 @@ class TrainingRun:
                     if done.step % LOG_EVERY == 0 or done.step == steps:
                         metrics.write(done, losses)
                         losses.clear()
+                        if metrics.loss is not None and (jump := spikes.seen(metrics.loss)):
+                            yield Note(f"step {done.step}: {jump}")
                     monitor.look(self.course, metrics, signals.heed)
                     budget.lap()
                     rate = (done.step - first) / max(1e-9, self.clock() - began)
@@ -170,63 +200,75 @@ class TrainingRun:
                     waited = self.clock() - self._saved[1]
                     due = waited > 60 * self.recipe.train.checkpoint_minutes
                     due |= monitor.improved() and done.step < steps and budget.last_save <= max(CHEAP, SAVING * waited)
-                    if due or signals.save or signals.stop is not None:
+                    if (due or signals.save) and not state.skipped_in_a_row:  # what is between bad steps is no state
                         signals.save = False
-                        yield self._save(store, budget, monitor)
-                    if self._passed() > drawn and done.step < steps:
-                        drawn, n = self._passed(), self._amounts().preview
-                        if n and signals.stop is None:
-                            with suppress(StopAsked):
-                                yield Preview(*self.draw(f"step-{done.step:08d}.png", n, signals.heed))
-                            budget.count_pictures(self._work_of(n))
+                        try:
+                            yield from self._tried(store, budget, monitor)
+                        except NotFiniteError:
+                            yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
+                            first, began = state.step, self.clock()
+                            break
+                    if pictures.passed(self) > drawn and done.step < steps:
+                        drawn, n = pictures.passed(self), self.amounts().preview
+                        if n:
+                            yield from pictures.preview(self, f"step-{done.step:08d}.png", n, signals)
+                            budget.count_pictures(pictures.work_of(self, n))
+                    yield from map(Note, metrics.told())
+                    yield from self.spared.told()
                     if signals.stop is not None:
-                        raise Interrupted(
-                            signals.stop,
-                            f"stopped after step {done.step:,} of {steps:,}; everything is saved in {self.out}. "
-                            f"The same command again goes on from there",
-                        )
+                        yield from self._stopped(signals.stop, steps, store, budget, monitor)
                 if state.skipped_in_a_row >= ROLLBACK_AFTER:
                     yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                     first, began = state.step, self.clock()
 
+    def _stopped(
+        self, number: int, steps: int, store: CheckpointStore, budget: Budget, monitor: Monitor
+    ) -> Iterator[Event]:
+        """Save, and raise Interrupted."""
+        self.state.rewind()
+        kept = f"everything is saved in {self.out}. The same command again goes on from there"
+        try:
+            if self._saved[0] != self.state.step:
+                yield self._save(store, budget, monitor)
+        except NotFiniteError as error:
+            kept = str(error)
+        raise Interrupted(number, f"stopped after step {self.state.step:,} of {steps:,}; {kept}")
+
+    def _tried(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Iterator[Event]:
+        """Save, if the disk takes it; if not, training goes on to the next one. Raises NotFiniteError."""
+        with self.spared.file("checkpoint"):
+            yield self._save(store, budget, monitor)
+        self._saved = self._saved[0], self.clock()
+
     def _save(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Saved:
+        """Raise StorageError or NotFiniteError, and then the checkpoints before are as they were."""
         budget.lap()
         if self.seconds is not None:
             self.state.spent = budget.spent
         step, stored = self.state.step, store.steps()
         # on the way any lowest loss may turn out to be the best; at the end it is known
         best = monitor.lowest(stored) if step < self.course.steps else monitor.best([*stored, step])
-        saved = Saved(step, store.save(step, self.state.groups(), self.state.scalars(), best))
+        saved = Saved(step, store.save(step, self.state.groups(), self.state.scalars(), best, self.copies()))
         budget.count_save()
         self._saved = step, self.clock()
+        self.spared.missing.pop("checkpoint", None)
+        with self.spared.file("recipe"):
+            protected.restore(self.out)
         return saved
 
     def _correct(self, budget: Budget, monitor: Monitor) -> None:
         """Plan again, when it is time to, so that what is left of the budget is used."""
         step, course, train = self.state.step, self.course, self.recipe.train
-        progress, kinds = course.progress(step), self._amounts()
-        on_the_way = sum(share > progress for share in self._shares()) * kinds.preview
-        ahead = self._work_of(on_the_way + kinds.final + kinds.film) + monitor.ahead(course)
+        progress, kinds = course.progress(step), self.amounts()
+        on_the_way = sum(share > progress for share in pictures.shares(self)) * kinds.preview
+        ahead = pictures.work_of(self, on_the_way + kinds.final + kinds.film) + monitor.ahead(course)
         if step < course.steps:
             left = budget.steps_left(progress, ahead, 60 * train.checkpoint_minutes)
             self.state.course = course if left is None else course.corrected(step, step + left)
 
-    def _shares(self) -> list[float]:
-        """Shares of the training after which to draw: closer together in the beginning, when most happens."""
-        n = self.recipe.train.previews
-        return [(i / n) ** 1.5 for i in range(1, n)]
-
-    def _passed(self) -> int:
-        """Return how many of `_shares` are reached, to the nearest step; the first step is the first to draw."""
-        at = self.course.progress(self.state.step + 0.5) if self.state.step else 0.0
-        return sum(share <= at for share in self._shares())
-
-    def _amounts(self) -> previews.Amounts:
+    def amounts(self) -> previews.Amounts:
+        """Return how many samples its pictures show."""
         return previews.amounts(self.recipe, self.modality.view().counts, self.course.steps)
-
-    def _work_of(self, n: int) -> float:
-        """Training steps that take as long as n samples."""
-        return n * previews.calls(self.recipe) / (PASSES * self.config.batch)
 
     def generator(self) -> Generator:
         """Return what `toolkit sample` would use, with the EMA weights of now."""
@@ -238,40 +280,6 @@ class TrainingRun:
 
     def draw(self, name: str, n: int, progress: previews.Watch | None = None) -> tuple[Path, list[str]]:
         """`previews.draw` into the run's folder of previews."""
-        folder, seed = self.out / "previews", self.recipe.train.seed
-        folder.mkdir(exist_ok=True)
+        folder, seed = self.out / PREVIEWS, self.recipe.train.seed
+        make_folder(folder)
         return previews.draw(self.generator(), folder / name, n, lambda: previews.some(self.batches, seed), progress)
-
-    def _last_pictures(self) -> list[Path]:
-        """Return the pictures of the end: the first two are drawn together, the page first, and so are the next two."""
-        folder = self.out / "previews"
-        names = ["final.html", "final.png", "noise-to-sample.png", "noise-to-sample.gif"]
-        if isinstance(without_top(self.state.time_distribution), Adaptive):
-            before = "time-law.png"  # its name in older runs
-            names.append(before if (folder / before).is_file() else "time-distribution.png")
-        return [folder / name for name in names]
-
-    def _finish(self, signals: Signals) -> Iterator[Event]:
-        """Draw the pictures of the end that are not there. Raises Interrupted."""
-        page, last, strip, moving, *times = self._last_pictures()
-        kinds = self._amounts()
-        try:
-            if not last.is_file():
-                signals.heed()
-                path, lines = self.draw(last.name, kinds.final, signals.heed)
-                if lines:
-                    yield Preview(path, lines)
-            if not moving.is_file():
-                signals.heed()
-                previews.film(self.generator(), strip.with_suffix(""), kinds.film, signals.heed)
-        except StopAsked:
-            assert signals.stop is not None
-            missing = ", ".join(path.name for path in (last, moving) if not path.is_file())
-            raise Interrupted(
-                signals.stop,
-                f"training is finished, after step {self.state.step:,}, and saved in {self.out}; stopped before all of "
-                f"its pictures were drawn ({missing}). The same command again draws them",
-            ) from None
-        if isinstance(learned := without_top(self.state.time_distribution), Adaptive):
-            previews.draw_times(learned, times[0])
-        yield Finished(self.out, [path for path in (page, last, strip, moving, *times) if path.is_file()])

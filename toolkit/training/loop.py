@@ -128,6 +128,10 @@ class State:
             numbers["variance"] = self.meter.state()
         return numbers
 
+    def rewind(self) -> None:
+        """Go back to before the bad steps that were the last ones: they have changed nothing but the count."""
+        self.step, self.skipped_in_a_row = self.step - self.skipped_in_a_row, 0
+
     def restore(self, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
         """Take over a checkpoint's tensors and numbers."""
         self.denoiser.net.load_state_dict(groups["model"])

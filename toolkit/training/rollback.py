@@ -1,14 +1,15 @@
-"""Rollback of a training whose loss or gradient stays not finite."""
+"""Rollback of a training whose loss, gradient or weights stay not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from toolkit.errors import DivergedError
+from toolkit.errors import DivergedError, ToolkitError
 from toolkit.training.batches import Batches
 from toolkit.training.loop import Config, State
-from toolkit.training.storage.checkpoint import CheckpointStore
+from toolkit.training.storage.checkpoint import Checkpoint, CheckpointStore
 
 ROLLBACK_AFTER = 3
 """Steps in a row that may be left out for not being finite."""
@@ -17,13 +18,17 @@ ROLLBACK_AFTER = 3
 def roll_back(
     state: State, store: CheckpointStore, config: Config, batches: Batches, out: Path, notify: Callable[[str], None]
 ) -> str:
-    """Put the last checkpoint of the run in `out` back into `state`, at half the learning rate, and say so in one line.
+    """Put the last checkpoint of the run in `out` that is of no streak of bad steps back into `state`, at half the
+    learning rate, and say so in one line.
 
     Raises DivergedError, with where and at what learning rate, the second time or when nothing was saved.
     """
     bad = state.step
-    where = f"steps {bad - ROLLBACK_AFTER + 1} to {bad} gave no finite loss or gradient"
-    found = store.load(notify=notify)
+    if state.skipped_in_a_row >= ROLLBACK_AFTER:
+        where = f"steps {bad - ROLLBACK_AFTER + 1} to {bad} gave no finite loss or gradient"
+    else:
+        where = f"step {bad} left weights that are not finite"
+    found = _good(store, notify)
     if state.lr_factor < 1 or found is None:
         numbers = batches.indices(bad - 1, range(min(8, config.batch))).tolist()
         rate = config.lr_at(bad, state.course) * state.lr_factor
@@ -35,3 +40,13 @@ def roll_back(
     state.restore(found.groups, found.state)
     state.lr_factor, state.skipped_in_a_row = 0.5, 0
     return f"{where}: going on from the checkpoint of step {found.step} at half the learning rate"
+
+
+def _good(store: CheckpointStore, notify: Callable[[str], None]) -> Checkpoint | None:
+    """Return the newest checkpoint that was not saved between bad steps, as earlier versions did."""
+    for step in reversed(store.steps()):
+        with suppress(ToolkitError):  # damaged: the one before it
+            found = store.load(step=step, notify=notify)
+            if found is not None and not found.state.get("bad"):
+                return found
+    return None

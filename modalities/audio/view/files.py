@@ -13,7 +13,7 @@ from torch import Tensor
 from modalities.audio.codec import ends
 from toolkit.errors import UsageError
 from toolkit.imports import require
-from toolkit.training.storage.files import write_bytes_atomic, writing
+from toolkit.training.storage.files import make_folder, write_bytes_atomic
 
 FORMATS = {"wav": ("WAV", "PCM_16", ".wav"), "flac": ("FLAC", "PCM_16", ".flac"), "float": ("WAV", "FLOAT", ".wav")}
 """Name in `SampleOptions.format`: container, sample type, file ending."""
@@ -29,9 +29,8 @@ def write(raw: Tensor, rate: int, folder: Path, stems: Sequence[str], format: st
     for clip, end, stem in zip(raw, ends(raw).tolist(), stems, strict=True):
         content = to_bytes(clip[:, :end], rate, format)
         path = folder / f"{stem}{FORMATS[format][2]}"
-        with writing(path.name, folder, len(content)):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomic(path, content)
+        make_folder(folder)
+        write_bytes_atomic(path, content, durable=False)
         paths.append(path)
     return paths
 

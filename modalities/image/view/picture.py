@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import torch
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
-
-from toolkit.errors import StorageError
 
 GAP = 2
 READABLE = 64
@@ -62,20 +58,6 @@ def strip(raw_sequence: Tensor, columns: int = 10) -> PIL.Image.Image:
     indices = torch.linspace(0, steps - 1, min(columns, steps)).round().long()
     pictures = raw_sequence[indices].transpose(0, 1).flatten(0, 1)
     return _table(pictures, _wrap(list(range(len(pictures))), len(indices)), [])
-
-
-def save(content: bytes, path: Path) -> Path:
-    """Write a whole file or none, and return `path`. Raises StorageError."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; free some space or choose --out") from None
-    return path
 
 
 def to_image(raw: Tensor) -> PIL.Image.Image:

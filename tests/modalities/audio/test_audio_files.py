@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"a\.wav in .*file"):
+    with pytest.raises(StorageError, match=r"cannot write the folder file in "):
         files.write(torch.ones(1, 1, 256), 8_000, tmp_path / "file", ["a"])
     with pytest.raises(UsageError, match="'mp3'; known: wav, flac, float"):
         files.to_bytes(torch.ones(1, 256), 8_000, "mp3")

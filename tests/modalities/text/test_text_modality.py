@@ -15,6 +15,7 @@ from modalities.text import Text, options
 from modalities.text.data.tokens import EOS, PAD, SEP
 from modalities.text.evaluate import slot_accuracy
 from modalities.text.evaluate.evaluator import references
+from tests.run.points_run import forget_copies
 from toolkit import recipe as recipes
 from toolkit.diffusion.randomness import Draws
 from toolkit.errors import DataError, ToolkitError, UsageError
@@ -261,6 +262,7 @@ def test_a_run_without_its_time_distribution_is_damaged(speaker: Generator, play
     train(recipe_for(play, data__length=32), tmp_path / "run")
     recipe = (tmp_path / "run" / "recipe.toml").read_text()
     (tmp_path / "run" / "recipe.toml").write_text(recipe.replace("warmup = 2", "warmup = 2\nbins = 32", 1))
+    forget_copies(tmp_path / "run")  # or the recipe would be read from one
     with pytest.raises(ToolkitError, match="no time distribution that fits the recipe") as error:
         toolkit.load(tmp_path / "run", notify=lambda line: None)
     assert "\n" not in str(error.value)

@@ -24,7 +24,8 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from toolkit.errors import StorageError, ToolkitError, UsageError
+import toolkit
+from toolkit.errors import NotFiniteError, StorageError, ToolkitError, UsageError
 from toolkit.training.storage import manifest as contents
 from toolkit.training.storage.files import free_bytes, sync_folder, writing
 from toolkit.training.storage.manifest import Damaged, Groups
@@ -53,6 +54,8 @@ class Checkpoint:
     """Threads of torch when it was saved."""
     torch: str
     """The version of torch that saved it."""
+    toolkit: str = ""
+    """The version of this toolkit that saved it; "" where it did not say."""
 
     @property
     def drift(self) -> str | None:
@@ -61,6 +64,16 @@ class Checkpoint:
             return None
         now = f"{torch.get_num_threads()} of torch {torch.__version__}"
         return f"saved with {self.threads} threads of torch {self.torch}, going on with {now}: last digits may differ"
+
+    @property
+    def written_by_another(self) -> str | None:
+        """One line when another version of the toolkit saved it, or None."""
+        if self.toolkit in ("", toolkit.__version__):
+            return None
+        return (
+            f"step {self.step:,} was saved by toolkit {self.toolkit}, and this is {toolkit.__version__}: what follows "
+            "may differ"
+        )
 
 
 class CheckpointStore:
@@ -72,21 +85,30 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, groups: Groups, state: Mapping[str, Any], best: int | None = None) -> Path:
+    def save(
+        self,
+        step: int,
+        groups: Groups,
+        state: Mapping[str, Any],
+        best: int | None = None,
+        copies: Mapping[str, bytes] | None = None,
+    ) -> Path:
         """Write `groups` (name -> tensors on any device) and `state` (JSON, up to 1 MB), and return the new folder.
 
-        `best`: an earlier step that stays too, besides the newest `keep`. Raises ToolkitError for a tensor that is not
-        finite or a state that is no JSON, and StorageError when the disk is full or fails. Then nothing of this save is
-        left and the checkpoints before it are as they were.
+        `best`: an earlier step that stays too, besides the newest `keep`. `copies`: the run's recipe.toml and
+        facts.json, which are protected by being here too. Raises NotFiniteError for a tensor that is not finite,
+        ToolkitError for one that cannot be saved or a state that is no JSON, and StorageError when the disk is full or
+        fails. Then nothing of this save is left and the checkpoints before it are as they were.
         """
+        copies = copies or {}
         what = f"the checkpoint of step {step}"
         text = _checked(what, step, groups, state)
-        with writing(what, self.folder, self.size(groups, state)):
+        with writing(what, self.folder, self.size(groups, state, copies)):
             self._prepare()
             staged = self.folder / f".tmp-{step}-{uuid4().hex}"
             try:
                 os.mkdir(staged)
-                contents.write_folder(staged, step, groups, text)
+                contents.write_folder(staged, step, groups, text, copies)
                 new = self._vacant(step)
                 os.rename(staged, new.path)
             except BaseException:
@@ -113,7 +135,8 @@ class CheckpointStore:
             for found in reversed(chosen):
                 try:
                     facts, tensors, state = contents.read_folder(found.path, found.step, groups)
-                    return Checkpoint(found.step, tensors, state, found.path, facts.threads, facts.torch)
+                    versions = facts.threads, facts.torch, facts.toolkit
+                    return Checkpoint(found.step, tensors, state, found.path, *versions)
                 except Damaged as error:
                     # A folder that has gone was not damaged: a training that still runs has moved on.
                     if found.path.exists() and found.path not in said:
@@ -132,11 +155,19 @@ class CheckpointStore:
         """Steps of the checkpoints that look complete (right files of the right sizes; not hashed), ascending."""
         return sorted({found.step for found in self._all() if _looks_whole(found)})
 
+    def whole(self) -> list[tuple[Path, contents.Manifest]]:
+        """Folders and manifests of the checkpoints that look complete (not hashed), newest first."""
+        found = []
+        for one in reversed(self._all()):
+            with suppress(Damaged, ToolkitError):
+                found.append((one.path, contents.read_manifest(one.path, one.step)))
+        return found
+
     @staticmethod
-    def size(groups: Groups, state: Mapping[str, Any] | None = None) -> int:
+    def size(groups: Groups, state: Mapping[str, Any] | None = None, copies: Mapping[str, bytes] | None = None) -> int:
         """Bytes one save writes, up to a few hundred, without writing it."""
-        text = contents.encode_json(dict(state or {}))
-        return sum(contents.weight_bytes(group) for group in groups.values()) + len(text) + 160 * (len(groups) + 3)
+        small = [contents.encode_json(dict(state or {})), *(copies or {}).values()]
+        return sum(map(contents.weight_bytes, groups.values())) + sum(map(len, small)) + 160 * (len(groups) + 3)
 
     def preflight(self, size: int, best: bool = False) -> None:
         """Raise StorageError when saves of `size` bytes will not fit: `keep` of them and the one being written.
@@ -196,9 +227,9 @@ def _checked(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> 
     """`state` as JSON, after refusing whatever must not be saved."""
     if not 0 <= step < 10**18:
         raise ToolkitError(f"cannot save {what}: a step is a whole number, 0 or more")
-    problem = contents.problem(groups)
-    if problem:
-        raise ToolkitError(f"did not save {what}: {problem}; the checkpoints before it are intact")
+    if problem := contents.problem(groups):
+        kind = NotFiniteError if problem.endswith(contents.NOT_FINITE) else ToolkitError
+        raise kind(f"did not save {what}: {problem}; the checkpoints before it are intact")
     try:
         text = contents.encode_json(dict(state))
     except (TypeError, ValueError, RecursionError) as error:

@@ -2,7 +2,8 @@
 
     NAME.safetensors   the tensors of one group
     state.json         everything else, up to 1 MB
-    manifest.json      step, torch version, threads, and the size and sha256 of the files above and of itself
+    recipe.toml, facts.json   copies of the run's own, which have no other protection (run/protected.py)
+    manifest.json      step, versions, threads, and the size and sha256 of the files above and of itself
 
 safetensors alone does not notice flipped data, so a file counts only when its hash does.
 """
@@ -25,15 +26,20 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from torch import Tensor
 
+import toolkit
 from toolkit.errors import ToolkitError, unknown
 from toolkit.training.storage.files import create, sync_folder
 
 MANIFEST, STATE, SUFFIX = "manifest.json", "state.json", ".safetensors"
+COPIES = ("recipe.toml", "facts.json")
 CAP = 1 << 20
 """Most bytes of manifest.json and of state.json."""
+COPY_CAP = 4 << 20
+"""Most bytes of a copy: a million characters of facts."""
 
+NOT_FINITE = "holds NaN or infinity"
 _GROUP = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FILE = rf"^(state\.json|{_GROUP.pattern}\.safetensors)$"
+_FILE = rf"^(state\.json|recipe\.toml|facts\.json|{_GROUP.pattern}\.safetensors)$"
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -65,6 +71,8 @@ class Manifest(_Strict):
     step: int = Field(ge=0, lt=10**18)
     torch: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.+_-]{1,64}$")]
     threads: int = Field(ge=1, lt=1 << 20)
+    toolkit: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.+_-]{0,64}$")] = ""
+    """The version that saved it; "" and no line for one that did not say."""
     files: dict[Annotated[str, StringConstraints(pattern=_FILE)], FileFacts]
     check: str = ""
     """sha256 of the manifest without this line: a flipped bit in the manifest itself is seen too."""
@@ -75,7 +83,7 @@ class Manifest(_Strict):
 
     def encode(self) -> bytes:
         """The only bytes that say this."""
-        body = self.model_dump(exclude={"check"})
+        body = self.model_dump(exclude={"check"} if self.toolkit else {"check", "toolkit"})
         return encode_json({**body, "check": hashlib.sha256(encode_json(body)).hexdigest()})
 
 
@@ -94,7 +102,7 @@ def problem(groups: Groups) -> str | None:
             if not plain or name == "__metadata__":
                 return f"tensor '{name}' of {group} ({tensor.dtype}, {tensor.layout}) cannot be a safetensors entry"
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                return f"tensor '{name}' of {group} holds NaN or infinity"
+                return f"tensor '{name}' of {group} {NOT_FINITE}"
     return None
 
 
@@ -126,15 +134,17 @@ def _chunks(tensors: Mapping[str, Tensor]) -> Iterator[bytes | np.ndarray[Any, A
         yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
-def write_folder(folder: Path, step: int, groups: Groups, state: bytes) -> None:
+def write_folder(folder: Path, step: int, groups: Groups, state: bytes, copies: Mapping[str, bytes]) -> None:
     """Fill the empty `folder` and flush it to the disk, file by file, the manifest last. Raises OSError."""
     files = {}
     for name, tensors in groups.items():
         files[name + SUFFIX] = create(folder / (name + SUFFIX), _chunks(tensors))
-    files[STATE] = create(folder / STATE, [state])
+    for name, data in {STATE: state, **copies}.items():
+        files[name] = create(folder / name, [data])
     facts = {name: FileFacts(size=size, sha256=digest) for name, (size, digest) in files.items()}
     version, threads = str(torch.__version__), torch.get_num_threads()
-    create(folder / MANIFEST, [Manifest(step=step, torch=version, threads=threads, files=facts).encode()])
+    manifest = Manifest(step=step, torch=version, threads=threads, toolkit=toolkit.__version__, files=facts)
+    create(folder / MANIFEST, [manifest.encode()])
     sync_folder(folder)
 
 
@@ -148,7 +158,7 @@ def _regular_size(path: Path) -> int:
     return info.st_size
 
 
-def _content(path: Path, most: int) -> bytes:
+def content(path: Path, most: int) -> bytes:
     """Return a regular file of at most `most` bytes. Raises Damaged, and ToolkitError when memory does not hold it."""
     size = _regular_size(path)
     if size > most:
@@ -167,7 +177,7 @@ def read_manifest(folder: Path, step: int) -> Manifest:
 
     Raises Damaged. The files are not read: that is `read_folder`.
     """
-    data = _content(folder / MANIFEST, CAP)
+    data = content(folder / MANIFEST, CAP)
     try:
         manifest = Manifest.model_validate_json(data)
         unaltered = manifest.encode() == data
@@ -177,6 +187,8 @@ def read_manifest(folder: Path, step: int) -> Manifest:
         raise Damaged(f"{MANIFEST} is damaged: its lines do not fit together")
     for name, facts in manifest.files.items():
         size = _regular_size(folder / name)
+        if name in COPIES and size > COPY_CAP:
+            raise Damaged(f"{name} has {size:,} bytes, more than {COPY_CAP:,}")
         if size != facts.size:
             raise Damaged(f"{name} has {size:,} bytes instead of {facts.size:,}")
     return manifest
@@ -196,14 +208,14 @@ def read_folder(
     if manifest.files[STATE].size > CAP:
         raise Damaged(f"{STATE} has more than {CAP:,} bytes")
     try:
-        state = json.loads(_verified(folder, STATE, manifest))
+        state = json.loads(verified(folder, STATE, manifest))
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{STATE} is no JSON") from error
     if not isinstance(state, dict):
         raise Damaged(f"{STATE} is no JSON object")
     loaded = {}
     for name in manifest.groups if groups is None else groups:
-        data = _verified(folder, name + SUFFIX, manifest)
+        data = verified(folder, name + SUFFIX, manifest)
         try:
             loaded[name] = safetensors.torch.load(data)
         except Exception as error:  # a stranger's file can make the parser raise nearly anything
@@ -211,9 +223,10 @@ def read_folder(
     return manifest, loaded, state
 
 
-def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+def verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+    """Return the content of a file that the manifest names. Raises Damaged unless it is as it was written."""
     facts = manifest.files[name]
-    data = _content(folder / name, facts.size)
+    data = content(folder / name, facts.size)
     if len(data) != facts.size or hashlib.sha256(data).hexdigest() != facts.sha256:
         raise Damaged(f"{name} is damaged: its sha256 is not the one in {MANIFEST}")
     return data

@@ -6,35 +6,76 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from toolkit.errors import StorageError
 from toolkit.training.loop import StepResult
 from toolkit.training.measurement import Measurement
-from toolkit.training.storage.files import write_text_atomic
+from toolkit.training.storage.files import Growing, write_bytes_atomic
+
+HELD = 10_000
+"""Lines that wait for a disk to take them."""
+
+
+def entries(data: bytes) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
+    """Return the lines of metrics.jsonl with what they say, and how many are damaged: cut, not JSON, without a step."""
+    good, damaged = [], 0
+    for line in data.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            said = json.loads(line)
+            whole = isinstance(said, dict) and type(said.get("step")) is int
+        except (ValueError, RecursionError):  # bytes that are no UTF-8 are a ValueError too
+            whole = False
+        if whole:
+            good.append((line, said))
+        else:
+            damaged += 1
+    return good, damaged
+
+
+def left_out(damaged: int, path: Path) -> str:
+    """Return the line about damaged lines."""
+    return f"lines of {path} that cannot be read and are left out: {damaged:,}"
 
 
 class Metrics:
-    """metrics.jsonl: one object a line, cut back to the resumed step when opened."""
+    """metrics.jsonl: one object a line, cut back to the resumed step when opened.
+
+    A disk that takes no more costs the training nothing: lines wait until it does, which is said once.
+    """
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         self.loss: float | None = None
         """Mean loss in the last line."""
-        kept = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line)
-                except (ValueError, KeyError, TypeError):
-                    continue  # the last line of a killed process
-        write_text_atomic(path, "".join(f"{line}\n" for line in kept))
+        self.failed: StorageError | None = None
+        """Why lines wait for the disk, or None where none do."""
+        self._notes: list[str] = []
+        self._file: Growing | None = None
+        before = path.read_bytes() if path.is_file() else b""
+        good, damaged = entries(before)
+        if damaged:
+            self._notes.append(left_out(damaged, path))
+        kept = b"".join(line + b"\n" for line, said in good if said["step"] <= step)
+        self._anew: bytes | None = None if kept == before and path.is_file() and not path.is_symlink() else kept
+        """The content of the file at the start, until it is there."""
+        self._waiting: list[bytes] = []
 
     def __enter__(self) -> Metrics:
-        self._file = self.path.open("a", encoding="utf-8", buffering=1)
+        self._put()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._put()
+        if self._file is not None:
+            self._file.close()
+
+    def told(self) -> list[str]:
+        """Return what the user should know since the last call."""
+        said, self._notes = self._notes, []
+        return said
 
     def write(self, done: StepResult, losses: Sequence[float]) -> None:
         """One line: the mean loss since the line before, and the facts of this step; null where not finite."""
@@ -42,8 +83,32 @@ class Metrics:
         self.loss = sum(finite) / len(finite) if finite else None
         norm = done.grad_norm if math.isfinite(done.grad_norm) else None
         facts = {"step": done.step, "loss": self.loss, "lr": done.lr, "grad_norm": norm}
-        self._file.write(json.dumps({**facts, "seconds": round(done.seconds, 4)}) + "\n")
+        self._add({**facts, "seconds": round(done.seconds, 4)})
 
     def measured(self, measurement: Measurement) -> None:
         """One line of the loss at fixed noise, with what each example cost (convergence.read)."""
-        self._file.write(json.dumps(measurement.to_mapping()) + "\n")
+        self._add(measurement.to_mapping())
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self._waiting = [*self._waiting[-HELD:], json.dumps(line).encode() + b"\n"]
+        self._put()
+
+    def _put(self) -> None:
+        """Write what waits, if the disk takes it."""
+        try:
+            if self._anew is not None:
+                write_bytes_atomic(self.path, self._anew)
+                self._anew = None
+            if self._file is None:
+                self._file = Growing(self.path)
+            if self._waiting:
+                self._file.add(b"".join(self._waiting))
+                self._waiting.clear()
+        except StorageError as error:
+            if self.failed is None:
+                self._notes.append(f"{error}. Training goes on, and the lines are tried again later")
+            self.failed = error
+            return
+        if self.failed is not None:
+            self._notes.append(f"{self.path} is written again, with all its lines")
+        self.failed = None

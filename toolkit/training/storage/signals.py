@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _STOP = ("SIGINT", "SIGTERM", "SIGHUP")
 _SAVE = ("SIGUSR1",)
 
 
-class StopAsked(Exception):
-    """A signal asked to stop, and what was being done can be left: whoever does it catches this."""
+class StopAsked(BaseException):
+    """A signal asked to stop, and what was being done can be left: whoever does it catches this.
+
+    No Exception, like KeyboardInterrupt: code that makes do with any error must not take it for one.
+    """
 
 
 class Signals:
@@ -26,6 +31,7 @@ class Signals:
         """Number of the signal that asked to stop."""
         self.save = False
         """True where a checkpoint was asked for (SIGUSR1)."""
+        self._at_once = False
         self._before: dict[int, object] = {}
         self._owner = os.getpid()
 
@@ -48,6 +54,16 @@ class Signals:
         if self.stop is not None:
             raise StopAsked
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While entered, a wish to stop raises StopAsked wherever the program is; for what may be left anywhere."""
+        self._at_once = True
+        try:
+            self.heed()  # now and not before, or a wish would fall between
+            yield
+        finally:
+            self._at_once = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a worker process: its parent decides
             return
@@ -57,3 +73,6 @@ class Signals:
             raise KeyboardInterrupt
         else:
             self.stop = number
+            if self._at_once:
+                self._at_once = False  # what cleans up is left alone
+                raise StopAsked
