@@ -13,7 +13,7 @@ from modalities.text.data.readers import Document, Source, single, source_of
 from modalities.text.data.text_files import Problems
 from modalities.text.options import Data
 from toolkit import paths
-from toolkit.data import listing as files
+from toolkit.data.labels import scan
 from toolkit.data.listing import Entry, Listing
 from toolkit.errors import DataError
 
@@ -119,7 +119,7 @@ def _abc(options: Data) -> Source:
             "the tunes of abc come with music21, which is not installed: pip install diffusion-toolkit[abc]"
         )
     path = Path(next(iter(places))) / "corpus"
-    listing = files.walk(path, (".abc",))
+    listing = scan(path, (".abc",), "tune books", "folders", "none")
     if not listing.entries:
         raise DataError(f"no tunes in {path}; reinstall music21")
 

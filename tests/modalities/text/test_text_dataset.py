@@ -134,7 +134,7 @@ def test_pairs(tmp_path: Path) -> None:
     assert sources[1] and not sources[0] & sources[1]  # all targets of a source are on one side
     longer = corpus.understood.row("longer items")
     assert longer is not None and longer.value.startswith(
-        "1 of 102 have more than 32 tokens and are left out; the longest"
+        "1 of 102 items have more than 32 tokens and are left out; 95%"
     )
     assert longer.change == "--length 64" and corpus.rejected[-1].startswith(longer.value)
     assert corpus.lengths[0] == 5.0 and corpus.lengths[-1] == 9.0  # "tree" and "house 10", with EOS
