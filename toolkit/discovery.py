@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import pkgutil
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 BESIDE = 0.5
 """Share of the commonest kind of file up to which another kind is taken for what lies beside the data."""
+LARGER = 4
+"""Factor in bytes by which one kind of file is the data where there are about as many of another."""
 _MARK = "diffusion-toolkit"
 
 
@@ -47,31 +50,41 @@ def by_files(path: Path, ignore: Collection[str] = ()) -> str:
     """Return the modality that a file, or most files of a folder at any depth, belong to by their endings.
 
     `ignore`: names of files that do not count, nor do metadata files. The commonest kind wins where it has twice the
-    files of any other, such as texts beside sounds. Raises DataError, UsageError.
+    files of any other, and else the largest where it has four times the bytes, such as pictures with a text beside
+    each. Raises DataError, UsageError.
     """
-    counts = kinds(path, ignore)
+    counts, sizes = kinds(path, ignore)
     likely = {name: count for name, count in counts.most_common() if count > BESIDE * max(counts.values())}
     if len(likely) > 1:
+        first, second, *_ = sorted(likely, key=lambda name: sizes[name], reverse=True)
+        if sizes[first] >= LARGER * sizes[second]:  # a text beside each picture tells of it, and is not the data
+            return first
         raise UsageError(
             f"{path} holds files of several kinds ({spelt(likely)}); say which: --modality {'|'.join(likely)}"
         )
     return next(iter(likely))
 
 
-def kinds(path: Path, ignore: Collection[str] = ()) -> Counter[str]:
-    """Return how many files at `path` belong to each modality by their endings. Raises DataError when none does."""
+def kinds(path: Path, ignore: Collection[str] = ()) -> tuple[Counter[str], Counter[str]]:
+    """Return how many files at `path` belong to each modality by their endings, and their bytes.
+
+    Raises DataError when none does.
+    """
     if not path.exists():
         raise DataError(f"no such folder or file: {path}")
     endings = {name: find(name).extensions for name in built_in()}
-    counts: Counter[str] = Counter()
+    counts, sizes = Counter[str](), Counter[str]()
     for file in path.rglob("*") if path.is_dir() else [path]:
         beside = file.name in ignore or (file != path and file.name.lower() in METADATA)
         if not beside and not file.name.startswith("."):
-            counts.update(name for name, known in endings.items() if file.suffix.lower() in known)
+            for name in (name for name, known in endings.items() if file.suffix.lower() in known):
+                counts[name] += 1
+                with contextlib.suppress(OSError):
+                    sizes[name] += file.stat().st_size
     if not counts:
         known = "; ".join(f"{name}: {' '.join(sorted(each))}" for name, each in endings.items())
         raise DataError(f"no file of a known kind in {path} ({known})")
-    return counts
+    return counts, sizes
 
 
 def spelt(counts: Mapping[str, int]) -> str:

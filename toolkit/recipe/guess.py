@@ -63,7 +63,7 @@ def modality_of(data: str) -> tuple[str, str]:
             raise DataError(f"{error}; say what it is: --modality {'|'.join(built_in())}") from None
         if not path.is_dir():
             return modality, f"{data} says by its ending"
-        counts = kinds(path)
+        counts, _ = kinds(path)
         mixed = f" ({spelt(counts)})" if len(counts) > 1 else ""
         return modality, f"the files in {data} say by their endings{mixed}"
     known = [full for full in recipes.list_recipes() if not full.endswith("/folder")]
