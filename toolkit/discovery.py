@@ -57,7 +57,7 @@ def by_files(path: Path, ignore: Collection[str] = ()) -> str:
     likely = {name: count for name, count in counts.most_common() if count > BESIDE * max(counts.values())}
     if len(likely) > 1:
         first, second, *_ = sorted(likely, key=lambda name: sizes[name], reverse=True)
-        if sizes[first] >= LARGER * sizes[second]:  # a text beside each picture tells of it, and is not the data
+        if sizes[first] >= LARGER * sizes[second] > 0:  # a text beside each picture tells of it, and is not the data
             return first
         raise UsageError(
             f"{path} holds files of several kinds ({spelt(likely)}); say which: --modality {'|'.join(likely)}"
