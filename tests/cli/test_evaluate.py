@@ -202,7 +202,7 @@ def test_folders_without_labels_have_a_judge_too(place: Path, evaluate: Evaluate
         (["--samples", "empty", "--reference", "real"], 66, "no file of a known kind in empty"),
         (["--samples", "mixed", "--reference", "real"], 2, "say which: --modality"),
         (["--samples", "broken", "--reference", "real"], 66, "no readable picture"),
-        (["--samples", "large", "--reference", "real"], 66, "--size SIDE"),
+        (["--samples", "large", "--reference", "real"], 66, "bring both to one: --size 12"),
         (["--samples", "real", "--reference", "real", "--steps", "3"], 2, "--steps is for runs"),
         (["--samples", "real", "--reference", "few"], 66, "4 real examples are too few"),
         (["--samples", "real", "--reference", "real", "--features", "w:resnet18"], 2, "FILE.safetensors:MODEL"),
@@ -213,7 +213,7 @@ def test_folders_without_labels_have_a_judge_too(place: Path, evaluate: Evaluate
 def test_mistakes_are_one_line(place: Path, evaluate: Evaluate, arguments: list[str], code: int, said: str) -> None:
     make = {
         "empty": lambda folder: folder.mkdir(),
-        "mixed": lambda folder: (pictures(folder, 1), (folder / "a.wav").write_bytes(b"x")),
+        "mixed": lambda folder: (pictures(folder, 1), (folder / "a.wav").write_bytes(b"x" * 500)),
         "broken": lambda folder: (folder.mkdir(), (folder / "a.png").write_bytes(b"no picture")),
         "large": lambda folder: pictures(folder, 10, size=20),
         "few": lambda folder: pictures(folder, 2),
