@@ -213,7 +213,7 @@ def test_folders_without_labels_have_a_judge_too(place: Path, evaluate: Evaluate
 def test_mistakes_are_one_line(place: Path, evaluate: Evaluate, arguments: list[str], code: int, said: str) -> None:
     make = {
         "empty": lambda folder: folder.mkdir(),
-        "mixed": lambda folder: (pictures(folder, 1), (folder / "a.wav").write_bytes(b"x" * 500)),
+        "mixed": lambda folder: (pictures(folder, 1), [(folder / f"{i}.wav").write_bytes(b"x" * 500) for i in "ab"]),
         "broken": lambda folder: (folder.mkdir(), (folder / "a.png").write_bytes(b"no picture")),
         "large": lambda folder: pictures(folder, 10, size=20),
         "few": lambda folder: pictures(folder, 2),
