@@ -28,7 +28,7 @@ def test_most_files_or_most_bytes_decide(tmp_path: Path, files: dict[str, list[i
 
 
 def test_about_as_many_and_as_large_is_a_question(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds files of several kinds .2 of .*, 2 of .*; say which: --modality"):
+    with pytest.raises(UsageError, match=r"holds files of several kinds .2 of .*, 2 of .*; say which: --modality"):
         by_files(fill(tmp_path, png=[100] * 2, txt=[80] * 2))
 
 
