@@ -100,19 +100,20 @@ def sizes(own: Sequence[geometry.Size], plan: Plan, options: Data) -> Row:
     }
     if len(counts) == 1 and own[0] == plan.size:
         return Row(name="sizes", value=f"all {target}, and kept", data=data | {"cropped": 0.0, "scale": 1.0})
-    cut = fmean(geometry.lost(one, plan.size, plan.fit) for one in own)
+    losses = [geometry.lost(one, plan.size, plan.fit) for one in own]
+    cut, cropped = fmean(losses), sum(loss >= 0.005 for loss in losses)
     scales = [geometry.scale(one, plan.size, plan.fit) for one in own]
     small, large = min(own, key=lambda one: one[0] * one[1]), max(own, key=lambda one: one[0] * one[1])
     what = f"all {small[0]} x {small[1]}"
     if len(counts) > 1:
         what = f"{small[0]} x {small[1]} to {large[0]} x {large[1]}, mostly {geometry.most_common(own)}"
-    how = {"crop": f"cropped to their middle ({cut:.0%} of the area is lost)", "pad": "kept whole, with borders",
-           "stretch": "stretched"}[plan.fit]  # fmt: skip
-    if plan.fit == "crop" and cut < 0.005:
-        how = "kept whole"
+    middle = f"cropped to their middle ({sum(losses) / max(1, cropped):.0%} of the area is lost)"
+    if cropped < len(own):
+        middle = f"{cropped:,} are {middle}, the others whole" if cropped else "kept whole"
+    how = {"crop": middle, "pad": "kept whole, with borders", "stretch": "stretched"}[plan.fit]
     value = f"{what}: {how} and {_scaled(scales)} to {target}"
     data |= {"cropped": round(cut, 4), "scale": round(fmean(scales), 4), "scales": [min(scales), max(scales)]}
-    if plan.fit == "crop" and cut >= 0.005:
+    if plan.fit == "crop" and cropped:
         change += " or --fit pad"
     return Row(name="sizes", value=value, data=data, change=change, warning=cut > 0.25 or fmean(scales) < 0.2)
 
@@ -262,10 +263,12 @@ def _scaled(scales: Sequence[float]) -> str:
 
     def one(factor: float) -> str:
         if 0.995 < factor < 1.005:
-            return "kept"
+            return "of its own size"
         return f"enlarged {factor:.2g} times" if factor > 1 else f"reduced {1 / factor:.2g} times"
 
-    return one(mean) + (f" ({one(low)} to {one(high)})" if high / low > 1.01 else "")
+    if high / low <= 1.01:
+        return "brought" if one(mean) == "of its own size" else one(mean)
+    return f"brought ({one(low)} to {one(high)})"
 
 
 def _tight(low: float, high: float, span: Range) -> str:
