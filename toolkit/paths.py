@@ -41,12 +41,12 @@ def check_writable(folder: Path) -> None:
     """Raise StorageError where no file can be made in `folder`, which need not exist yet. Nothing is written."""
     whole = folder.absolute()
     there = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise StorageError(f"cannot write to {folder}: {there} is no folder; choose another --out")
     longest = os.pathconf(there, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
     if any(len(os.fsencode(part)) > longest for part in whole.parts):
         raise StorageError(
             f"cannot write to {str(folder)[:80]}...: a name has at most {longest} bytes; choose another --out"
         )
-    if not there.is_dir():
-        raise StorageError(f"cannot write to {folder}: {there} is no folder; choose another --out")
     if not os.access(there, os.W_OK | os.X_OK):
         raise StorageError(f"cannot write to {folder}: {there} may not be written; choose another --out")

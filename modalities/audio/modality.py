@@ -53,7 +53,7 @@ class Audio(Modality):
 
     def load(self, cache: Path, notify: Callable[[str], None]) -> Splits:
         """Decode the source, or read it from the cache. Raises DataError, UsageError, StorageError."""
-        corpus = dataset.read(self.data, cache, notify)
+        corpus = dataset.read(self.data, cache, notify, "all" if self.vocoder else "auto")
         train, test = dataset.Clips(corpus, test=False), dataset.Clips(corpus, test=True)
         facts = Facts(
             shape=(self.data.channels, corpus.length),

@@ -22,7 +22,7 @@ class Data(Options):
     clips: Literal["auto", "all", "first"] = "auto"
     """Clips of a file longer than one example. all: one clip each half length, to the end; first: the beginning alone;
     auto: the beginning of a sound that dies away, which has 80 % of its energy there and is 6 dB quieter behind it,
-    and all clips of others."""
+    and all clips of others; a vocoder gets all of each."""
     channels: Literal[1, 2] = 1
     """Mono or stereo; other layouts are mixed down, mono files play on both sides."""
     labels: str = Field(default="auto", min_length=1)

@@ -45,7 +45,7 @@ class Lazy(Modality):
         (["--set", "diffusion.time=nosuch"], 2, "unknown time distribution 'nosuch'"),
         (["--set", "diffusion.weighting=nosuch"], 2, "unknown weighting 'nosuch'"),
         (["--set", "train.steps="], 2, "how long?"),
-        (["--out", "lazy.py"], 2, "lazy.py exists and is no run folder"),
+        (["--out", "lazy.py"], 74, "lazy.py is no folder"),
         (["--out", "lazy.py/run"], 74, "lazy.py is no folder"),
     ],
 )

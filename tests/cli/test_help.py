@@ -45,7 +45,7 @@ def test_help_in_a_terminal(toolkit_command: Command, tmp_path: Path) -> None:
     assert "audio, image, text, a module, or a .py file." in plain.stdout
     texts = toolkit_command("train", "--modality", "text", "--help")
     assert texts.returncode == 0 and "Options of text: which data:" in texts.stdout
-    for said in ("--tokens", "--spread", "Tokens of one example", "[default: 128]", "none|file|folder|speaker"):
+    for said in ("--tokens", "--spread", "Tokens of one example", "[default: 128]", "column:NAME"):
         assert said in texts.stdout
     assert "--rate" in toolkit_command("train", "--recipe=audio/drums", "--help").stdout
     wrong = toolkit_command("train", "--modality", "nosuch", "--help")

@@ -61,10 +61,11 @@ class Clips(Dataset):
         return Examples(torch.from_numpy(raw), cond)
 
 
-def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Corpus:
+def read(options: Data, cache_folder: Path, notify: Callable[[str], None], clips: str = "auto") -> Corpus:
     """Return the sounds of options.source, which are decoded once and stored in cache_folder/audio.
 
-    Raises DataError when there is no such source or no readable training sound in it, UsageError when options.labels
+    clips: value of options.clips where it is auto and the source has no own one. Raises DataError when there is no such
+    source or no readable training sound in it, UsageError when options.labels
     is not a pattern, StorageError when the cache cannot be written.
     """
     if options.source in datasets.NAMES:
@@ -72,6 +73,8 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
     else:
         path = locate(options.source, datasets.NAMES)
         source = Source(path, labels.scan(path, decode.EXTENSIONS, "sounds", options.labels, options.splits))
+    if options.clips == "auto":
+        options = options.model_copy(update={"clips": source.clips if source.clips != "auto" else clips})
     settings = options.model_dump(exclude={"source", "gain", "polarity", "shift", "speed"})
     key = store.key(cache.VERSION, source.listing.signature, source=str(source.path), **settings)
     home = cache_folder / "audio" / key
@@ -89,8 +92,6 @@ def _decode(source: Source, options: Data, home: Path, notify: Callable[[str], N
     headers = probe(listing.entries)
     rate = options.rate or source.rate or default_rate(headers)
     seconds = options.seconds or source.seconds
-    if options.clips == "auto":
-        options = options.model_copy(update={"clips": source.clips})
     each = sum(header.frames / header.rate for header in headers) / max(len(headers), 1)
     needed = int(each * len(listing.entries) * rate) * options.channels * 2
     corpus = cache.build(listing, options, rate, home, notify, seconds, needed)
