@@ -98,3 +98,30 @@ def test_a_run_keeps_the_block(tmp_path: Path) -> None:
         {"upper": 2000, "lower": 2000},
         {"passes": 2 * 256 / 4000, "examples": 4000},
     ]
+
+
+def test_a_run_is_judged_at_the_scale_it_was_trained_at(tmp_path: Path) -> None:
+    import toolkit
+    from tests.points import Points
+    from toolkit.errors import DataError
+
+    points = str(Path(__file__).parents[1] / "points.py")
+    for _ in toolkit.prepare(
+        out=tmp_path / "run", modality=points, steps=1, notify=lambda line: None, train__previews=0
+    ):
+        pass
+    run = toolkit.load(tmp_path / "run", modality=points, notify=lambda line: None)
+    opened = Points(Points.Data(), Points.Model())
+    opened.open(tmp_path)
+    opened.learn(mean=9.0, std=7.0, identity="ab")  # as of data that has changed
+    same = run.on(opened)
+    assert (same.modality.facts.mean, same.modality.facts.std) == (run.modality.facts.mean, run.modality.facts.std)
+    opened.learn(labels=("lower", "upper"))
+    with pytest.raises(DataError, match="other labels"):
+        run.on(opened)
+
+
+def test_properties_that_another_version_added_do_not_differ() -> None:
+    older = FACTS.model_copy(update={"extra": {"rate": 16000}})
+    assert data_block.differing(older, FACTS) == []
+    assert data_block.differing(FACTS.model_copy(update={"extra": {"rate": 8000}}), FACTS) == ["rate"]

@@ -180,6 +180,7 @@ def _runs(
     from toolkit import recipe as recipes
     from toolkit.discovery import find
     from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples, place
+    from toolkit.run.data_block import changes
     from toolkit.run.layout import refuse_links
 
     how = {key: value for key, value in given.items() if key not in ("n", "seed", "ema", "step")}
@@ -204,6 +205,8 @@ def _runs(
         real.open(paths.cache(), say)
         if n and real.splits is not None:
             evaluator_of(real).check(n, real.splits)  # better before sampling than after
+        if changed := changes(generator.modality.facts, real.facts):
+            say(f"the data changed since {run} was made ({', '.join(changed)}); it is judged beside what there is now")
         made.append((run, generator.on(real), real, options))
     tables = []
     for run, generator, real, options in made:

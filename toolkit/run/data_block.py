@@ -35,36 +35,37 @@ def check_same(before: Facts, now: Facts, out: Path, follow: bool) -> Facts:
     The encoding stays as it was, so that the weights still fit. Raises UsageError for data that has changed, unless
     `follow`, and for data that the network does not fit.
     """
-    changes = _changes(before, now)
-    if not changes:
+    changed = changes(before, now)
+    if not changed:
         return now
-    if fixed := _fixed(before, now):
+    if fixed := differing(before, now):
         raise UsageError(f"{out} was trained on other data (differs in {', '.join(fixed)}); choose another --out")
     if not follow:
         raise UsageError(
-            f"the data changed since {out} was trained on it ({', '.join(changes)}); go on with it as it is now by "
+            f"the data changed since {out} was trained on it ({', '.join(changed)}); go on with it as it is now by "
             "--follow-data, restore it, or choose another --out"
         )
     kept = {name: getattr(before, name) for name in ("mean", "std", "bounds", "spread")}
     return now.model_copy(update=kept)
 
 
-def _fixed(before: Facts, now: Facts) -> list[str]:
+def differing(before: Facts, now: Facts) -> list[str]:
     """Return what the network depends on, and which differs: shape, labels, and properties that are no statistics."""
     names = [name for name in ("shape", "labels") if getattr(before, name) != getattr(now, name)]
     both = {**before.extra, **now.extra}
     statistics = {"test"} | {name for name, value in both.items() if isinstance(value, tuple)}
-    return names + [name for name in both if name not in statistics and before.extra.get(name) != now.extra.get(name)]
+    known = [name for name in before.extra if name in now.extra and name not in statistics]  # versions add properties
+    return names + [name for name in known if before.extra[name] != now.extra[name]]
 
 
-def _changes(before: Facts, now: Facts) -> list[str]:
+def changes(before: Facts, now: Facts) -> list[str]:
     """Return what differs; nothing where the content is the same, or was for a version that knew no identity."""
     if before.identity and now.identity:
         if before.identity == now.identity:
             return []
     elif all(getattr(before, name) == getattr(now, name) for name in ("shape", "labels", "count", "mean", "std")):
         return []
-    changes = [name for name in ("shape", "labels") if getattr(before, name) != getattr(now, name)]
+    changed = [name for name in ("shape", "labels") if getattr(before, name) != getattr(now, name)]
     if before.count != now.count:
-        changes.append(f"{before.count:,} training examples before, {now.count:,} now")
-    return changes or ["the content, labels or order of the examples"]
+        changed.append(f"{before.count:,} training examples before, {now.count:,} now")
+    return changed or ["the content, labels or order of the examples"]

@@ -24,7 +24,7 @@ from toolkit.recipe import Recipe, build, choose, objects, trust
 from toolkit.recipe.check import checked
 from toolkit.recipe.format import explained
 from toolkit.recipe.objects import Named
-from toolkit.run import layout
+from toolkit.run import data_block, layout
 from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, conditions, label_numbers, trajectory
 from toolkit.run.notebook import image
 from toolkit.run.post_hoc import load_between
@@ -82,13 +82,13 @@ class Generator:
 
         Raises DataError when that data is no longer such as the run was trained on.
         """
-        if (opened.labels, opened.shape) != (self.modality.labels, self.modality.shape):
-            name = self.recipe.name
+        if others := data_block.differing(self.modality.facts, opened.facts):
             raise DataError(
-                f"the data of run '{name}' has changed since it was trained: other labels or sizes; "
+                f"the data of run '{self.recipe.name}' has changed since it was trained: other {', '.join(others)}; "
                 "put back what it was trained on, or train again"
             )
-        opened.learn(spread=self.modality.facts.spread)
+        facts = self.modality.facts  # the weights know the scale of the data that they were trained on
+        opened.learn(spread=facts.spread, mean=facts.mean, std=facts.std, bounds=facts.bounds)
         same = Generator(self.recipe, opened, self.denoiser, self.device, self.time_distribution, self.error)
         same.run, same.step, same.ema = self.run, self.step, self.ema
         return same
