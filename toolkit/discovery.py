@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 from collections import Counter
@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.data import tree
 from toolkit.data.splits import METADATA
 from toolkit.errors import DataError, UsageError
 
@@ -70,17 +71,18 @@ def kinds(path: Path, ignore: Collection[str] = ()) -> tuple[Counter[str], Count
 
     Raises DataError when none does.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"no such folder or file: {path}")
     endings = {name: find(name).extensions for name in built_in()}
     counts, sizes = Counter[str](), Counter[str]()
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        beside = file.name in ignore or (file != path and file.name.lower() in METADATA)
-        if not beside and not file.name.startswith("."):
+    folder = os.path.isdir(path)
+    files = [(found.path, found.info) for found in tree.walk(path)] if folder else [(path, os.stat(path))]
+    for file, info in files:
+        beside = file.name in ignore or (folder and file.name.lower() in METADATA)
+        if info is not None and not beside and not file.name.startswith("."):
             for name in (name for name, known in endings.items() if file.suffix.lower() in known):
                 counts[name] += 1
-                with contextlib.suppress(OSError):
-                    sizes[name] += file.stat().st_size
+                sizes[name] += info.st_size
     if not counts:
         known = "; ".join(f"{name}: {' '.join(sorted(each))}" for name, each in endings.items())
         raise DataError(f"no file of a known kind in {path} ({known})")

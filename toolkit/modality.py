@@ -94,6 +94,13 @@ class Modality(ABC):
         """Return (name, value) rows about data and network for the plan of a run, e.g. how far the network sees."""
         return []
 
+    def wrong_facts(self) -> str:
+        """Return why the facts of a run, which may be a stranger's, are none that `load` gives; "" where they can be.
+
+        `Facts` itself has been checked; what is left are the shape and `extra`, which only the modality knows.
+        """
+        return ""
+
     def conditioning(self) -> Conditioning:
         """Return what the network is told besides the noise level, in training and in sampling."""
         return Conditioning(self.shape)

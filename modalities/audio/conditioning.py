@@ -12,6 +12,7 @@ from modalities.audio import griffin_lim, mel
 from modalities.audio.codec import Codec, rate_of, read
 from modalities.audio.data.augment import augment
 from modalities.audio.options import Data, Model, SampleOptions
+from toolkit import memory
 from toolkit.conditioning import Conditioning, Request
 from toolkit.data.dataset import MAX_NUMBERS, Examples, Facts, Splits
 from toolkit.diffusion.randomness import Draws, uniform
@@ -20,6 +21,8 @@ from toolkit.recipe.options import Options
 
 GRAIN = 256
 """Array lengths are multiples of it: the strides of all networks and the hops of all spectrograms divide it."""
+LOWEST_RATE, HIGHEST_RATE = 2_000, 192_000
+"""Sample rates that there can be, in Hz: those of the option rate."""
 PARTS = 8
 """Number of lengths that clips are padded to, in training and in sampling alike."""
 QUANTILES = 17
@@ -122,6 +125,21 @@ def quantiles(seconds: Tensor, labels: Tensor | None, count: int) -> tuple[float
     return tuple(round(float(value), 6) for value in torch.cat(rows))
 
 
+def wrong(facts: Facts) -> str:
+    """Return why no sounds have such facts, or ""; rate and durations decide how much is made of noise."""
+    shape, extra, labels = facts.shape, facts.extra, len(facts.labels)
+    if len(shape) != 2 or shape[0] > 2:
+        return f"shape {list(shape)} is not one or two channels of samples"
+    rate, durations = extra.get("rate"), extra.get("durations")
+    if type(rate) is not int or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        return f"extra.rate must be from {LOWEST_RATE:,} to {HIGHEST_RATE:,} Hz"
+    if not isinstance(durations, tuple) or len(durations) % QUANTILES or len(durations) < (labels + 1) * QUANTILES:
+        return f"extra.durations must be {QUANTILES} quantiles for each label and for all"
+    if not all(0 <= seconds <= shape[1] / rate + 1e-3 for seconds in durations):  # not NaN either
+        return f"extra.durations must be within the {shape[1] / rate:.3g} s of an example"
+    return ""
+
+
 def draw(durations: Sequence[float], labels: Tensor | None, seed: int, positions: Sequence[int]) -> Tensor:
     """Return random seconds (B,) for labels (B,), by inverting `quantiles`; each is a function of (seed, position)."""
     table = torch.tensor(durations, dtype=torch.float64).reshape(-1, QUANTILES)
@@ -135,6 +153,7 @@ def draw(durations: Sequence[float], labels: Tensor | None, seed: int, positions
 def by_length(length: Tensor, channels: int, trained: int, join: str) -> list[Request]:
     """Return a request for each array length, shortest first. length: (B,) int64 samples. Raises UsageError."""
     sizes = [_size(n, trained, join) for n in length.tolist()]
+    memory.require(8 * channels * sum(sizes), f"{len(sizes):,} sounds", "ask for fewer with -n, or for fewer --seconds")
     requests = []
     for size in sorted(set(sizes)):
         which = [i for i, s in enumerate(sizes) if s == size]

@@ -87,6 +87,10 @@ class Power(nn.Module):
 
     def __init__(self, spec: MelSpec, bands: int, std: float) -> None:
         super().__init__()
+        with torch.device("cpu"):  # numbers even where a network is only counted: the filters are small, and kept
+            self._measure(spec, bands, std)
+
+    def _measure(self, spec: MelSpec, bands: int, std: float) -> None:
         bank = filters(spec, torch.device("cpu")).T.double()  # (bins, mels)
         mean = bank / bank.sum(1, keepdim=True).clamp_min(1e-12) / bank.sum(0).clamp_min(1e-12)
         share = spec.n_fft / (2 * bands)

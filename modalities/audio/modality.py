@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from modalities.audio import mel, options
 from modalities.audio.codec import Codec, rate_of, read
-from modalities.audio.conditioning import AudioConditioning, quantiles
+from modalities.audio.conditioning import AudioConditioning, quantiles, wrong
 from modalities.audio.data import augment, dataset
 from modalities.audio.data.decode import EXTENSIONS
 from modalities.audio.view import files, picture
@@ -70,6 +70,10 @@ class Audio(Modality):
             },
         )
         return Splits(self.data.source, train, test, facts, corpus.understood)
+
+    def wrong_facts(self) -> str:
+        """Return why shape, rate or durations are none of sounds, or ""."""
+        return wrong(self.facts)
 
     def network(self) -> nn.Module:
         """Return the network of the [model] section: (B, C, L) -> (B, C, L). Raises UsageError."""

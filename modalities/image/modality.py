@@ -107,6 +107,16 @@ class Image(Modality):
         """
         return picture.grid(raw, labels, order=self.labels)
 
+    def wrong_facts(self) -> str:
+        """Return why shape or levels are none of pictures, or ""."""
+        shape, largest = self.facts.shape, options.LARGEST
+        if len(shape) != 3 or shape[0] > 4 or max(shape[1:]) > largest:
+            return f"shape {list(shape)} is no picture of 1 to 4 channels and sides up to {largest} pixels"
+        for name, value in self.facts.extra.items():
+            if name.startswith("levels of ") and not (isinstance(value, tuple) and len(value) == 2):
+                return f"extra.{name} is not two numbers"
+        return ""
+
     def conditioning(self) -> ImageConditioning:
         return ImageConditioning(self.shape, self.data)
 

@@ -10,6 +10,9 @@ from torch import Tensor
 from modalities.text.data.tokens import EOS, SEP, Vocabulary
 from toolkit.data.dataset import Facts
 
+LONGEST = 4096
+"""Tokens of an example."""
+
 
 class Codec(NamedTuple):
     """Decoder of rows of tokens (B, L)."""
@@ -48,3 +51,20 @@ def lengths(facts: Facts) -> tuple[float, ...]:
     quantiles = facts.extra["lengths"]
     assert isinstance(quantiles, tuple)
     return quantiles
+
+
+def wrong(facts: Facts) -> str:
+    """Return why no texts have such facts, or "". Raises DataError for a vocabulary that cannot be read."""
+    shape, extra = facts.shape, facts.extra
+    if len(shape) != 1 or shape[0] > LONGEST:
+        return f"shape {list(shape)} is no length of up to {LONGEST:,} tokens"
+    for name, kind in (("vocabulary", str), ("items", bool), ("paired", bool), ("lengths", tuple)):
+        if not isinstance(extra.get(name), kind):
+            return f"extra.{name} is missing, or of another kind"
+    if extra.get("form", "") not in ("", "nfc", "nfd"):
+        return "extra.form is neither nfc nor nfd"
+    Vocabulary.from_text(str(extra["vocabulary"]))
+    quantiles = lengths(facts)
+    if bool(extra["items"]) != bool(quantiles) or not all(0 <= size <= shape[0] + 1 for size in quantiles):
+        return f"extra.lengths must be lengths of items, up to {shape[0]:,} tokens"
+    return ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.text import options
-from modalities.text.codec import Codec
+from modalities.text.codec import Codec, wrong
 from modalities.text.conditioning import TextConditioning
 from modalities.text.data import dataset, grammar, text_files
 from modalities.text.data.formats import EXTENSIONS
@@ -67,6 +67,10 @@ class Text(Modality):
         better = {key: value for key, value in corpus.understood.proposals.items() if now.get(key) != value}
         understood = corpus.understood.model_copy(update={"proposals": better})
         return Splits(self.data.source, corpus.train, corpus.test, facts, understood)
+
+    def wrong_facts(self) -> str:
+        """Return why shape, vocabulary or lengths are none of texts, or ""."""
+        return wrong(self.facts)
 
     def network(self) -> nn.Module:
         from modalities.text.network.transformer import build

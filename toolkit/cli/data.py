@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,7 +67,7 @@ def inspect(
     say = notifier(as_json)
     path = Path(folder).expanduser()
     asked = [folder, str(modality), str(recipe), str(settings), str(estimate), *context.args]
-    key = remembered.key(path, asked) if path.exists() else None
+    key = remembered.key(path, asked) if os.path.exists(path) else None
     content = remembered.load(key) if key else None
     if content is None:
         content = _inspected(folder, modality, recipe, settings or [], context, estimate, say)
@@ -100,9 +101,9 @@ def _inspected(
 
     path = Path(folder).expanduser()
     if modality is None:
-        if not path.exists() and not any(full.endswith(f"/{folder}") for full in recipes.list_recipes()):
+        if not os.path.exists(path) and not any(full.endswith(f"/{folder}") for full in recipes.list_recipes()):
             raise DataError(f"no such folder or file: {folder}")
-        modality = guess(path) if path.exists() else guesses.modality_of(folder)[0]
+        modality = guess(path) if os.path.exists(path) else guesses.modality_of(folder)[0]
     said = pairs(settings)
     chosen = choose(modality, name, folder, {}, said, context.args, declared_options(context))
     kind = trust.modality_of(chosen)
@@ -144,7 +145,7 @@ def _command(
 
     data = folder
     path = Path(folder)
-    if path.exists() and not path.is_absolute() and not folder.startswith((".", "~")):
+    if os.path.exists(path) and not path.is_absolute() and not folder.startswith((".", "~")):
         data = f"./{folder}"  # "drums" alone would be the data set of that name
     parts = ["toolkit", "train", "--modality", modality, "--data", data, *(["--recipe", recipe] if recipe else [])]
     for key, value in proposals.items():

@@ -10,7 +10,7 @@ import typer
 
 from toolkit.cli import complete
 from toolkit.cli.console import AsJson, print_result, print_text
-from toolkit.console import notify
+from toolkit.console import notify, visible
 from toolkit.errors import StorageError, UsageError
 
 app = typer.Typer(help="List, show and copy recipes.", invoke_without_command=True)
@@ -55,10 +55,10 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(name: Name) -> None:
-    """Print a recipe as it is on disk, with its comments."""
+    """Print a recipe as it is on disk, with its comments; control characters, which TOML forbids, are written out."""
     from toolkit import recipe
 
-    print_text(_read(recipe.locate(name)))
+    print_text(visible(_read(recipe.locate(name))))
 
 
 @app.command()
@@ -87,7 +87,10 @@ def copy(name: Name, destination: Annotated[Path, typer.Argument(help="A new fil
 
 def _read(path: Path) -> str:
     """Return the text of a recipe's file, which may be anybody's. Raises UsageError."""
+    from toolkit.recipe import MAX_BYTES
+    from toolkit.training.storage.files import read_capped
+
     try:
-        return path.read_text(encoding="utf-8")
+        return read_capped(path, MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read recipe {path}: {error}") from None
+        raise UsageError(f"cannot read recipe {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_NUMBERS = 1 << 26
 """Most numbers in one example."""
+_IDENTITY = r"^[0-9a-f]{0,64}$"
 LISTED = 1_000
 """Rejected files that facts name one by one."""
 
@@ -32,18 +34,18 @@ class Facts(BaseModel):
     """Shape of one encoded example, without the batch."""
     labels: tuple[str, ...] = ()
     """Names of the labels; () = unconditional; index len(labels) is the null label."""
-    mean: float = 0.0
-    std: float = Field(default=1.0, gt=0)
+    mean: float = Field(default=0.0, allow_inf_nan=False)
+    std: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Deviation of the data before encoding; `Modality.encode` removes it and `mean`, so x has unit variance."""
     bounds: tuple[float, float] | None = None
     """Smallest and largest value an encoded example can have; None where there are none."""
-    count: int = 0
+    count: int = Field(default=0, ge=0, lt=1 << 63)
     """Training examples."""
     rejected: tuple[str, ...] = ()
     """One line for each file that could not be used, with the reason; the first `LISTED`, and how many more."""
     extra: dict[str, int | float | str | bool | tuple[float, ...]] = {}
     """Properties that only this modality needs (channels, sample rate, durations ...)."""
-    identity: str = Field(default="", pattern=r"^[0-9a-f]{0,64}$")
+    identity: str = Field(default="", pattern=_IDENTITY)
     """Hash of all encoded content, labels and splits, from `identity_of`: equal ones mean equal data. "": unknown."""
     spread: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The largest eigenvalue of an encoded example's covariance: the highest noise level follows it. None: unknown."""
@@ -55,6 +57,13 @@ class Facts(BaseModel):
         if not shape or min(shape) < 1 or math.prod(shape) > MAX_NUMBERS:
             raise ValueError(f"must be positive sides of at most {MAX_NUMBERS:,} numbers together, not {list(shape)}")
         return shape
+
+    @field_validator("bounds")
+    @classmethod
+    def _rise(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+            raise ValueError(f"must be two numbers, the first below the second, not {list(bounds)}")
+        return bounds
 
     @field_validator("rejected")
     @classmethod
@@ -132,6 +141,13 @@ class Splits:
             each = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
             rows.append(Row(name="labels", value=f"{len(labels):,}: {each}", data=counts))
         return cls(source, train, test, facts, Understood(rows=tuple(rows)))
+
+
+def checked_identity(said: object) -> str:
+    """Return an identity that was kept in a file. Raises ValueError for what `identity_of` does not give."""
+    if not isinstance(said, str) or re.fullmatch(_IDENTITY, said) is None:
+        raise ValueError("no hash")
+    return said
 
 
 def identity_of(labels: Sequence[str], *arrays: Any) -> str:

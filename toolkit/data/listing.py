@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.console import printable as printable
+from toolkit.data import tree
 from toolkit.data.splits import METADATA, SPLITS
 
 TEST_SHARE = 0.05
@@ -71,58 +72,33 @@ def walk(root: Path, extensions: Collection[str]) -> Listing:
     Links are followed once. extensions: ".png", in lower case.
     """
     listing = Listing()
-    _walk(root, root, extensions, listing, set())
+    for found in tree.walk(root):
+        ending = found.path.suffix.lower()
+        if found.problem and (ending in extensions or found.problem != tree.BROKEN):
+            listing.reject(found.name, found.problem)
+        elif ending in extensions:
+            _add_file(found, listing)
+        elif found.info is not None and found.path.name.lower() in METADATA and stat.S_ISREG(found.info.st_mode):
+            listing.metadata.append(found.path)
+            listing.signature.append(f"{found.name}\t{found.info.st_size}\t{found.info.st_mtime_ns}")
+        else:
+            listing.ignored[ending] += 1
     listing.entries.sort(key=lambda entry: entry.name)
     listing.signature.sort()
     listing.metadata.sort()
     return listing
 
 
-def _walk(folder: Path, root: Path, extensions: Collection[str], listing: Listing, seen: set[tuple[int, int]]) -> None:
-    relative = folder.relative_to(root).as_posix()
-    try:
-        here = folder.stat()
-        children = sorted(os.listdir(folder))
-    except OSError as error:
-        listing.reject(relative, error.strerror or type(error).__name__)
+def _add_file(found: tree.Found, listing: Listing) -> None:
+    assert found.info is not None
+    if not stat.S_ISREG(found.info.st_mode):
+        listing.reject(found.name, "not a regular file")
         return
-    if (here.st_dev, here.st_ino) in seen:  # a link back to a parent would never end
-        listing.reject(relative, "a link to a folder that is read elsewhere")
-        return
-    seen.add((here.st_dev, here.st_ino))
-    for child in children:
-        path = folder / child
-        if child.startswith(".") or child == "__MACOSX":
-            continue
-        if path.is_dir():
-            _walk(path, root, extensions, listing, seen)
-        elif path.suffix.lower() in extensions:
-            _add_file(path, path.relative_to(root).as_posix(), listing)
-        elif child.lower() in METADATA and path.is_file():
-            listing.metadata.append(path)
-            info = path.stat()
-            listing.signature.append(f"{path.relative_to(root).as_posix()}\t{info.st_size}\t{info.st_mtime_ns}")
-        else:
-            listing.ignored[path.suffix.lower()] += 1
-
-
-def _add_file(path: Path, name: str, listing: Listing) -> None:
-    try:
-        info = path.stat()
-    except FileNotFoundError:
-        listing.reject(name, "broken link")
-        return
-    except OSError as error:
-        listing.reject(name, error.strerror or type(error).__name__)
-        return
-    if not stat.S_ISREG(info.st_mode):
-        listing.reject(name, "not a regular file")
-        return
-    listing.signature.append(f"{name}\t{info.st_size}\t{info.st_mtime_ns}")
-    if info.st_size == 0:
-        listing.reject(name, "empty file")
+    listing.signature.append(f"{found.name}\t{found.info.st_size}\t{found.info.st_mtime_ns}")
+    if found.info.st_size == 0:
+        listing.reject(found.name, "empty file")
     else:
-        listing.entries.append(Entry(name, path, info.st_size))
+        listing.entries.append(Entry(found.name, found.path, found.info.st_size))
 
 
 def score(name: str) -> float:

@@ -18,11 +18,12 @@ from typing import Any
 
 import toolkit
 from toolkit import paths
+from toolkit.data import tree
 from toolkit.errors import StorageError
 from toolkit.training.storage.files import make_folder, write_json_atomic
 
 MAX_BYTES = 16 * 2**20
-_VERSION = 1
+_VERSION = 2
 
 
 def key(path: Path, question: Sequence[str]) -> str | None:
@@ -63,19 +64,6 @@ def _files(path: Path) -> Iterator[str]:
         info = path.stat()
         yield f"\t{info.st_size}\t{info.st_mtime_ns}\n"
         return
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(path, followlinks=True, onerror=_fail):
-        here = os.stat(folder)
-        if (here.st_dev, here.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        folders.sort()
-        for name in sorted(names):
-            with contextlib.suppress(FileNotFoundError):
-                info = os.stat(os.path.join(folder, name))
-                yield f"{folder}/{name}\t{info.st_size}\t{info.st_mtime_ns}\n"
-
-
-def _fail(error: OSError) -> None:
-    raise error
+    for found in tree.walk(path):
+        said = f"{found.info.st_size}\t{found.info.st_mtime_ns}" if found.info is not None else found.problem
+        yield f"{found.name}\t{said}\n"

@@ -3,7 +3,7 @@
     CACHE/<modality>/<key>/*.npy  about.json
 
 The key is a hash of the source's listing, the options that change the data, and a version. A folder is staged under
-another name, synced and renamed. Deleting any of it is always safe.
+another name, synced and renamed, and holds the sizes and hashes of its files. Deleting any of it is always safe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -26,6 +26,15 @@ import numpy as np
 
 from toolkit.errors import StorageError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where a folder that is in use cannot be renamed anyway
+    fcntl = None  # type: ignore[assignment]
+
+HASHES = "hashes.json"
+HASHED = 128 << 20
+"""Bytes of a folder that are hashed when it is opened, the smallest files first, which takes up to 0.3 s on a slow
+core; of the files beyond it only the sizes are compared."""
 _STALE_SECONDS = 86_400
 _WORKERS = 4
 
@@ -39,10 +48,18 @@ def key(version: int, signature: Sequence[str], **options: object) -> str:
     return hashlib.blake2b(os.fsencode(text), digest_size=16).hexdigest()
 
 
-def build(folder: Path, needed: int, fill: Callable[[Path], bool], noun: str, fix: str = "set TOOLKIT_CACHE") -> bool:
+def build(
+    folder: Path,
+    needed: int,
+    fill: Callable[[Path], bool],
+    noun: str,
+    fix: str = "set TOOLKIT_CACHE",
+    good: Callable[[Path], bool] = lambda there: False,
+) -> bool:
     """Let `fill` write into a new folder and move that to `folder`; False when `fill` returns False, with no data.
 
     needed: estimate of the bytes that must be free. noun, fix: what is kept and what to do, for the message.
+    good: looks whether another process was faster, so that its folder stays; else what lies there is replaced.
     Raises StorageError when the disk does not take it; then, as after any error, nothing is left behind.
     """
     staging = folder.parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
@@ -51,13 +68,7 @@ def build(folder: Path, needed: int, fill: Callable[[Path], bool], noun: str, fi
         staging.mkdir()
         if not fill(staging):
             return False
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)  # damaged, or it would have been loaded
-        try:
-            staging.rename(folder)
-        except OSError as error:  # another process was faster
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.EACCES):
-                raise
+        _put(staging, folder, good)
     except OSError as error:
         why = error.strerror or str(error)
         raise StorageError(f"cannot keep {noun} in {folder.parent}: {why}; {fix}") from error
@@ -73,11 +84,87 @@ def opened(
 
     The folder may be that of another process that was faster. Raises StorageError.
     """
-    if not build(folder, needed, fill, noun):
+
+    def sealed(staging: Path) -> bool:
+        filled = fill(staging)
+        if filled:
+            seal(staging)
+        return filled
+
+    if not build(folder, needed, sealed, noun, good=lambda there: load(there) is not None):
         return None
     if (content := load(folder)) is None:
         raise StorageError(f"the {noun} just written to {folder} cannot be read back; set TOOLKIT_CACHE")
     return content
+
+
+def _put(staging: Path, folder: Path, good: Callable[[Path], bool]) -> None:
+    """Rename a folder to its place, in place of what is there unless that is good. Raises OSError.
+
+    What is there is looked at and moved away while no other process does so, and it is renamed before it is removed:
+    whoever has found a good folder can count on it.
+    """
+    with _one_at_a_time(folder.parent):
+        if os.path.lexists(folder):
+            if good(folder):
+                return
+            old = folder.parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
+            with contextlib.suppress(FileNotFoundError):  # where there are no locks
+                folder.rename(old)
+                shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
+        try:
+            staging.rename(folder)
+        except OSError as error:  # another process was faster, where there are no locks
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.EACCES):
+                raise
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """While entered, other processes wait here, where the system has such locks; they last for two renames."""
+    if fcntl is None:
+        yield
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def seal(folder: Path) -> None:
+    """Write the size and the hash of each file of a folder into it. Raises OSError."""
+    files = {path.name: [path.stat().st_size, _hash(path)] for path in sorted(folder.iterdir()) if path.name != HASHES}
+    save_json(folder / HASHES, files)
+
+
+def whole(folder: Path) -> bool:
+    """Return True where the files of a folder are as they were when it was sealed, as far as `HASHED` goes."""
+    try:
+        files = json.loads((folder / HASHES).read_text(encoding="utf-8"))
+        if sorted(files) != sorted(name for name in os.listdir(folder) if name != HASHES):
+            return False
+        left = HASHED
+        for name, (size, digest) in sorted(files.items(), key=lambda item: int(item[1][0])):
+            path = folder / os.path.basename(name)
+            if path.stat().st_size != size:
+                return False
+            left -= size
+            if left >= 0 and _hash(path) != digest:
+                return False
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
+        return False
+    return True
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _make_room(folder: Path, needed: int) -> None:

@@ -14,6 +14,7 @@ from toolkit.diffusion.schedule import Schedule
 
 SHARPEST = 30.0
 """Maximum density of a bin, as a multiple of the mean density."""
+MAX_BINS = 4_096
 FAINT = 1e-3
 """Minimum decayed example count of a bin before it is used."""
 
@@ -42,8 +43,8 @@ class Adaptive(TimeDistribution):
         """`low`, `middle`, `high`: levels sigma / alpha; `warmup`: steps before it adapts. Raises ValueError."""
         if not 0 < low < middle < high < math.inf:
             raise ValueError(f"0 < low < middle < high expected, got {low}, {middle} and {high}")
-        if bins < 4 or not 0 < mix <= 1 or std <= 0 or horizon < 1:
-            raise ValueError("bins >= 4, 0 < mix <= 1, std > 0 and horizon >= 1 expected")
+        if not 4 <= bins <= MAX_BINS or not 0 < mix <= 1 or std <= 0 or horizon < 1:
+            raise ValueError(f"4 <= bins <= {MAX_BINS}, 0 < mix <= 1, std > 0 and horizon >= 1 expected")
         self.low, self.high, self.bins, self.mix = low, high, bins, mix
         self.warmup, self.horizon = warmup, horizon
         self.edges = torch.linspace(math.log(low), math.log(high), bins + 1, dtype=torch.float64)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 METRICS = "metrics.json"
 OVERVIEW = 64
 """Samples in samples.png."""
+MAX_STEP = 10**18
+"""Steps are below it."""
 HELD_OUT = 128
 """Held-out examples whose bits are counted."""
 
@@ -102,10 +104,11 @@ def place(generator: Generator, name: str) -> Path:
     if generator.step != generator.recipe.train.steps:
         return home / _of_step(name, generator.step)
     try:
-        table = Table.from_json((home / name / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, DataError):
+        table = Table.read(home / name / METRICS)
+    except DataError:
         return home / name  # nothing to keep
-    if isinstance(before := table.about.get("step"), int) and before != generator.step:
+    before = table.about.get("step")
+    if type(before) is int and 0 <= before < MAX_STEP and before != generator.step:
         kept = home / _of_step(name, before)
         again = 2
         while kept.exists():

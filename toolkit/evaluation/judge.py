@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load as parse
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,10 +22,9 @@ from toolkit import paths
 from toolkit.data.dataset import Dataset, Facts, Splits, spaced
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
-from toolkit.training.storage.files import write_bytes_atomic
+from toolkit.evaluation import judge_file
 
 _AT_ONCE = 500
-_MEASURED = "right of tested"
 
 
 @dataclass(frozen=True)
@@ -174,31 +170,23 @@ def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = 
         torch.manual_seed(0)  # only initialises modules and drives dropout; restored afterwards
         judge = kind(task.facts)
         judge.pretext = task.pretext
-        right, judge.tested = _cached(judge, path)
-        if not judge.tested:
-            if not path.is_file():
-                notify(f"training the judge for '{task.source}' (once; kept in {path})")
-                judge.fit(*_training(judge, task.train))
-            judge.net.eval()
+        kept = judge_file.load(path, judge.net.state_dict())
+        if kept is None:
+            why = f"the judge in {path} is damaged: " if path.exists() else ""
+            notify(f"{why}training the judge for '{task.source}' (once; kept in {path})")
+            judge.fit(*_training(judge, task.train))
+        else:
+            judge.net.load_state_dict(kept.weights)
+        judge.net.eval()
+        if kept is not None and kept.tested:
+            right, judge.tested = kept.right, kept.tested
+        else:
             hits = recognised(judge, task.test)
             right, judge.tested = int(hits.sum()), len(hits)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomic(path, serialise(judge.net.state_dict(), {_MEASURED: f"{right} {judge.tested}"}))
-    judge.net.eval()
-    digest = hashlib.sha256(serialise(judge.net.state_dict())).hexdigest()[:6]
-    judge.name = f"{Path(task.source).name}-{digest}"
+            judge_file.save(path, judge.net.state_dict(), right, judge.tested)
+    judge.name = f"{Path(task.source).name}-{judge_file.digest(judge.net.state_dict())[:6]}"
     judge.accuracy = right / judge.tested
     return judge
-
-
-def _cached(judge: Judge, path: Path) -> tuple[int, int]:
-    """Load weights from `path`, if there; return how many test examples were right, of how many (0, 0: unknown)."""
-    if not path.is_file():
-        return 0, 0
-    judge.net.load_state_dict(parse(path.read_bytes()))
-    with safe_open(path, "pt") as file:
-        right, _, tested = (file.metadata() or {}).get(_MEASURED, "0 0").partition(" ")
-    return int(right), int(tested)
 
 
 def trained_on(judge: Judge, data: Dataset) -> Judge:

@@ -92,7 +92,7 @@ def section(run: Path) -> str:
     path = run / "evaluation" / "metrics.json"
     if not path.is_file():
         raise DataError(f"{path} is missing; `toolkit evaluate {run}` writes it")
-    table = Table.from_json(path.read_text(encoding="utf-8"), str(path))
+    table = Table.read(path)
     end = recipe.train.steps
     if (step := table.about.get("step", end)) != end:
         raise DataError(f"{path} is of step {step}, and the run ends at step {end}; evaluate it again at its end")

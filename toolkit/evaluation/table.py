@@ -6,14 +6,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 import toolkit
 from toolkit.errors import DataError
+from toolkit.training.storage.files import read_capped
 
 FORMAT = 1
+MAX_BYTES = 16 << 20
 SHOWN_LABELS = 12
 """Data with more labels has only its worst ones in a table; JSON has all."""
 _WORST = 3
@@ -107,6 +110,15 @@ class Table:
     def to_json(self) -> str:
         """Return metrics.json as text, without NaN and infinity, which JSON lacks."""
         return json.dumps(self.to_mapping(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """Return the table of a file, perhaps a stranger's. Raises DataError."""
+        try:
+            return cls.from_json(read_capped(path, MAX_BYTES).decode("utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise DataError(f"{path} cannot be read ({why}); run `toolkit evaluate` again") from None
 
     @classmethod
     def from_json(cls, text: str, where: str = "metrics.json") -> Table:

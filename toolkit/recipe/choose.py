@@ -120,7 +120,7 @@ def source_of(data: str, known: Sequence[str]) -> str:
     path = Path(data).expanduser()
     if data in {name.split("/")[1] for name in known}:
         return data
-    if path.exists():
+    if os.path.exists(path):
         return str(path.resolve())
     if data.startswith(("~", ".")) or os.sep in data or "/" in data:
         raise DataError(f"no such folder or file: {path}")

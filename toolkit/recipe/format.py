@@ -14,6 +14,7 @@ from typing import Any
 
 import toolkit
 from toolkit.errors import ToolkitError, UsageError
+from toolkit.training.storage.files import read_capped
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +23,8 @@ else:
 
 FORMAT = 1
 """One more whenever an earlier toolkit would misread a run of this one, or this one an earlier run."""
+MAX_BYTES = 4 << 20
+"""Of a file that is looked at for its format."""
 _KEYS = ("format", "toolkit")
 
 
@@ -71,7 +74,7 @@ def ours(path: Path) -> bool:
 
 
 def _content(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
+    text = read_capped(path, MAX_BYTES).decode("utf-8")
     return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
 
 

@@ -6,6 +6,7 @@ A guess is always told in one line, and never goes against what the user did say
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +38,8 @@ def guess(word: str | None, modality: str | None = None, recipe: str | None = No
         elif _is_recipe(word):
             _only("recipe", word, recipe)
             recipe, line = word, f"'{word}' is a recipe: --recipe {word}"
-        elif Path(word).expanduser().exists():
-            if (Path(word).expanduser() / "recipe.toml").is_file():
+        elif os.path.exists(Path(word).expanduser()):
+            if os.path.isfile(Path(word).expanduser() / "recipe.toml"):
                 raise UsageError(f"{word} is a run; to go on with it: --recipe {word}/recipe.toml --out {word}")
             _only("data", word, data)
             data, line = word, f"'{word}' is here: --data {word}"
@@ -56,12 +57,12 @@ def modality_of(data: str) -> tuple[str, str]:
     if len(named) == 1:
         return named[0].split("/")[0], f"recipe {named[0]} learns from '{data}'"
     path = Path(data).expanduser()
-    if path.exists():
+    if os.path.exists(path):
         try:
             modality = by_files(path)
         except DataError as error:
             raise DataError(f"{error}; say what it is: --modality {'|'.join(built_in())}") from None
-        if not path.is_dir():
+        if not os.path.isdir(path):
             return modality, f"{data} says by its ending"
         counts, _ = kinds(path)
         mixed = f" ({spelt(counts)})" if len(counts) > 1 else ""

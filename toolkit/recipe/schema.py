@@ -13,6 +13,9 @@ from toolkit.recipe.objects import Named, Nameless, among
 MAX_WIDTH = 0.28
 """A power-function average is at most this wide: sqrt(1/12) when it weighs all of training alike."""
 
+MAX_STEPS = 100_000
+"""Steps of one sampling, those of restarts included: a recipe may be a stranger's, and must come to an end."""
+
 MEASURED = ("expected", "smoke")
 """Sections that touch no run."""
 
@@ -45,12 +48,12 @@ class Diffusion(StrictOptions):
 class Train(StrictOptions):
     """Length, optimiser and checkpoints of a training."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
-    batch: int = Field(default=128, ge=1)
+    batch: int = Field(default=128, ge=1, le=1 << 24)
     """Examples of each optimiser step."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=1 << 24)
     """Parts that a batch is computed in, when it does not fit into memory at once."""
     lr: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=200, ge=0)
@@ -68,16 +71,16 @@ class Train(StrictOptions):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     layout: Literal["auto", "channels-first", "channels-last"] = "auto"
     """Memory layout of pictures; auto measures which is faster here, and the run keeps that."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=4096)
     """Processor threads; None measures whether fewer are faster here, and the run keeps that."""
     balance: float = Field(default=0.0, ge=0, le=1)
     """0: labels come as often as the data has them; 1: all equally often; between: n ** (1 - balance).
     Data without labels is taken as it is."""
     compile: bool = False
-    previews: int = Field(default=5, ge=0)
+    previews: int = Field(default=5, ge=0, le=100_000)
     """Pictures over the whole run."""
     checkpoint_minutes: float = Field(default=2.0, gt=0)
-    keep: int = Field(default=2, ge=1)
+    keep: int = Field(default=2, ge=1, le=1_000_000)
     """Checkpoints."""
 
     @model_validator(mode="after")
@@ -108,6 +111,13 @@ class Sample(StrictOptions):
     """Clamp each estimate of the data to the bounds of the data, when it has any."""
     ema: float | None = None
     """One width of train.ema; None = the last, 0 = the weights themselves."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> Sample:
+        total = self.total_steps()
+        if total > MAX_STEPS:
+            raise ValueError(f"steps and restarts come to {total:,} steps; at most {MAX_STEPS:,} are taken")
+        return self
 
     def total_steps(self, steps: int | None = None, restarts: int | None = None) -> int:
         """Steps in all, those of restarts included; None: as this section says."""

@@ -151,22 +151,25 @@ def files(run: Path, ours: tuple[str, ...] = ()) -> list[tuple[str, int]]:
 
 
 def _files(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: (entry.is_dir(follow_symlinks=False), entry.name))
-    except OSError:
-        return
-    plain = []
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            continue
+    waiting = [(folder, prefix)]  # a list and no recursion: a stranger's run may be deeper than Python's stack
+    while waiting:
+        folder, prefix = waiting.pop()
         try:
-            plain.append((f"{prefix}{entry.name}", entry.stat(follow_symlinks=False).st_size))
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
         except OSError:
-            continue  # a training that still runs has moved on
-    if len(plain) > SHOWN and prefix:
-        yield f"{prefix} ({len(plain):,} files)", sum(size for _, size in plain)
-    else:
-        yield from plain
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(folder / entry.name, f"{prefix}{entry.name}/")
+            continue
+        plain, below = [], []
+        for entry in found:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append((folder / entry.name, f"{prefix}{entry.name}/"))
+                else:
+                    plain.append((f"{prefix}{entry.name}", entry.stat(follow_symlinks=False).st_size))
+            except OSError:
+                continue  # a training that still runs has moved on
+        if len(plain) > SHOWN and prefix:
+            yield f"{prefix} ({len(plain):,} files)", sum(size for _, size in plain)
+        else:
+            yield from plain
+        waiting += reversed(below)

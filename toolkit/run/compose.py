@@ -17,6 +17,7 @@ import torch
 from pydantic import AfterValidator, ConfigDict, PlainValidator, Strict
 from torch import Tensor
 
+from toolkit import memory
 from toolkit.diffusion import (
     Denoiser,
     NoiseStream,
@@ -229,6 +230,19 @@ def label_numbers(label: Label, known: Sequence[str], n: int) -> list[int] | Non
 def _composed(name: str) -> str:
     """Return a label as it is compared: é is one character, however it was typed."""
     return unicodedata.normalize("NFC", name)
+
+
+def require_room(n: int, batch: int, shape: Sequence[int], device: torch.device) -> None:
+    """Raise UsageError where the memory does not hold n samples of `shape` that are made `batch` at a time.
+
+    By the least that there is of each: of all of them the result twice, of a batch the noise, x_t, x_hat and an
+    earlier one, and what the network makes of them.
+    """
+    numbers, sides = math.prod(shape), " x ".join(map(str, shape))
+    fix = "ask for fewer with -n, or for smaller ones"
+    memory.require(n * (8 * numbers + 100), f"{n:,} samples of {sides}", fix)
+    at_once = min(n, batch)
+    memory.require(32 * at_once * numbers, f"a batch of {at_once:,} samples of {sides}", fix, device)
 
 
 def conditions(run: Generator, request: Request) -> dict[str, Tensor]:

@@ -24,8 +24,18 @@ from toolkit.recipe import Recipe, build, choose, objects, trust
 from toolkit.recipe.check import checked
 from toolkit.recipe.format import explained
 from toolkit.recipe.objects import Named
-from toolkit.run import data_block, layout
-from toolkit.run.compose import UNCONDITIONAL, Guide, Label, Sampling, Stage, conditions, label_numbers, trajectory
+from toolkit.run import data_block, layout, weights
+from toolkit.run.compose import (
+    UNCONDITIONAL,
+    Guide,
+    Label,
+    Sampling,
+    Stage,
+    conditions,
+    label_numbers,
+    require_room,
+    trajectory,
+)
 from toolkit.run.notebook import image
 from toolkit.run.post_hoc import load_between
 from toolkit.run.protected import read_run as read_run
@@ -137,8 +147,12 @@ class Generator:
         if n < 1 or batch < 1:
             raise UsageError(f"at least one sample is needed, in batches of at least one; got {n} and {batch}")
         how, ask = self._split_options(options)
+        require_room(n, batch, self.modality.shape, self.device)
         numbers = label_numbers(label, self.modality.labels, n)
-        jobs = [job for request in self.requests(n, numbers, seed, ask) for job in _split(request, batch)]
+        requests = self.requests(n, numbers, seed, ask)
+        for request in requests:
+            require_room(len(request.which), batch, request.shape, self.device)
+        jobs = [job for request in requests for job in _split(request, batch)]
         nothing = UNCONDITIONAL if UNCONDITIONAL not in self.modality.labels else "no label"
         names = (*self.modality.labels, nothing)
 
@@ -238,22 +252,30 @@ def load(
     if any(value is not None for value in given.values()):
         recipe = choose.with_objects(recipe, given)
     objects.require(recipe, run)
+    store, own = CheckpointStore(run / layout.CHECKPOINTS), recipe.network is recipe.diffusion.denoiser is None
+    at = best_step(run / layout.METRICS, store.steps()) if step == "best" else step
     with explained(run / layout.RECIPE):
         opened = kind(*recipes.validate_for(recipe, kind), facts)
-        built = build.denoiser(recipe, opened, weights=False)
-    store = CheckpointStore(run / layout.CHECKPOINTS)
-    at = best_step(run / layout.METRICS, store.steps()) if step == "best" else step
-    found = store.load(groups=["model", "ema"], step=at, notify=notify)
+        if wrong := opened.wrong_facts():
+            raise ToolkitError(f"{run / layout.FACTS}: {wrong}; restore it from a copy, or take another run")
+        # counted before anything is read or built: the recipe may ask for a network of any size
+        counted = weights.counted(opened) if own else None
+        if counted is not None:
+            weights.require_to_load(counted, len(recipe.train.ema))
+    spans = None if counted is None else weights.spans(counted, len(recipe.train.ema))
+    found = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
     if found is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
+    with explained(run / layout.RECIPE):
+        built = build.denoiser(recipe, opened, weights=False)
     if line := found.written_by_another:
         notify(line)
     with explained(run / layout.RECIPE):
         if ema is None or ema in (0, *recipe.train.ema):
-            ema = resolve_ema_width(recipe, ema)
-            load_ema_weights(built, found.groups, ema, f"{found.folder}")
+            ema = weights.resolve_ema_width(recipe, ema)
+            weights.load_ema_weights(built, found.groups, ema, f"{found.folder}")
         else:
-            load_between(built, store, found, recipe.train.ema, ema)
+            load_between(built, store, found, recipe.train.ema, ema, spans)
     time_distribution = None  # sampling needs none
     if not objects.absent(recipe.diffusion.time):
         time_distribution = build.time_distribution(recipe.diffusion, built, facts)
@@ -271,30 +293,3 @@ def load(
     generator = Generator(recipe, opened, built, where, time_distribution, meter.table())
     generator.run, generator.step, generator.ema = run, found.step, ema
     return generator
-
-
-def resolve_ema_width(recipe: Recipe, ema: float | None) -> float:
-    """Return the EMA width to use: asked for, else the recipe's choice, else the last one kept; 0 = no average.
-
-    Raises UsageError.
-    """
-    wanted = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
-    if wanted and wanted not in recipe.train.ema:
-        widths = ", ".join(map(str, recipe.train.ema))
-        raise UsageError(f"EMA width {wanted:g} was not kept; this run has {widths}, and 0 is the weights themselves")
-    return wanted
-
-
-def load_ema_weights(denoiser: Denoiser, groups: dict[str, dict[str, Tensor]], chosen: float, where: str) -> None:
-    """Put the EMA weights of one width, or for 0 the weights themselves, into the network.
-
-    Raises ToolkitError when they do not fit it.
-    """
-    prefix = f"{chosen:g}/"
-    averaged = {k.removeprefix(prefix): value for k, value in groups["ema"].items() if k.startswith(prefix)}
-    try:
-        # only parameters are averaged; what else a network keeps comes from the model as it is
-        denoiser.net.load_state_dict({**groups["model"], **averaged}, strict=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ToolkitError(f"{where} does not fit the recipe beside it ({first})") from None

@@ -14,7 +14,7 @@ from toolkit.errors import ToolkitError, UsageError
 from toolkit.recipe.check import checked
 from toolkit.recipe.format import explained, ours, unstamped
 from toolkit.recipe.schema import Recipe
-from toolkit.training.storage.files import staged
+from toolkit.training.storage.files import read_capped, staged
 
 RECIPE = "recipe.toml"
 """Resolved: every option, the memory layout and the threads fixed."""
@@ -26,10 +26,10 @@ MACHINE = "machine.json"
 """What it was trained with."""
 CHECKPOINTS, SAMPLES, PREVIEWS, EVALUATION = "checkpoints", "samples", "previews", "evaluation"
 METRICS = "metrics.jsonl"
+MAX_FACTS = 4 << 20
+"""Bytes, as for a copy in a checkpoint."""
 PICTURE = "previews/final.png"
 """Samples at the end of training."""
-MAX_FACTS = 1_000_000
-"""Characters."""
 
 
 def refuse_links(run: Path, *below: Path) -> None:
@@ -87,9 +87,10 @@ def read_run(run: Path, elsewhere: Mapping[str, Path] | None = None) -> tuple[Re
         recipe = recipes.load(places[RECIPE])
     path = places[FACTS]
     try:
-        facts = json.loads(path.read_text(encoding="utf-8")[:MAX_FACTS])
+        facts = json.loads(read_capped(path, MAX_FACTS))
     except (OSError, ValueError, RecursionError) as error:
-        raise ToolkitError(f"{path} cannot be read ({error}); restore it from a copy") from None
+        why = getattr(error, "strerror", None) or error
+        raise ToolkitError(f"{path} cannot be read ({why}); restore it from a copy") from None
     if not isinstance(facts, dict):
         raise ToolkitError(f"{path} does not hold facts; restore it from a copy")
     with explained(path):

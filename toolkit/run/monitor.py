@@ -13,7 +13,7 @@ import torch
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
-from toolkit.run.generator import load_ema_weights, resolve_ema_width
+from toolkit.run.weights import load_ema_weights, resolve_ema_width
 from toolkit.training import convergence, held_out, measurement
 from toolkit.training.budget import PASSES
 from toolkit.training.convergence import Verdict
@@ -23,7 +23,7 @@ from toolkit.training.floor import least_losses
 from toolkit.training.held_out import FixedNoise
 from toolkit.training.loop import Config, State
 from toolkit.training.measurement import Level, Measurement
-from toolkit.training.storage.metrics import Metrics
+from toolkit.training.storage.metrics import Metrics, content
 from toolkit.training.storage.signals import StopAsked
 
 SHOWN_FLOOR = 0.01
@@ -48,7 +48,7 @@ class Monitor:
         self._floor: tuple[torch.Tensor | None] | None = None
         """The floor, or None in the tuple where there is none; None before it was computed."""
         self._follow(course)
-        lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
+        lines = content(metrics).splitlines()
         self.series = [m for m in measurement.read(lines) if m.step <= state.step and m.draws == self._draws]
         self._copy: Denoiser | None = None
 

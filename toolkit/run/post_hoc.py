@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.training.ema import USEFUL, Snapshot, reconstruct, widths_from
 from toolkit.training.loop import COPIED
 from toolkit.training.storage.checkpoint import Checkpoint, CheckpointStore
+from toolkit.training.storage.manifest import Span
 
 
 def load_between(
-    denoiser: Denoiser, store: CheckpointStore, found: Checkpoint, widths: tuple[float, ...], wanted: float
+    denoiser: Denoiser,
+    store: CheckpointStore,
+    found: Checkpoint,
+    widths: tuple[float, ...],
+    wanted: float,
+    spans: Mapping[str, Span] | None = None,
 ) -> None:
     """Put the averages of width `wanted` at the checkpoint's step into the network.
 
-    `found`: with the groups model and ema, which have the `widths`. Raises UsageError when the checkpoint does not
-    allow that width, ToolkitError when it does not fit the network.
+    `found`: with the groups model and ema, which have the `widths`. `spans`: as for `CheckpointStore.load`.
+    Raises UsageError when the checkpoint does not allow that width, ToolkitError when it does not fit the network.
     """
     there = ", ".join(f"{width:g}" for width in widths)
     kept = f"EMA width {wanted:g} was not kept; this run has {there}, and 0 is the weights themselves"
@@ -26,7 +34,7 @@ def load_between(
     low, high = widths_from(stored)
     if not low <= wanted <= high:
         raise UsageError(f"{kept}; widths from {low:.3f} to {high:g} can be made")
-    earlier = store.load(groups=[COPIED], step=found.step)
+    earlier = store.load(groups=[COPIED], step=found.step, spans=spans)
     assert earlier is not None
     averages = {then: earlier.groups[COPIED], now: found.groups["ema"]}
     snapshots = [

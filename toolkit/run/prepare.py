@@ -22,7 +22,7 @@ from toolkit.data.understood import table
 from toolkit.device import pick
 from toolkit.errors import UsageError
 from toolkit.recipe import Recipe, Train, build, choose, objects, trust
-from toolkit.run import data_block, layout, levels, previews
+from toolkit.run import data_block, layout, levels, previews, weights
 from toolkit.run.events import Event, Finished, Note, Preview, Progress, Saved
 from toolkit.run.generator import Generator, load
 from toolkit.run.protected import read_run
@@ -83,6 +83,7 @@ def _opened(
     if before is not None:
         modality.learn(**dict(data_block.check_same(before[1], facts, out, follow)))
     facts = levels.follow(modality, recipe, None if before is None else before[1], notify)
+    weights.require_to_train(recipe, modality, where)
     denoiser = build.denoiser(recipe, modality).to(where)
     examples = modality.dataset("train")
     batches = Batches(
@@ -92,12 +93,13 @@ def _opened(
     def configure(steps: int, channels_last: bool) -> loop.Config:
         return build.fit_config(recipe, denoiser, facts, steps, where, channels_last)
 
-    found = CheckpointStore(out / "checkpoints").load(notify=notify) if (out / "checkpoints").is_dir() else None
+    spans = weights.spans(denoiser.net, len(recipe.train.ema))
+    found = CheckpointStore(out / layout.CHECKPOINTS).load(notify=notify, spans=spans)
     # a resumed run keeps the layout and the threads that it began with: others round differently
     earlier = (before[0] if before is not None else recipe).train
-    layout = None if earlier.layout == "auto" else earlier.layout == "channels-last"
+    known_layout = None if earlier.layout == "auto" else earlier.layout == "channels-last"
     known = threads or recipe.train.threads or earlier.threads or (found.threads if found is not None else None)
-    measured = probe(denoiser, batches, configure, notify, layout, candidates(known, where, notify))
+    measured = probe(denoiser, batches, configure, notify, known_layout, candidates(known, where, notify))
     longer = before is not None and _longer(earlier, recipe.train)
     steps = recipe.train.steps if recipe.train.steps is not None or longer else earlier.steps
     found_layout = "channels-last" if measured.channels_last else "channels-first"

@@ -19,7 +19,7 @@ import torch
 import toolkit
 from toolkit import paths
 from toolkit.errors import UsageError
-from toolkit.training.storage.files import make_folder, write_json_atomic
+from toolkit.training.storage.files import make_folder, read_capped, write_json_atomic
 
 if TYPE_CHECKING:
     from toolkit.run.generator import Generator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 RECORD = ".samples.json"
 """Hidden, so that a folder of samples stays a folder of pictures, sounds or texts to whoever reads it."""
 FORMAT = 1
+MAX_BYTES = 1 << 20
 
 
 def request(generator: Generator, n: int, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def _may_hold(folder: Path, asked: Mapping[str, Any]) -> bool:
     if any(path.is_symlink() for path in there):
         return False
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found = json.loads(read_capped(folder / RECORD, MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return False
     return bool(found == asked)

@@ -20,10 +20,11 @@ from toolkit.recipe.format import stamped
 from toolkit.run import pictures, plan, previews, protected
 from toolkit.run.data_block import with_passes
 from toolkit.run.events import Event, Note, Progress, Saved
-from toolkit.run.generator import Generator, load_ema_weights, resolve_ema_width
+from toolkit.run.generator import Generator
 from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, MACHINE, METRICS, PREVIEWS, RECIPE, refuse_links, sweep
 from toolkit.run.monitor import Monitor
 from toolkit.run.spared import Spared
+from toolkit.run.weights import load_ema_weights, resolve_ema_width
 from toolkit.training import loop
 from toolkit.training.batches import Batches
 from toolkit.training.budget import Budget

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from toolkit.errors import UsageError
 from toolkit.training.difference import Difference
+from toolkit.training.storage.files import read_capped
 
 MAX_NUMBERS = 10_000
 """Examples of one measurement that are read."""
+MAX_BYTES = 256 << 20
+"""Of metrics.jsonl."""
 MAX_LEVELS = 64
 _KINDS = ("held_out", "trained", "floor")
 
@@ -165,7 +168,7 @@ def best(series: Sequence[Measurement], steps: Iterable[int]) -> Measurement | N
 def best_step(metrics: Path, steps: Sequence[int]) -> int:
     """The best of the stored `steps`, by a run's metrics.jsonl. Raises UsageError when none was measured."""
     try:
-        lines = metrics.read_bytes().splitlines()
+        lines = read_capped(metrics, MAX_BYTES).splitlines()
     except OSError:
         lines = []
     found = best(read(lines), steps)

@@ -27,7 +27,7 @@ from modalities.audio.data.understand import LONGEST_DEFAULT_SECONDS, USUAL_SHAR
 from modalities.audio.options import Data
 from toolkit.data import listing as files
 from toolkit.data import store
-from toolkit.data.dataset import identity_of
+from toolkit.data.dataset import checked_identity, identity_of
 from toolkit.data.listing import Entry, Listing
 from toolkit.data.locate import Pace
 from toolkit.data.understood import Understood
@@ -71,6 +71,8 @@ class Corpus:
 
 def load(folder: Path) -> Corpus | None:
     """Return the corpus in `folder`; None when there is none or it is damaged."""
+    if not store.whole(folder):
+        return None
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         audio = np.load(folder / "audio.npy", mmap_mode="r", allow_pickle=False)
@@ -81,11 +83,21 @@ def load(folder: Path) -> Corpus | None:
             return None
         if len(labels) != len(test) or clips.min() < 0 or clips.sum(axis=1).max() > len(audio):
             return None
-        rest: dict[str, Any] = {name: tuple(about[name]) for name in ("names", "rejected")}
-        rest |= {name: about[name] for name in ("rate", "length", "files", "std", "identity")}
+        rest: dict[str, Any] = {name: tuple(map(str, about[name])) for name in ("names", "rejected")}
+        rest |= {"std": float(about["std"]), "identity": checked_identity(about["identity"])}
+        rest |= {name: int(about[name]) for name in ("rate", "length", "files")}
+        numbered = labels.dtype == clips.dtype == np.int64 and test.dtype == bool
+        if not numbered or labels.min() < 0 or labels.max() >= max(1, len(rest["names"])):
+            return None
+        if (
+            not 0 < rest["std"] < math.inf
+            or not 0 < rest["rate"] < 1 << 31
+            or not clips[:, 1].max() <= rest["length"] < 1 << 40
+        ):
+            return None
         rest["understood"] = Understood.model_validate(about["understood"])
         return Corpus(audio, clips, labels, test, **rest)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

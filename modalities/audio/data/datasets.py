@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import socket
 import time
@@ -85,7 +86,7 @@ def _download(path: Path, notify: Callable[[str], None]) -> None:
             (staging / name).write_bytes(wave)
         return not path.exists()
 
-    store.build(path, 0, fill, "the recordings of fsdd", "set TOOLKIT_DATA")
+    store.build(path, 0, fill, "the recordings of fsdd", "set TOOLKIT_DATA", os.path.isdir)
 
 
 def _fetch(url: str, notify: Callable[[str], None]) -> bytes:

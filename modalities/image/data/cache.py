@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from modalities.image.data.levels import Kind, Range
 from modalities.image.data.survey import Seen, Survey, split_names
 from modalities.image.options import Data
 from toolkit.data import store
-from toolkit.data.dataset import identity_of
+from toolkit.data.dataset import checked_identity, identity_of
 from toolkit.data.listing import Entry, Listing, labelled, test_mask
 from toolkit.data.understood import Understood
 
@@ -57,6 +58,8 @@ class Corpus:
 
 def load(folder: Path) -> Corpus | None:
     """Return the corpus in `folder`; None when there is none or it is damaged."""
+    if not store.whole(folder):
+        return None
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
@@ -64,12 +67,17 @@ def load(folder: Path) -> Corpus | None:
         test = np.load(folder / "test.npy", allow_pickle=False)
         if not (pixels.ndim == 4 and pixels.dtype == np.uint8 and labels.shape == test.shape == pixels.shape[:1]):
             return None
-        names, rejected = tuple(about["names"]), tuple(about["rejected"])
+        names, rejected = (tuple(map(str, about[name])) for name in ("names", "rejected"))
         understood = Understood.model_validate(about["understood"])
-        ranges = {kind: Range(*range) for kind, range in about["ranges"].items()}
-        mean, std, identity = about["mean"], about["std"], about["identity"]
+        ranges = {kind: Range(*map(float, range)) for kind, range in about["ranges"].items()}
+        mean, std, identity = float(about["mean"]), float(about["std"]), checked_identity(about["identity"])
+        numbered = labels.dtype == np.int64 and test.dtype == bool and len(pixels) > 0
+        if not (numbered and labels.min() >= 0 and labels.max() == max(0, len(names) - 1)):
+            return None
+        if not (abs(mean) < math.inf and 0 < std < math.inf):
+            return None
         return Corpus(pixels, labels, test, names, rejected, mean, std, identity, understood, ranges)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -33,7 +34,8 @@ def find(source: Path) -> list[Path]:
     """Return the shards of `source`: itself when it is a .tar file, else the .tar files in it, sorted."""
     if source.is_file():
         return [source] if source.suffix.lower() == ".tar" else []
-    return sorted(path for path in source.iterdir() if path.suffix.lower() == ".tar" and path.is_file())
+    # of a folder that may be listed and not searched, isfile says no, where is_file raises
+    return sorted(path for path in source.iterdir() if path.suffix.lower() == ".tar" and os.path.isfile(path))
 
 
 def signature(shards: list[Path]) -> list[str]:

@@ -19,7 +19,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from modalities.text.data import describe, survey, token_writer
 from modalities.text.data.forms import normal, normal_blocks
@@ -32,7 +31,7 @@ from modalities.text.data.tokens import EOS, SEP, Vocabulary, learn, parse
 from modalities.text.options import Data
 from toolkit.data import listing as files
 from toolkit.data import store
-from toolkit.data.dataset import identity_of
+from toolkit.data.dataset import checked_identity, identity_of
 from toolkit.data.locate import Pace
 from toolkit.data.understood import Understood
 from toolkit.errors import DataError
@@ -94,16 +93,18 @@ class _Plan:
 
 def load(folder: Path) -> TokenCorpus | None:
     """Return the corpus in `folder`; None when there is none or it is damaged."""
+    if not store.whole(folder):
+        return None
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         vocabulary = Vocabulary.from_text(about["vocabulary"])
         names, rejected = (tuple(map(str, about[name])) for name in ("names", "rejected"))
         understood = Understood.model_validate(about["understood"])
-        form, identity = str(about["form"]), str(about["identity"])
+        form, identity = str(about["form"]), checked_identity(about["identity"])
         if form not in ("", "nfc", "nfd"):
             raise ValueError(form)
         splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in files.SPLITS]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, DataError, ValidationError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError):
         return None
     return TokenCorpus(vocabulary, names, rejected, understood, form, identity, *splits)
 

@@ -14,18 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load as parse
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit import paths
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
+from toolkit.evaluation import judge_file
 from toolkit.nn.transformer import Stack, heads_of
 from toolkit.training.loop import Config, optimizer_for
 from toolkit.training.precision import autocast, resolve
-from toolkit.training.storage.files import write_bytes_atomic
 
 _VERSION = 2
 """Increased when the network (also toolkit/nn/transformer.py) or its training changes, so that no older judge loads."""
@@ -173,15 +171,15 @@ def obtain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # only initialises the network; restored afterwards
         net = CausalLM(size)
-    if path.is_file():
-        net.load_state_dict(parse(path.read_bytes()))
+    if (kept := judge_file.load(path, net.state_dict())) is not None:
+        net.load_state_dict(kept.weights)
     else:
-        notify(f"training the judge of texts (once; kept in {path})")
+        why = f"the judge in {path} is damaged: " if path.exists() else ""
+        notify(f"{why}training the judge of texts (once; kept in {path})")
         train(net, train_ids, lambda crops, _: next_nats(net, crops).mean(), course)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomic(path, serialise(net.state_dict()))
+        judge_file.save(path, net.state_dict())
     judge = ARJudge(net.eval(), course.length)
-    judge.name = f"text-{hashlib.sha256(serialise(net.state_dict())).hexdigest()[:6]}"
+    judge.name = f"text-{judge_file.digest(net.state_dict())[:6]}"
     judge.held_out_bits = float(judge.bits(held_ids[None]).double().mean())
     notify(f"judge {judge.name}: {judge.held_out_bits:.3f} bits for a token of {len(held_ids):,} held out")
     return judge

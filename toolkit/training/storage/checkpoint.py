@@ -28,7 +28,7 @@ import toolkit
 from toolkit.errors import NotFiniteError, StorageError, ToolkitError, UsageError
 from toolkit.training.storage import manifest as contents
 from toolkit.training.storage.files import free_bytes, sync_folder, writing
-from toolkit.training.storage.manifest import Damaged, Groups
+from toolkit.training.storage.manifest import Damaged, Groups, Span
 
 _STEP = re.compile(r"step-([0-9]{8,18})(?:\.([1-9][0-9]{0,5}))?")
 _LEFTOVER = re.compile(r"\.(tmp|del)-[0-9]+-[0-9a-f]{32}")
@@ -119,12 +119,18 @@ class CheckpointStore:
         return new.path
 
     def load(
-        self, groups: Sequence[str] | None = None, step: int | None = None, notify: Callable[[str], None] = print
+        self,
+        groups: Sequence[str] | None = None,
+        step: int | None = None,
+        notify: Callable[[str], None] = print,
+        spans: Mapping[str, Span] | None = None,
     ) -> Checkpoint | None:
         """The newest checkpoint that is whole, with the groups asked for (default all); None when there are none.
 
         A damaged one is skipped with one line to `notify`. With `step`, only that one will do. Only what is loaded is
-        hashed. Raises UsageError when the step or a group does not exist, ToolkitError when all there is is damaged.
+        hashed. `spans`: how many bytes each group may have, which is looked at before any is read; a group that they
+        do not name is then loaded when it is asked for, and not with all.
+        Raises UsageError when the step or a group does not exist, ToolkitError when all there is is damaged.
         """
         said: dict[Path, str] = {}
         while True:
@@ -134,7 +140,7 @@ class CheckpointStore:
                 raise UsageError(f"no checkpoint of step {step} in {self.folder}; there are: {self.steps() or 'none'}")
             for found in reversed(chosen):
                 try:
-                    facts, tensors, state = contents.read_folder(found.path, found.step, groups)
+                    facts, tensors, state = contents.read_folder(found.path, found.step, groups, spans)
                     versions = facts.threads, facts.torch, facts.toolkit
                     return Checkpoint(found.step, tensors, state, found.path, *versions)
                 except Damaged as error:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -140,6 +141,17 @@ def json_bytes(name: str, data: Any) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise ToolkitError(f"cannot write {name}: {error}") from error
     return _encoded(text + "\n")
+
+
+def read_capped(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes; raises OSError, also for any other, unread."""
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if info.st_size > most:
+        raise OSError(errno.EFBIG, f"it has {info.st_size:,} bytes, and {most:,} are the most", str(path))
+    with open(path, "rb") as file:
+        return file.read(most)
 
 
 def make_folder(folder: Path) -> None:

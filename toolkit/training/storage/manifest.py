@@ -18,7 +18,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -46,6 +46,13 @@ _DTYPES = {
 }  # fmt: skip
 
 Groups = Mapping[str, Mapping[str, Tensor]]
+
+
+class Span(NamedTuple):
+    """The least and the most bytes that a file of weights can have."""
+
+    least: int
+    most: int
 
 
 class Damaged(Exception):
@@ -195,16 +202,23 @@ def read_manifest(folder: Path, step: int) -> Manifest:
 
 
 def read_folder(
-    folder: Path, step: int, groups: Sequence[str] | None
+    folder: Path, step: int, groups: Sequence[str] | None, spans: Mapping[str, Span] | None = None
 ) -> tuple[Manifest, dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Manifest, the tensors of `groups` (None: all; on the CPU, in memory of their own) and the state, all verified.
 
+    `spans`: sizes that groups may have; None as `groups` then means those of them that there are.
     Raises Damaged, and UsageError for a group that the checkpoint does not have.
     """
     manifest = read_manifest(folder, step)
     for name in groups or ():
         if name not in manifest.groups:
             raise unknown(f"part of {folder.name}", name, manifest.groups)
+    if groups is None:
+        groups = [name for name in manifest.groups if spans is None or name in spans]
+    for name in groups:
+        size = manifest.files[name + SUFFIX].size
+        if spans is not None and name in spans and not spans[name].least <= size <= spans[name].most:
+            raise Damaged(f"{name}{SUFFIX} has {size:,} bytes, which does not fit the recipe beside it")
     if manifest.files[STATE].size > CAP:
         raise Damaged(f"{STATE} has more than {CAP:,} bytes")
     try:
@@ -214,7 +228,7 @@ def read_folder(
     if not isinstance(state, dict):
         raise Damaged(f"{STATE} is no JSON object")
     loaded = {}
-    for name in manifest.groups if groups is None else groups:
+    for name in groups:
         data = verified(folder, name + SUFFIX, manifest)
         try:
             loaded[name] = safetensors.torch.load(data)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import StorageError
+from toolkit.errors import StorageError, ToolkitError
 from toolkit.training.loop import StepResult
-from toolkit.training.measurement import Measurement
-from toolkit.training.storage.files import Growing, write_bytes_atomic
+from toolkit.training.measurement import MAX_BYTES, Measurement
+from toolkit.training.storage.files import Growing, read_capped, write_bytes_atomic
 
 HELD = 10_000
 """Lines that wait for a disk to take them."""
@@ -35,6 +35,16 @@ def entries(data: bytes) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
     return good, damaged
 
 
+def content(path: Path) -> bytes:
+    """Return what is in metrics.jsonl, b"" where it is missing. Raises ToolkitError for a file that cannot be it."""
+    if not path.is_file():
+        return b""
+    try:
+        return read_capped(path, MAX_BYTES)
+    except OSError as error:
+        raise ToolkitError(f"{path} cannot be read ({error.strerror}); move it away, training can do without") from None
+
+
 def left_out(damaged: int, path: Path) -> str:
     """Return the line about damaged lines."""
     return f"lines of {path} that cannot be read and are left out: {damaged:,}"
@@ -54,7 +64,7 @@ class Metrics:
         """Why lines wait for the disk, or None where none do."""
         self._notes: list[str] = []
         self._file: Growing | None = None
-        before = path.read_bytes() if path.is_file() else b""
+        before = content(path)
         good, damaged = entries(before)
         if damaged:
             self._notes.append(left_out(damaged, path))

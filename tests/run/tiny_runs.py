@@ -1,0 +1,40 @@
+"""A run of one step of each modality, in a few seconds, for tests of what a stranger may write into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.modalities.audio.corpus import save as save_sound
+from tests.modalities.audio.corpus import sine
+from tests.modalities.image.corpus import noise
+from tests.run.points_run import quiet
+from toolkit import recipe as recipes
+from toolkit.run import prepare
+
+SMALL: dict[str, dict[str, Any]] = {
+    "image": {"data.size": 8, "model.preset": "tiny", "model.width": 8},
+    "audio": {"data.rate": 2000, "data.seconds": 0.2, "model.preset": "tiny", "model.width": 8},
+    "text": {"data.length": 16, "data.items": "line", "model.preset": "smoke", "model.width": 16, "model.depth": 1},
+}
+TINY = {"train.steps": 1, "train.batch": 2, "train.previews": 0, "train.threads": 1, "train.layout": "channels-first"}
+
+
+def made(top: Path) -> dict[str, Path]:
+    """The run folders by modality; their data is beside them."""
+    found = {}
+    for kind, small in SMALL.items():
+        data = top / kind
+        data.mkdir()
+        for i in range(3):
+            if kind == "image":
+                noise(8, 8, i).save(data / f"{i}.png")
+            elif kind == "audio":
+                save_sound(data / f"{i}.wav", sine(200.0 + 50 * i, 0.2), 2000)
+            else:
+                (data / f"{i}.txt").write_text(f"line {i}\nanother {i}\n" * 9)
+        base = recipes.load(f"{kind}/folder")
+        recipe = recipes.replace(base, {**TINY, **small, "data.source": str(data), "name": kind, "train.minutes": None})
+        list(prepare.prepare(recipe, top / "runs" / kind, "cpu", quiet).run())
+        found[kind] = top / "runs" / kind
+    return found
