@@ -18,6 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text": {"data.length": 16, "data.items": "line", "model.preset": "smoke", "model.width": 16, "model.depth": 1},
 }
 TINY = {"train.steps": 1, "train.batch": 2, "train.previews": 0, "train.threads": 1, "train.layout": "channels-first"}
+TINY |= {"sample.steps": 1, "sample.restarts": 0}
 
 
 def made(top: Path) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from toolkit.diffusion.denoiser import Denoiser
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.modality import Modality
 from toolkit.recipe.schema import Recipe
+from toolkit.training import initial
 from toolkit.training.loop import COPIED
 from toolkit.training.storage.manifest import Span, weight_bytes
 
@@ -32,8 +33,7 @@ def counted(modality: Modality) -> nn.Module | None:
     """
     if not type(modality).network.__module__.startswith("modalities."):
         return None
-    with torch.device("meta"):
-        return modality.network()
+    return initial.counted(modality.network)
 
 
 def spans(net: nn.Module, widths: int) -> dict[str, Span]:

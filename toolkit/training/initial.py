@@ -19,6 +19,9 @@ _RANDOM |= {"xavier_normal_", "orthogonal_", "sparse_"}
 _CONSTANT = {"zeros_", "ones_", "constant_", "eye_", "dirac_", "zero_", "fill_", "copy_"}
 
 
+_EMPTY = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
+
+
 class _Call(NamedTuple):
     """Something that was done to a parameter in its place."""
 
@@ -75,6 +78,30 @@ class _Watch(TorchFunctionMode):
                 # the history keeps its parameter, so that its id is no other's
                 self.seen.setdefault(id(target), _History(target)).note(name, _Call(func, args[1:], given))
         return result
+
+
+class _Unfilled(TorchFunctionMode):
+    """Makes tensors on the meta device, and leaves them as they are made.
+
+    `with torch.device("meta")` says the same, and fills them, for which it imports a second of torch.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        target = args[0] if args else given.get("tensor")
+        if getattr(func, "__name__", "") in _RANDOM | _CONSTANT and getattr(target, "is_meta", False):
+            return target
+        if func in _EMPTY and given.get("device") is None:
+            given["device"] = "meta"
+        return func(*args, **given)
+
+
+def counted(build: Callable[[], nn.Module]) -> nn.Module:
+    """Return what `build` gives, with parameters that have shapes and no numbers, and so take no memory."""
+    with _Unfilled():
+        return build()
 
 
 def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
