@@ -26,7 +26,7 @@ def total(device: torch.device | None = None) -> int:
 
 
 def require(needed: int, what: str, fix: str, device: torch.device | None = None) -> None:
-    """Raise UsageError, "WHAT would take at least 51.5 GB of memory ...; FIX", where `needed` bytes are more than there are.
+    """Raise UsageError, "WHAT would take at least 51.5 GB of memory ...; FIX", where `needed` bytes are too many.
 
     `needed` may be a low estimate, and is computed before anything of it is allocated.
     """
