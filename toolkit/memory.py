@@ -26,13 +26,13 @@ def total(device: torch.device | None = None) -> int:
 
 
 def require(needed: int, what: str, fix: str, device: torch.device | None = None) -> None:
-    """Raise UsageError, "WHAT takes at least 51.5 GB of memory ...; FIX", where `needed` bytes are more than there are.
+    """Raise UsageError, "WHAT would take at least 51.5 GB of memory ...; FIX", where `needed` bytes are too many.
 
     `needed` may be a low estimate, and is computed before anything of it is allocated.
     """
     there = total(device)
     if needed > there:
-        raise UsageError(f"{what} takes at least {_gb(needed)} of memory, and there are {_gb(there)} here; {fix}")
+        raise UsageError(f"{what} would take at least {_gb(needed)} of memory, and there are {_gb(there)} here; {fix}")
 
 
 def _gb(size: int) -> str:

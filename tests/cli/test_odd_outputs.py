@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.test_run import start
 from tests.conftest import ROOT
 from tests.run.points_run import POINTS
 from toolkit import paths
+from toolkit.cli import main
 from toolkit.errors import StorageError, ToolkitError
 from toolkit.training.storage.checkpoint import CheckpointStore
 
@@ -103,3 +105,20 @@ def test_a_training_whose_log_is_full_is_trained_to_its_end(tmp_path: Path) -> N
     assert done.returncode == 74 and done.stderr.startswith("error: cannot write to standard output")
     assert CheckpointStore(tmp_path / "run" / "checkpoints").steps() == [3]
     assert (tmp_path / "run" / "previews" / "final.png").is_file()
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+])  # fmt: skip
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(path: Path, *_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("toolkit.report.report", fail)
+    with pytest.raises(SystemExit) as end:
+        main(["report", "run"])
+    said = capsys.readouterr().err
+    assert end.value.code == 1 and said.count("\n") == 1 and said.startswith("error: there is not enough memory")

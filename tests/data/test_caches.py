@@ -169,13 +169,13 @@ def test_a_forged_accuracy_is_not_believed(judges: Path) -> None:
 
 def test_a_judge_of_another_shape_or_not_finite_is_none(tmp_path: Path) -> None:
     net = nn.Linear(3, 2)
-    judge_file.save(tmp_path / "j", net.state_dict(), 3, 4)
+    judge_file.keep(tmp_path / "j", net.state_dict(), 3, 4)
     kept = judge_file.load(tmp_path / "j", net.state_dict())
     assert kept is not None and (kept.right, kept.tested) == (3, 4)
     assert judge_file.load(tmp_path / "j", nn.Linear(3, 4).state_dict()) is None
     with torch.no_grad():
         net.weight[0, 0] = float("nan")
-    judge_file.save(tmp_path / "j", net.state_dict())
+    judge_file.keep(tmp_path / "j", net.state_dict())
     data = with_metadata((tmp_path / "j").read_bytes(), lambda about: about.pop("check"))
     (tmp_path / "j").write_bytes(data)
     assert judge_file.load(tmp_path / "j", net.state_dict()) is None

@@ -69,7 +69,7 @@ def large_weights(run: Path) -> None:
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
     # kind, changes of recipe.toml, of facts.json, arguments of sample, and what is said
-    ("text", {"model.width": 4096, "model.depth": 64}, {}, {}, "parameters takes at least"),
+    ("text", {"model.width": 4096, "model.depth": 64}, {}, {}, "parameters would take at least"),
     ("text", {"model.width": 1024, "model.depth": 8}, {}, {}, "does not fit the recipe beside it"),
     ("text", {"sample.steps": 10**9}, {}, {}, "1,000,000,000 steps"),
     ("text", {"sample.steps": 10**18}, {}, {}, "at most 100,000"),
@@ -82,13 +82,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
         [i, i] for i in range(256, 300)]})}, {}, "token is too long"),
     ("text", {}, {}, {"n": 10**9, "batch": 10**9}, "1,000,000,000 samples"),
     ("image", {}, {"shape": [1, 8192, 8192]}, {}, "sides up to 1024"),
-    ("image", {}, {"shape": [3, 1024, 1024]}, {"n": 1000, "batch": 1000}, "takes at least"),
+    ("image", {}, {"shape": [3, 1024, 1024]}, {"n": 1000, "batch": 1000}, "would take at least"),
     ("image", {}, {"mean": float("nan"), "std": float("inf")}, {}, "finite"),
     ("image", {"train.batch": 10**15}, {}, {}, "train.batch"),
     ("audio", {}, {"durations": [8000.0] * 17}, {}, "extra.durations"),
     ("audio", {}, {"rate": 10**9}, {}, "extra.rate"),
-    ("audio", {}, {}, {"n": 640, "seconds": 600.0, "join": "whole"}, "sounds takes at least"),
-    ("audio", {}, {"shape": [1, 1 << 25], "durations": [16000.0] * 17}, {"n": 64}, "samples of 1 x 33554432 takes"),
+    ("audio", {}, {}, {"n": 640, "seconds": 600.0, "join": "whole"}, "sounds would take at least"),
+    ("audio", {}, {"shape": [1, 1 << 25], "durations": [16000.0] * 17}, {"n": 64}, "samples of 1 x 33554432"),
 ]  # fmt: skip
 SCRIPT = """
 import json, os, resource, sys, time
@@ -236,11 +236,11 @@ def test_what_there_is_and_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     memory.require(2 * 10**9, "a thing", "take less")
     with pytest.raises(UsageError) as error:
         memory.require(51_540_000_000, "a thing", "take less")
-    assert str(error.value) == "a thing takes at least 51.5 GB of memory, and there are 2.0 GB here; take less"
+    assert str(error.value) == "a thing would take at least 51.5 GB of memory, and there are 2.0 GB here; take less"
     require_room(64, 64, (3, 256, 256), torch.device("cpu"))
-    with pytest.raises(UsageError, match=r"a batch of 64 samples of 3 x 1024 x 1024 takes at least 6\.4 GB"):
+    with pytest.raises(UsageError, match=r"a batch of 64 samples of 3 x 1024 x 1024 would take at least 6\.4 GB"):
         require_room(64, 64, (3, 1024, 1024), torch.device("cpu"))
-    with pytest.raises(UsageError, match=r"1,000,000 samples of 3 x 64 x 64 takes at least 98\.4 GB"):
+    with pytest.raises(UsageError, match=r"1,000,000 samples of 3 x 64 x 64 would take at least 98\.4 GB"):
         require_room(10**6, 1, (3, 64, 64), torch.device("cpu"))
 
 

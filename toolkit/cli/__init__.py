@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # [expected] in a sentence is no markup
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
+"""What torch says on a processor, and on graphics processors."""
 # options that only a modality knows are left in context.args, for toolkit/cli/modality_options.py
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 train_help, sample_help = helped(train.further), helped(sample.further)
@@ -112,6 +115,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             sys.stdout.flush()  # raises where it was the output that failed, which main() says
         if callable(getattr(error, "format_message", None)):  # what typer raises for a wrong command line
             return _fail(error.format_message(), 2)  # type: ignore[attr-defined]
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+            return _fail("there is not enough memory for this; ask for fewer at once, or for a smaller network", 1)
         return _fail(f"{type(error).__name__}: {error}; TOOLKIT_DEBUG=1 shows the traceback", 1)
 
 

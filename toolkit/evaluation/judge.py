@@ -183,7 +183,7 @@ def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = 
         else:
             hits = recognised(judge, task.test)
             right, judge.tested = int(hits.sum()), len(hits)
-            judge_file.save(path, judge.net.state_dict(), right, judge.tested)
+            judge_file.keep(path, judge.net.state_dict(), right, judge.tested)
     judge.name = f"{Path(task.source).name}-{judge_file.digest(judge.net.state_dict())[:6]}"
     judge.accuracy = right / judge.tested
     return judge

@@ -34,7 +34,7 @@ def digest(weights: Mapping[str, Tensor]) -> str:
     return hashlib.sha256(serialise(dict(weights))).hexdigest()
 
 
-def save(path: Path, weights: Mapping[str, Tensor], right: int = 0, tested: int = 0) -> None:
+def keep(path: Path, weights: Mapping[str, Tensor], right: int = 0, tested: int = 0) -> None:
     """Write a judge's weights, and what was measured. Raises StorageError."""
     measured = f"{right} {tested}"
     make_folder(path.parent)

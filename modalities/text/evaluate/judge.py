@@ -177,7 +177,7 @@ def obtain(
         why = f"the judge in {path} is damaged: " if path.exists() else ""
         notify(f"{why}training the judge of texts (once; kept in {path})")
         train(net, train_ids, lambda crops, _: next_nats(net, crops).mean(), course)
-        judge_file.save(path, net.state_dict())
+        judge_file.keep(path, net.state_dict())
     judge = ARJudge(net.eval(), course.length)
     judge.name = f"text-{judge_file.digest(net.state_dict())[:6]}"
     judge.held_out_bits = float(judge.bits(held_ids[None]).double().mean())

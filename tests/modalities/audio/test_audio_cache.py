@@ -113,7 +113,7 @@ def test_long_files_through_scratch_are_the_same(root: Path, tmp_path: Path, mon
     assert held.std == streamed.std
     assert said[:25] == [f"read {i} of 26 sounds" for i in range(1, 26)]
     assert {path.name for path in (tmp_path / "b").rglob("*.*")} == {
-        "audio.npy", "clips.npy", "labels.npy", "test.npy", "files.json", "about.json"}  # fmt: skip
+        "audio.npy", "clips.npy", "labels.npy", "test.npy", "files.json", "about.json", "hashes.json"}  # fmt: skip
 
 
 def decoded(path: Path, tmp_path: Path, **options: object) -> np.ndarray:
