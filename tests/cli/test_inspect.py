@@ -94,3 +94,11 @@ def test_a_file_that_was_only_touched_is_the_same_data(toolkit_command: Command,
     assert toolkit_command(*command, "--steps", "1", "--out", "run").returncode == 0
     os.utime(photos / "cat/1.png", ns=(1, 1))
     assert toolkit_command(*command, "--steps", "2", "--out", "run").returncode == 0
+
+
+def test_an_edited_recipe_is_another_question(toolkit_command: Command, photos: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('modality = "image"\n[data]\nsize = 16\n[train]\nsteps = 1\n')
+    assert rows(content(toolkit_command, "photos", "--recipe", "mine.toml"))["sizes"]["data"]["size"] == 16
+    recipe.write_text('modality = "image"\n[data]\nsize = 24\n[train]\nsteps = 1\n')
+    assert rows(content(toolkit_command, "photos", "--recipe", "mine.toml"))["sizes"]["data"]["size"] == 24

@@ -11,7 +11,7 @@ import typer
 
 from toolkit.cli import complete
 from toolkit.cli.console import AsJson, notifier, print_result
-from toolkit.cli.modality_options import Further, declared_options, helped, value_of
+from toolkit.cli.modality_options import declared_options, helped, value_of
 from toolkit.console import duration
 from toolkit.data import remembered
 from toolkit.errors import DataError, UsageError
@@ -37,10 +37,7 @@ def _further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
         yield f"{name}: which data", find(name).Data
 
 
-FURTHER: Further = _further
-
-
-@app.command(cls=helped(FURTHER), context_settings=MORE)
+@app.command(cls=helped(_further), context_settings=MORE)
 def inspect(
     context: typer.Context,
     folder: Annotated[
@@ -64,21 +61,19 @@ def inspect(
     It reads as `toolkit train` does and takes the same options of the data, such as --size 64 or --labels none.
     The second time nothing is read again, unless a file or an option has changed.
     """
+    from toolkit.data.understood import Understood, table
+
     say = notifier(as_json)
     path = Path(folder).expanduser()
     asked = [folder, str(modality), str(recipe), str(settings), str(estimate), *context.args]
-    key = remembered.key(path, asked) if os.path.exists(path) else None
+    code = [Path(name).expanduser() for name in (modality, recipe) if name and os.path.isfile(os.path.expanduser(name))]
+    key = remembered.key(path, asked, code) if os.path.exists(path) else None
     content = remembered.load(key) if key else None
     if content is None:
         content = _inspected(folder, modality, recipe, settings or [], context, estimate, say)
         if key:
             remembered.save(key, content)
-    rows = [(("! " if row["warning"] else "") + row["name"], _with_change(row)) for row in content["rows"]]
-    print_result(as_json, content, rows)
-
-
-def _with_change(row: dict[str, Any]) -> str:
-    return str(row["value"]) + (f"  [{row['change']} changes it]" if row["change"] else "")
+    print_result(as_json, content, table(Understood(rows=content["rows"])))
 
 
 def _inspected(
@@ -113,7 +108,8 @@ def _inspected(
     opened.open(paths.cache(), say)
     assert opened.splits is not None
     understood = opened.splits.understood
-    typed = {argument.removeprefix("--").partition("=")[0] for argument in context.args if argument.startswith("--")}
+    options = (argument[2:].partition("=")[0] for argument in context.args if argument.startswith("--"))
+    typed = {option.replace("-", "_") for option in options}
     proposals = {
         key: value for key, value in understood.proposals.items() if key not in said and key.split(".")[1] not in typed
     }

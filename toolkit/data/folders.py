@@ -9,8 +9,8 @@ from toolkit.data.listing import Entry, Listing
 from toolkit.data.splits import role
 
 
-def split_folders(listing: Listing, names: Iterable[str], prefix: str, noun: str) -> dict[str, str]:
-    """Assign the splits of entries below folders of the usual names; return folder -> split, {} where there are none.
+def split_folders(listing: Listing, names: Iterable[str], prefix: str, noun: str) -> bool:
+    """Assign the splits of entries below folders of the usual names; return False where there are none.
 
     names: of all files below `prefix`, unreadable ones too: a train/ that holds nothing else is still a split, and
     test/ must not be trained on. Files outside are left out. Of both test and val, test is held out and val left out.
@@ -18,7 +18,7 @@ def split_folders(listing: Listing, names: Iterable[str], prefix: str, noun: str
     tops = {name[len(prefix) :].split("/")[0] for name in names if "/" in name[len(prefix) :]}
     roles = {top: known for top in tops if (known := role(top)) is not None}
     if "train" not in roles.values() or len(set(roles.values())) < 2:
-        return {}
+        return False
     held = "test" if "test" in roles.values() else "val"
     chosen = {top: "train" if known == "train" else "test" for top, known in roles.items() if known in ("train", held)}
     inside, outside = list[Entry](), list[Entry]()
@@ -27,17 +27,15 @@ def split_folders(listing: Listing, names: Iterable[str], prefix: str, noun: str
         split = chosen.get(top) if below else None
         (inside if split else outside).append(replace(entry, split=split))
     listing.entries = inside
-    listing.splits_by = "by folders " + " and ".join(
-        f"{top}/" for top in sorted(chosen, key=lambda t: chosen[t] != "train")
-    )
+    folders = " and ".join(f"{top}/" for top in sorted(chosen, key=lambda top: chosen[top] != "train"))
+    listing.splits_by = f"by folders {folders}"
     spare = [entry for entry in outside if roles.get(entry.name[len(prefix) :].split("/")[0]) == "val"]
     if spare:
         other = spare[0].name[len(prefix) :].split("/")[0]
         listing.notes.append(f"{len(spare):,} {noun} in {other}/ are left out, because another folder is held out")
     if len(outside) > len(spare):
-        folders = " and ".join(f"{top}/" for top in sorted(chosen, key=lambda top: chosen[top] != "train"))
         listing.notes.append(f"{len(outside) - len(spare):,} {noun} outside {folders} are left out")
-    return chosen
+    return True
 
 
 def levels(entry: Entry, prefix: str, split: bool) -> list[str]:

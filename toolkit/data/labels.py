@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -40,7 +40,7 @@ def scan(root: Path, extensions: Collection[str], noun: str, labels: str = "auto
     Folders around everything else are no labels: pack/kick/1.wav has the label kick. Names are compared in NFC.
     Raises UsageError for other values, DataError for a metadata file that cannot be read.
     """
-    choose = _chooser(labels)
+    how = _parsed(labels)
     if splits not in ("auto", "none"):
         raise UsageError(f"data.splits '{splits}': write auto, or none to read folders called train and test as others")
     listing = walk(root, extensions)
@@ -49,12 +49,22 @@ def scan(root: Path, extensions: Collection[str], noun: str, labels: str = "auto
     beside = {path.relative_to(root).as_posix() for path in listing.metadata}
     names = [name for name in names if name not in beside]
     prefix = wrapper(names, splits == "auto")
-    folders = split_folders(listing, names, prefix, noun) if splits == "auto" else {}
-    if not folders and splits == "auto" and prefix and role(prefix.rstrip("/").split("/")[-1]):
+    split = splits == "auto" and split_folders(listing, names, prefix, noun)
+    if not split and splits == "auto" and prefix and role(prefix.rstrip("/").split("/")[-1]):
         listing.splits_by = f"none: all lies in {prefix}"
     by_file = _metadata(listing, root, labels, splits == "auto", noun)
-    choose(listing, prefix, bool(folders), by_file, noun)
-    listing.alternatives = _alternatives(listing, prefix, bool(folders), labels)
+    if how == "auto":
+        named = by_file is not None and by_file.labels
+        how = "metadata" if named else _first_telling(listing, prefix, split)
+    if how == "none":
+        listing.labels_by = "none, as said"
+    elif how == "metadata":
+        _by_metadata(listing, by_file, noun)
+    elif isinstance(how, Pattern):
+        _by_pattern(listing, how)
+    elif isinstance(how, int):
+        _by_folders(listing, prefix, split, noun, how)
+    listing.alternatives = _alternatives(listing, prefix, split, labels)
     return listing
 
 
@@ -116,32 +126,26 @@ def _label_problems(names: Sequence[str], counts: Counter[str | None]) -> list[R
 SIZE = re.compile(r"[0-9]{1,5}x[0-9]{1,5}(@[0-9]x?)?|[0-9]{1,5}px|scalable|symbolic", re.IGNORECASE)
 """Names of folders that are sizes of one picture, as icon themes have them."""
 
-Chooser = Callable[[Listing, str, bool, metadata.Metadata | None, str], None]
 
+def _parsed(labels: str) -> str | int | Pattern:
+    """Return "auto", "metadata" or "none", a level of folders (0: the one a file lies in), or a pattern for names.
 
-def _chooser(labels: str) -> Chooser:
-    """Return what sets the labels of a listing. Raises UsageError."""
-    if labels == "none":
-        return _no_labels
-    if labels == "auto":
-        return lambda listing, prefix, split, by_file, noun: (
-            _by_metadata(listing, by_file, noun)
-            if by_file is not None and by_file.labels
-            else _by_folders(listing, prefix, split, noun, _first_telling(listing, prefix, split))
-        )
-    if labels == "metadata" or labels.startswith("metadata:"):
-        return lambda listing, prefix, split, by_file, noun: _by_metadata(listing, by_file, noun)
+    Raises UsageError for what is none of these.
+    """
+    if labels in ("auto", "none"):
+        return labels
+    if _is_metadata(labels):
+        return "metadata"
     if labels == "parent":
-        return lambda listing, prefix, split, by_file, noun: _by_folders(listing, prefix, split, noun, 0)
+        return 0
     head, colon, level = labels.partition(":")
     if head == "folders" and (not colon or (level.isascii() and level.isdecimal() and 1 <= int(level) <= 64)):
-        return lambda listing, prefix, split, by_file, noun: _by_folders(listing, prefix, split, noun, int(level or 1))
-    pattern = Pattern(labels)
-    return lambda listing, prefix, split, by_file, noun: _by_pattern(listing, pattern)
+        return int(level or 1)
+    return Pattern(labels)
 
 
-def _no_labels(listing: Listing, prefix: str, split: bool, by_file: metadata.Metadata | None, noun: str) -> None:
-    listing.labels_by = "none, as said"
+def _is_metadata(labels: str) -> bool:
+    return labels == "metadata" or labels.startswith("metadata:")
 
 
 def _by_folders(listing: Listing, prefix: str, split: bool, noun: str, level: int) -> None:
@@ -201,7 +205,7 @@ def _by_pattern(listing: Listing, pattern: Pattern) -> None:
 
 def _metadata(listing: Listing, root: Path, labels: str, splits: bool, noun: str) -> metadata.Metadata | None:
     """Read the metadata files, and set the splits that they give. Raises DataError, UsageError."""
-    asked = labels == "metadata" or labels.startswith("metadata:")
+    asked = _is_metadata(labels)
     if not listing.metadata or not (asked or labels == "auto"):
         if asked:
             raise DataError(f"no metadata.jsonl, metadata.csv or dataset.json in {root}; say --labels folders")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.console import printable as printable
+from toolkit.console import printable
 from toolkit.data import tree
 from toolkit.data.splits import METADATA, SPLITS
 
@@ -101,9 +101,10 @@ def _add_file(found: tree.Found, listing: Listing) -> None:
         listing.entries.append(Entry(found.name, found.path, found.info.st_size))
 
 
-def score(name: str) -> float:
-    """Return a number in [0, 1) that depends on nothing but `name`."""
-    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big") / 2**64
+def score(name: str | bytes) -> float:
+    """Return a number in [0, 1) that depends on nothing but `name`, a file's or any bytes."""
+    content = name if isinstance(name, bytes) else os.fsencode(name)
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") / 2**64
 
 
 def thin(entries: Sequence[Entry], limit: int | None) -> list[Entry]:

@@ -19,9 +19,9 @@ from toolkit.console import printable
 from toolkit.data.splits import role
 from toolkit.errors import DataError
 
-NAMES = ("file_name", "filename", "file", "path", "name", "image", "audio", "id")
+NAMES = ("file_name", "filename", "file", "path", "image", "audio")
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "genre", "tag")
-SPLIT = ("split", "subset", "fold_name")
+SPLIT = ("split", "subset")
 MAX_BYTES = 256 * 2**20
 
 

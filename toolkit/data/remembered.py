@@ -2,13 +2,14 @@
 
     CACHE/inspect/<key>.json
 
-The key is a hash of the question, our version, and the name, size and time of change of every file.
+The key is a hash of the question, and the name, size and time of change of every file of the data and of our code.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -26,14 +27,18 @@ MAX_BYTES = 16 * 2**20
 _VERSION = 2
 
 
-def key(path: Path, question: Sequence[str]) -> str | None:
-    """Return the key of a question about a file or folder; None where it cannot be listed as a whole."""
+def key(path: Path, question: Sequence[str], code: Sequence[Path] = ()) -> str | None:
+    """Return the key of a question about a file or folder; None where it cannot be listed as a whole.
+
+    code: files that the answer depends on besides, such as the user's recipe.
+    """
     digest = hashlib.blake2b(digest_size=16)
     said = [_VERSION, toolkit.__version__, str(path.resolve()), os.cpu_count(), sys.version, *question]
     digest.update(json.dumps(said).encode())
     try:
-        for line in _files(path):
-            digest.update(os.fsencode(line))
+        for place in (path, *code, *_ours()):
+            for line in _files(place):
+                digest.update(os.fsencode(line))
     except OSError:
         return None
     return digest.hexdigest()
@@ -59,11 +64,19 @@ def save(name: str, content: dict[str, Any]) -> None:
         write_json_atomic(folder / f"{name}.json", content)
 
 
+def _ours() -> list[Path]:
+    """Return the folders of our code: an answer of another version, or of one that was edited, is none."""
+    spec = importlib.util.find_spec("modalities")
+    return [Path(toolkit.__file__).parent, *map(Path, (spec.submodule_search_locations or ()) if spec else ())]
+
+
 def _files(path: Path) -> Iterator[str]:
     if path.is_file():
         info = path.stat()
         yield f"\t{info.st_size}\t{info.st_mtime_ns}\n"
         return
     for found in tree.walk(path):
+        if found.name.endswith(".pyc"):
+            continue
         said = f"{found.info.st_size}\t{found.info.st_mtime_ns}" if found.info is not None else found.problem
         yield f"{found.name}\t{said}\n"

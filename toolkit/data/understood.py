@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -107,8 +106,3 @@ def table(understood: Understood, changes: bool = True) -> list[tuple[str, str]]
         change = f"  [{row.change} changes it]" if changes and row.change else ""
         rows.append((("! " if row.warning else "") + row.name, row.value + change))
     return rows
-
-
-def as_json(understood: Understood) -> dict[str, Any]:
-    """Return the block as plain JSON."""
-    return understood.model_dump(mode="json")

@@ -52,10 +52,11 @@ def check_same(before: Facts, now: Facts, out: Path, follow: bool) -> Facts:
 def differing(before: Facts, now: Facts) -> list[str]:
     """Return what the network depends on, and which differs: shape, labels, and properties that are no statistics."""
     names = [name for name in ("shape", "labels") if getattr(before, name) != getattr(now, name)]
-    both = {**before.extra, **now.extra}
-    statistics = {"test"} | {name for name, value in both.items() if isinstance(value, tuple)}
-    known = [name for name in before.extra if name in now.extra and name not in statistics]  # versions add properties
-    return names + [name for name in known if before.extra[name] != now.extra[name]]
+    for name, value in now.extra.items():
+        statistic = name == "test" or isinstance(value, tuple)
+        if name in before.extra and not statistic and before.extra[name] != value:  # versions add properties
+            names.append(name)
+    return names
 
 
 def changes(before: Facts, now: Facts) -> list[str]:

@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from modalities.audio.data.decode import EXTENSIONS
 from toolkit import paths
+from toolkit.console import printable
 from toolkit.data import labels as folder
 from toolkit.data import store
-from toolkit.data.listing import Listing, printable
+from toolkit.data.listing import Listing
 from toolkit.errors import DataError
 
 NAMES = ("drums", "fsdd")

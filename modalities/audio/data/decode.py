@@ -22,7 +22,7 @@ import soxr
 
 from modalities.audio.data.container import sniff
 from modalities.audio.data.container.parts import Found, Patched, Piece, Unreadable, seconds
-from toolkit.data.listing import printable
+from toolkit.console import printable
 from toolkit.errors import DataError
 
 EXTENSIONS = frozenset({".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd",

@@ -15,7 +15,8 @@ import numpy as np
 from modalities.audio.data import decode, loudness
 from modalities.audio.data.measure import Measured, Meter
 from modalities.audio.options import Data
-from toolkit.data.listing import Entry, printable
+from toolkit.console import printable
+from toolkit.data.listing import Entry
 from toolkit.errors import StorageError
 
 HELD = 1 << 20

@@ -15,9 +15,10 @@ from modalities.image.data.canvas import Plan
 from modalities.image.data.levels import DEEP, Extent, Range, number
 from modalities.image.data.survey import FEW_FILES, Seen, Survey
 from modalities.image.options import Data, written
+from toolkit.console import printable
 from toolkit.data import labels as label_rows
 from toolkit.data import understood
-from toolkit.data.listing import Listing, printable
+from toolkit.data.listing import Listing
 from toolkit.data.understood import Row, Understood
 
 FEW_PICTURES = 500

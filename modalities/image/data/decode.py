@@ -22,7 +22,8 @@ from modalities.image.data.arrays import Unreadable
 from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished
 from modalities.image.data.geometry import Size
 from modalities.image.data.levels import Extent, as_bytes, extent
-from toolkit.data.listing import Entry, printable
+from toolkit.console import printable
+from toolkit.data.listing import Entry
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
 """Parsers of Pillow that a file may reach, whatever its name; HEIF too where pillow-heif is installed."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from modalities.image.data.decode import readable
-from toolkit.data.listing import SPLITS, Entry, Listing, printable
+from toolkit.console import printable
+from toolkit.data.listing import SPLITS, Entry, Listing
 from toolkit.errors import DataError, UsageError
 
 MAX_MEMBER_BYTES = 64 * 2**20

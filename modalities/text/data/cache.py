@@ -15,7 +15,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from modalities.text.data.survey import Survey
 from modalities.text.data.text_files import Problems
 from modalities.text.data.tokens import EOS, SEP, Vocabulary, learn, parse
 from modalities.text.options import Data
+from toolkit.console import printable
 from toolkit.data import listing as files
 from toolkit.data import store
 from toolkit.data.dataset import checked_identity, identity_of
@@ -156,13 +156,13 @@ def build(source: Source, options: Data, folder: Path, notify: Callable[[str], N
     return store.opened(folder, load, needed, fill, _NOUN)
 
 
-def score(text: str) -> float:
-    """Return a number in [0, 1) that depends on nothing but `text`."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") / 2**64
+def _score(key: str) -> float:
+    """Return the number by which an item is held out or not: that of its key in NFC."""
+    return files.score(normal(key, "nfc").encode("utf-8", "surrogatepass"))
 
 
 def _about(it: Measured, vocabulary: Vocabulary, folder: Path) -> Mapping[str, object]:
-    names = [files.printable(name) for name in it.names]
+    names = [printable(name) for name in it.names]
     arrays = [
         np.load(folder / f"{split}{kind}.npy", mmap_mode="r", allow_pickle=False)
         for split in files.SPLITS for kind in ("", "-spans")
@@ -215,7 +215,7 @@ def _read(
         if held is not None:
             scores.append(0.0 if held else 2.0)
         else:
-            scores.append(score(normal(document.key, "nfc")) if document.key else _POSITIONAL)
+            scores.append(_score(document.key) if document.key else _POSITIONAL)
     spool.close()
     numbers, every = np.frombuffer(raw, np.int64), np.frombuffer(sizes, np.int64)
     names, number = _name(ids, np.bincount(numbers, minlength=len(ids)), options.labels)

@@ -11,6 +11,7 @@ from modalities.text.data.formats import FORMATS
 from modalities.text.data.measured import LENGTHS, MIN_SPEECHES, USUAL_SHARE, Measured
 from modalities.text.data.text_files import Problems
 from modalities.text.data.tokens import MANY_CHARACTERS, RARE, Vocabulary, parse
+from toolkit.console import printable
 from toolkit.data import listing as files
 from toolkit.data import understood
 from toolkit.data.understood import LABELS_SHOWN, Row
@@ -71,7 +72,7 @@ def _labels(it: Measured) -> list[Row]:
     if not it.names:
         why = "none" if by == "none" else f"none: --labels {by} does not tell all texts apart"
         return [Row(name="labels", value=why + more, data={}, change=change, warning=by != "none")]
-    listed = ", ".join(f"{files.printable(name)} ({count:,})" for name, count in it.labels.most_common(LABELS_SHOWN))
+    listed = ", ".join(f"{printable(name)} ({count:,})" for name, count in it.labels.most_common(LABELS_SHOWN))
     left = f", ... {len(it.labels) - LABELS_SHOWN:,} more" if len(it.labels) > LABELS_SHOWN else ""
     value = f"{len(it.names):,} by {by}: {listed}{left}{more}"
     return [Row(name="labels", value=value, data=dict(it.labels), change=change or "--labels none")]
@@ -94,7 +95,7 @@ def _format(it: Measured) -> Row:
 
 
 def _guessed(counts: Counter[str]) -> str:
-    return ", ".join(f"{files.printable(value)} ({count:,})" for value, count in counts.most_common(LABELS_SHOWN))
+    return ", ".join(f"{printable(value)} ({count:,})" for value, count in counts.most_common(LABELS_SHOWN))
 
 
 def _encodings(problems: Problems) -> list[Row]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modalities.text.data import encodings
 from modalities.text.data.encodings import Encoding, NotText
-from toolkit.data.listing import printable
+from toolkit.console import printable
 
 BLOCK_BYTES = 1 << 17
 LONGEST_PIECE = 1 << 16
