@@ -15,9 +15,7 @@ from torch import nn
 
 from modalities.text.evaluate import judge as text_judge
 from tests.evaluation.test_judge import BlobJudge, blobs
-from tests.modalities.audio.corpus import save as save_sound
-from tests.modalities.audio.corpus import sine
-from tests.modalities.image.corpus import noise
+from tests.run.tiny_runs import fill
 from toolkit.data import store
 from toolkit.discovery import find
 from toolkit.evaluation import judge_file
@@ -41,13 +39,7 @@ def data(kind: str, tmp_path: Path) -> Path:
     for label in ("a", "b"):
         folder = tmp_path / "data" / label
         folder.mkdir(parents=True)
-        for i in range(4):
-            if kind == "image":
-                noise(8, 8, i).save(folder / f"{i}.png")
-            elif kind == "audio":
-                save_sound(folder / f"{i}.wav", sine(200.0 + 50 * i, 0.2), 2000)
-            else:
-                (folder / f"{i}.txt").write_text(f"line {i}\nanother {i}\n" * 9)
+        fill(kind, folder, 4)
     return tmp_path / "data"
 
 

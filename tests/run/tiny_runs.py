@@ -21,19 +21,24 @@ TINY = {"train.steps": 1, "train.batch": 2, "train.previews": 0, "train.threads"
 TINY |= {"sample.steps": 1, "sample.restarts": 0}
 
 
+def fill(kind: str, folder: Path, count: int) -> None:
+    """Make so many small files of a modality in a folder."""
+    for i in range(count):
+        if kind == "image":
+            noise(8, 8, i).save(folder / f"{i}.png")
+        elif kind == "audio":
+            save_sound(folder / f"{i}.wav", sine(200.0 + 50 * i, 0.2), 2000)
+        else:
+            (folder / f"{i}.txt").write_text(f"line {i}\nanother {i}\n" * 9)
+
+
 def made(top: Path) -> dict[str, Path]:
     """The run folders by modality; their data is beside them."""
     found = {}
     for kind, small in SMALL.items():
         data = top / kind
         data.mkdir()
-        for i in range(3):
-            if kind == "image":
-                noise(8, 8, i).save(data / f"{i}.png")
-            elif kind == "audio":
-                save_sound(data / f"{i}.wav", sine(200.0 + 50 * i, 0.2), 2000)
-            else:
-                (data / f"{i}.txt").write_text(f"line {i}\nanother {i}\n" * 9)
+        fill(kind, data, 3)
         base = recipes.load(f"{kind}/folder")
         recipe = recipes.replace(base, {**TINY, **small, "data.source": str(data), "name": kind, "train.minutes": None})
         list(prepare.prepare(recipe, top / "runs" / kind, "cpu", quiet).run())
