@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toolkit.data import labels, listing
+from toolkit.data import labels, listing, selection
 from toolkit.data.listing import Listing
 from toolkit.errors import DataError, UsageError
 
@@ -217,7 +217,7 @@ def test_patterns_are_proposed_and_not_taken(tmp_path: Path) -> None:
 def test_rows_say_how_and_warn_of_rare_labels(tmp_path: Path) -> None:
     make(tmp_path, *(f"a/{i}.png" for i in range(60)), *(f"b/{i}.png" for i in range(5)), *(f"c/{i}.png" for i in "12"))
     found = scan(tmp_path)
-    test = listing.test_mask(found.entries)
+    test = selection.test_mask(found.entries)
     splits, row, rare = labels.rows(found, found.entries, test)
     assert splits.data == {"train": int((~test).sum()), "test": int(test.sum()), "by": "hash"} and not splits.change
     assert row.value.startswith("3 by folders: a (60), b (5), c (2)") and row.change == "--labels none"

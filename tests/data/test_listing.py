@@ -1,38 +1,12 @@
-"""Listing a folder: what is found, what is left out, and splits and limits that depend on names only."""
+"""Listing a folder: what is found, what is left out, and and what is said of an empty folder."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import numpy as np
-
 from toolkit.data import listing
 from toolkit.data.listing import Entry
-
-
-def test_the_split_depends_on_names_only() -> None:
-    entries = [Entry(f"{i}.png", Path(f"{i}.png"), 1) for i in range(4000)]
-    mask = listing.test_mask(entries)
-    assert 150 < mask.sum() < 250
-    more = [Entry(f"more/{i}.png", Path("x"), 1) for i in range(100)]
-    assert np.array_equal(listing.test_mask(more + entries)[100:], mask)
-    assert listing.test_mask(entries[:1]).tolist() == [False]
-    assert listing.test_mask(entries[:2]).sum() == 1
-    thinned = listing.thin(entries, 50)
-    assert len(thinned) == 100 and listing.test_mask(thinned).sum() == 50
-    assert set(listing.thin(entries[:3000], 50)) & set(thinned)  # a stable choice, not the first ones
-    assert [e.name for e in thinned] != [e.name for e in entries[:100]]
-
-
-def test_every_label_keeps_a_training_example() -> None:
-    entries = [Entry(f"{i}", Path("x"), 1, label=f"{i % 40}") for i in range(80)]
-    mask = listing.test_mask(entries)
-    assert mask.any() and all(not mask[i] or not mask[i + 40] for i in range(40))
-    alone = [Entry(f"{i}", Path("x"), 1, label=f"{i}") for i in range(100)]
-    assert not listing.test_mask(alone).any()
-    given = [Entry(f"{i}", Path("x"), 1, split="test" if i == 3 else "train") for i in range(5)]
-    assert listing.test_mask(given).tolist() == [False, False, False, True, False]
 
 
 def test_what_is_found(tmp_path: Path) -> None:

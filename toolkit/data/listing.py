@@ -1,4 +1,4 @@
-"""Listing of a folder of files, and the choice of those that are held out.
+"""Listing of a folder of files.
 
 Every depth is read; names that begin with a dot are skipped; files with other endings are counted. Labels and splits
 are set by `toolkit.data.labels`.
@@ -6,8 +6,6 @@ are set by `toolkit.data.labels`.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import stat
 from collections import Counter
@@ -19,9 +17,7 @@ import numpy as np
 
 from toolkit.console import printable
 from toolkit.data import tree
-from toolkit.data.splits import METADATA, SPLITS
-
-TEST_SHARE = 0.05
+from toolkit.data.splits import METADATA
 
 
 @dataclass(frozen=True)
@@ -101,23 +97,6 @@ def _add_file(found: tree.Found, listing: Listing) -> None:
         listing.entries.append(Entry(found.name, found.path, found.info.st_size))
 
 
-def score(name: str | bytes) -> float:
-    """Return a number in [0, 1) that depends on nothing but `name`, a file's or any bytes."""
-    content = name if isinstance(name, bytes) else os.fsencode(name)
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") / 2**64
-
-
-def thin(entries: Sequence[Entry], limit: int | None) -> list[Entry]:
-    """Return at most `limit` entries of each split, selected by a hash of their name, in their order."""
-    if limit is None:
-        return list(entries)
-    selection: set[str] = set()
-    for split in SPLITS:
-        names = [e.name for e in entries if (e.split or _split_of(e.name)) == split]
-        selection.update(sorted(names, key=lambda name: score("limit/" + name))[:limit])
-    return [entry for entry in entries if entry.name in selection]
-
-
 def label_names(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the labels, as in `order` or else naturally (9 before 10); () unless all have one of two or more."""
     names = {entry.label for entry in entries}
@@ -134,33 +113,6 @@ def labelled(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[
     return [printable(name) for name in names], np.array(
         [number.get(e.label or "", 0) for e in entries], dtype=np.int64
     )
-
-
-def test_mask(entries: Sequence[Entry]) -> np.ndarray:
-    """Return which entries are for testing, (N,) bool.
-
-    Those of the source's own test split, or else the 5 % whose name hashes lowest, so that adding files moves none
-    from one split to the other. Of two files or more at least one is for testing, if its label has another one;
-    the last file of a label always stays in training.
-    """
-    if any(entry.split for entry in entries):
-        return np.array([entry.split == "test" for entry in entries], dtype=bool)
-    scores = np.array([score(entry.name) for entry in entries])
-    mask = scores < TEST_SHARE
-    groups = np.unique([entry.label or "" for entry in entries], return_inverse=True)[1]
-    if len(entries) > 1 and not mask.any():
-        shared = np.bincount(groups)[groups] > 1
-        if shared.any():
-            mask[np.argmin(np.where(shared, scores, 2.0))] = True
-    for group in range(groups.max() + 1 if len(groups) else 0):
-        members = np.flatnonzero(groups == group)
-        if mask[members].all():
-            mask[members[np.argmax(scores[members])]] = False
-    return mask
-
-
-def _split_of(name: str) -> str:
-    return "test" if score(name) < TEST_SHARE else "train"
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -26,7 +26,7 @@ from modalities.audio.data.prepare import prepare
 from modalities.audio.data.understand import LONGEST_DEFAULT_SECONDS, USUAL_SHARE
 from modalities.audio.options import Data
 from toolkit.data import listing as files
-from toolkit.data import store
+from toolkit.data import selection, store
 from toolkit.data.dataset import checked_identity, identity_of
 from toolkit.data.listing import Entry, Listing
 from toolkit.data.locate import Pace
@@ -36,7 +36,7 @@ DYING = 0.8
 """Share of a file's energy in its first clip from which on it dies away."""
 QUIETER = 0.25
 """Most power that what follows may have, as a share of that of the first clip."""
-VERSION = 3
+VERSION = 4
 GRAIN = 256
 """Lengths of examples are multiples of it, in samples."""
 _NOUN = "decoded sounds"
@@ -221,7 +221,8 @@ def _describe(
     length = example_length(frames, seconds, rate)
     names, labels = files.labelled(entries, listing.label_order)
     audio = np.load(staging / "audio.npy", mmap_mode="r", allow_pickle=False)
-    in_test = files.test_mask(entries)
+    copies = np.unique([sound.digest for sound in sounds], return_inverse=True)[1]
+    in_test = selection.test_mask(entries, copies)
     first = beginnings(audio, frames, length, options.clips)
     rows, silent = _clips(audio, frames, sounds, length, first, options.silence)
     table = np.array(_limited(rows, entries, in_test, options.limit), dtype=np.int64)
@@ -277,5 +278,6 @@ def _limited(
     first: set[int] = set()
     for split in (False, True):
         ks = [k for k, row in enumerate(rows) if in_test[row[0]] == split]
-        first.update(sorted(ks, key=lambda k: files.score(f"limit/{entries[rows[k][0]].name}/{rows[k][1]}"))[:limit])
+        names = {k: f"limit/{entries[rows[k][0]].name}/{rows[k][1]}" for k in ks}
+        first.update(sorted(ks, key=lambda k: selection.score(names[k]))[:limit])
     return [row for k, row in enumerate(rows) if k in first]

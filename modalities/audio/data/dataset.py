@@ -17,7 +17,7 @@ from modalities.audio.data.container.sniff import FORMATS
 from modalities.audio.data.datasets import Source
 from modalities.audio.data.decode import About
 from modalities.audio.options import Data
-from toolkit.data import labels, store
+from toolkit.data import labels, selection, store
 from toolkit.data import listing as files
 from toolkit.data.listing import Entry
 from toolkit.data.locate import locate
@@ -88,7 +88,7 @@ def _decode(source: Source, options: Data, home: Path, notify: Callable[[str], N
     listing = source.listing
     if not listing.entries and not listing.rejected:
         raise DataError(f"no sound in {source.path}: {files.what_else(listing, FORMATS)}")
-    listing.entries = files.thin(listing.entries, options.limit)
+    listing.entries = selection.thin(listing.entries, options.limit)
     headers = probe(listing.entries)
     rate = options.rate or source.rate or default_rate(headers)
     seconds = options.seconds or source.seconds

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import JsonValue
 
-from modalities.image.data import arrays, copies, decode, geometry
+from modalities.image.data import arrays, decode, geometry, repeats
 from modalities.image.data.canvas import Plan
 from modalities.image.data.levels import DEEP, Extent, Range, number
 from modalities.image.data.survey import FEW_FILES, Seen, Survey
 from modalities.image.options import Data, written
-from toolkit.console import printable
 from toolkit.data import labels as label_rows
 from toolkit.data import understood
 from toolkit.data.listing import Listing
@@ -44,6 +43,7 @@ def of_folder(
     taken: Sequence[Seen],
     pixels: np.ndarray,
     test: np.ndarray,
+    alike: repeats.Alike,
     transparency: Transparency,
     plan: Plan,
     options: Data,
@@ -59,7 +59,7 @@ def of_folder(
         _channels(pixels.shape[1], options),
         *_transparency(transparency, len(taken), pixels.shape[1], options),
         *_several(survey, options),
-        *_copies(pixels, test, [one.name for one in taken]),
+        *repeats.rows(pixels, test, alike, [one.name for one in taken]),
         *understood.left_out(listing.rejected),
         *understood.notes(lines),
     ]
@@ -212,50 +212,11 @@ def _several(survey: Survey, options: Data) -> list[Row]:
     return rows
 
 
-def _copies(pixels: np.ndarray, test: np.ndarray, names: Sequence[str]) -> list[Row]:
-    """Return rows about pictures that are there twice, and about a set that shows one thing only."""
-    first = copies.exact(pixels)
-    again = np.flatnonzero(first != np.arange(len(first))).tolist()
-    rows = []
-    if len(first) > 1 and len(again) == len(first) - 1:
-        value = f"all {len(first):,} pictures are equal, pixel by pixel: there is nothing to learn but this one"
-        return [Row(name="variety", value=value, data={"different": 1}, warning=True)]
-    if flat := _flat(pixels):
-        rows.append(Row(name="variety", value=flat, data={"different": len(first) - len(again)}, warning=True))
-    if len(again):
-        pairs = [f"{names[i]} = {names[first[i]]}" for i in again]
-        value = f"{len(again):,} of {len(first):,} pictures equal another one, pixel by pixel: {_listed(pairs)}"
-        rows.append(Row(name="copies", value=value, data=pairs[:1000], warning=2 * len(again) > len(first)))
-    near = copies.near(pixels, test, first)
-    if near.pairs:
-        pairs = [f"{names[i]} like {names[j]}" for i, j in near.pairs]
-        value = (
-            f"{len(near.pairs):,} of {near.searched:,} held-out pictures are like one that is trained on: "
-            f"{_listed(pairs)}. What is measured on them looks better than it is: remove copies and other sizes of one "
-            "picture, or hold out others, in folders called train and test"
-        )
-        rows.append(Row(name="likenesses", value=value, data=pairs[:1000], warning=True))
-    return rows
-
-
-def _flat(pixels: np.ndarray) -> str:
-    """Return a sentence where no picture has more than one colour."""
-    for start in range(0, len(pixels), 1024):
-        part = pixels[start : start + 1024]
-        if (part.max((2, 3)) != part.min((2, 3))).any():
-            return ""
-    return f"each of {len(pixels):,} pictures is of one flat colour: there are no shapes to learn"
-
-
 def _missing_reader(listing: Listing) -> list[str]:
     count = sum(listing.ignored[ending] for ending in decode.HEIC)
     if not count:
         return []
     return [f"{count:,} HEIC files are passed over; with pip install 'diffusion-toolkit[heic]' they are read"]
-
-
-def _listed(pairs: Sequence[str]) -> str:
-    return "; ".join(printable(pair) for pair in pairs[: understood.SHOWN]) + (" ..." if len(pairs) > 3 else "")
 
 
 def _scaled(scales: Sequence[float]) -> str:

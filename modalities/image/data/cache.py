@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modalities.image.data import arrays, block, decode, geometry
+from modalities.image.data import arrays, block, copies, decode, geometry, repeats
 from modalities.image.data.canvas import Decoded, Plan
 from modalities.image.data.files import open_entry
 from modalities.image.data.levels import Kind, Range
@@ -24,10 +24,11 @@ from modalities.image.data.survey import Seen, Survey, split_names
 from modalities.image.options import Data
 from toolkit.data import store
 from toolkit.data.dataset import checked_identity, identity_of
-from toolkit.data.listing import Entry, Listing, labelled, test_mask
+from toolkit.data.listing import Entry, Listing, labelled
+from toolkit.data.selection import given, test_mask
 from toolkit.data.understood import Understood
 
-VERSION = 2
+VERSION = 3
 NOTIFY_EVERY = 5_000
 _CHUNK = 8
 _PART = 256
@@ -197,10 +198,14 @@ def _describe(
     """Write labels.npy, test.npy, names.json and about.json."""
     entries = [one.entry for one in taken]
     names, labels = labelled(entries, listing.label_order)
-    test = _held_out(taken, survey)
     pixels = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    first = copies.exact(pixels)
+    groups = None if given(entries) else copies.groups(pixels, first)
+    test = _held_out(taken, survey, groups)
     mean, std = moments(pixels, test)
-    understood = block.of_folder(listing, survey, taken, pixels, test, transparency, plan, options)
+    understood = block.of_folder(
+        listing, survey, taken, pixels, test, repeats.Alike(first, groups), transparency, plan, options
+    )
     about = {
         "names": names,
         "rejected": sorted(listing.rejected),
@@ -216,12 +221,17 @@ def _describe(
     store.save_json(staging / "about.json", about)
 
 
-def _held_out(taken: Sequence[Seen], survey: Survey) -> np.ndarray:
-    """Return which pictures are for testing, (N,) bool; the frames of one file all are or none."""
-    by = split_names(survey, taken)
-    unique = {name: replace(one.entry, name=name) for name, one in zip(by, taken, strict=True)}
-    mask = dict(zip(unique, test_mask(list(unique.values())).tolist(), strict=True))
-    return np.array([mask[name] for name in by], dtype=bool)
+def _held_out(taken: Sequence[Seen], survey: Survey, groups: np.ndarray | None) -> np.ndarray:
+    """Return which pictures are for testing, (N,) bool; the frames of one file all are or none.
+
+    groups: (N,), of pictures that are alike and belong into one split, or None.
+    """
+    names = split_names(survey, taken)
+    files = {name: replace(one.entry, name=name) for name, one in zip(names, taken, strict=True)}
+    number = {name: i for i, name in enumerate(files)}
+    place = np.array([number[name] for name in names])
+    together = None if groups is None else copies.joined(place, groups)
+    return test_mask(list(files.values()), together)[place]
 
 
 def _collapse(staging: Path, count: int, plan: Plan) -> None:

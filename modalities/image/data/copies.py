@@ -1,4 +1,4 @@
-"""Pictures that are there twice: equal pixel by pixel, or nearly so on both sides of the split."""
+"""Pictures that are there twice: equal pixel by pixel, or nearly so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,7 +21,12 @@ FLAT = 6.0
 """Deviation in levels below which a signature says too little."""
 TESTED = 1_000
 """Most held-out pictures that are searched, spread evenly."""
+GROUPED = 60_000
+"""Most different pictures that are compared with one another; of more, only equal ones are a group."""
+LIKE_ONE = 32
+"""Most others that one picture is linked to; the groups follow from links of links."""
 _AT_ONCE = 8_192
+_ROWS = 512
 
 
 class Near(NamedTuple):
@@ -40,6 +47,31 @@ def exact(pixels: np.ndarray) -> np.ndarray:
         [first.setdefault(blake2b(picture.tobytes(), digest_size=16).digest(), i) for i, picture in enumerate(pixels)],
         dtype=np.int64,
     )
+
+
+def groups(pixels: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return for each picture the number of a group, (N,): those that are alike, or like one that is, have one.
+
+    pixels: (N, C, H, W) uint8; first: of `exact`. Likeness as in `near`.
+    """
+    different = np.flatnonzero(first == np.arange(len(first)))
+    links = [(np.arange(len(first)), first)]
+    if 1 < len(different) <= GROUPED:
+        links.append(_links(pixels, different))
+    one, other = (np.concatenate(side) for side in zip(*links, strict=True))
+    return _components(one, other, len(first))
+
+
+def joined(files: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the group of each file (F,), of which all that share a group have one. files, groups: (N,) of pictures."""
+    count = int(files.max()) + 1
+    return _components(files, count + groups, count + int(groups.max()) + 1)[:count]
+
+
+def _components(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
+    """Return the number of the connected part of each of `count` nodes, (count,), which links join."""
+    graph = coo_matrix((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def near(pixels: np.ndarray, test: np.ndarray, first: np.ndarray) -> Near:
@@ -63,6 +95,35 @@ def near(pixels: np.ndarray, test: np.ndarray, first: np.ndarray) -> Near:
     return Near(sorted(pairs.items()), len(held))
 
 
+def _links(pixels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs of different pictures that are alike, as two arrays of their numbers."""
+    coarse = _signatures(pixels, rows, SIDE)
+    shown = torch.nonzero(coarse.square().mean(1) > FLAT**2).flatten()
+    rows, unit = rows[shown.numpy()], functional.normalize(coarse[shown])
+    pairs = [torch.empty(2, 0, dtype=torch.int64)]
+    for start in range(0, len(rows), _ROWS):
+        cosine = unit[start : start + _ROWS] @ unit[start:].T
+        like = cosine > 1 - NEAR / 2
+        like[:, : len(like)].triu_(1)  # each pair once
+        crowded = torch.nonzero(like.sum(1) > LIKE_ONE).flatten()
+        nearest = torch.zeros(len(crowded), like.shape[1], dtype=torch.bool)
+        nearest.scatter_(1, cosine[crowded].topk(min(LIKE_ONE, like.shape[1]), dim=1).indices, True)
+        like[crowded] &= nearest
+        pairs.append(torch.nonzero(like).T + start)
+    one, other = (rows[side.numpy()] for side in torch.cat(pairs, 1))
+    keep = np.zeros(len(one), dtype=bool)
+    for start in range(0, len(one), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        keep[part] = _near_enough(pixels, one[part], other[part])
+    return one[keep], other[keep]
+
+
+def _near_enough(pixels: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return which pairs are alike at both sizes, (n,) bool."""
+    far = [_apart(_signatures(pixels, one, side), _signatures(pixels, other, side)) for side in (SIDE, FINE)]
+    return ((far[0] < NEAR) & (far[1] < NEAR_FINE)).numpy()
+
+
 def _alike(pixels: np.ndarray, held: np.ndarray, train: np.ndarray) -> dict[int, int]:
     """Return held-out -> training picture for those whose nearest by the cosine of signatures is near enough."""
     mine = _signatures(pixels, held, SIDE)
@@ -78,8 +139,7 @@ def _alike(pixels: np.ndarray, held: np.ndarray, train: np.ndarray) -> dict[int,
     if not len(rows):
         return {}
     ours, others = held[rows], train[where[rows].numpy()]
-    far = [_apart(_signatures(pixels, ours, side), _signatures(pixels, others, side)) for side in (SIDE, FINE)]
-    near = (far[0] < NEAR) & (far[1] < NEAR_FINE)
+    near = _near_enough(pixels, ours, others)
     return {int(i): int(j) for i, j, is_near in zip(ours, others, near.tolist(), strict=True) if is_near}
 
 

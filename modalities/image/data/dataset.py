@@ -18,8 +18,9 @@ from modalities.image.data.levels import Kind, Range
 from modalities.image.options import Data
 from toolkit.data import store
 from toolkit.data.labels import scan
-from toolkit.data.listing import Listing, thin, walk, what_else
+from toolkit.data.listing import Listing, walk, what_else
 from toolkit.data.locate import locate
+from toolkit.data.selection import thin
 from toolkit.errors import DataError
 from toolkit.modality import Dataset, Examples
 

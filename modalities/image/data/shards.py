@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from modalities.image.data.decode import readable
 from toolkit.console import printable
-from toolkit.data.listing import SPLITS, Entry, Listing
+from toolkit.data.listing import Entry, Listing
+from toolkit.data.splits import SPLITS
 from toolkit.errors import DataError, UsageError
 
 MAX_MEMBER_BYTES = 64 * 2**20

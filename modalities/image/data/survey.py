@@ -13,7 +13,9 @@ from modalities.image.data.files import open_entry
 from modalities.image.data.geometry import Size
 from modalities.image.data.levels import Extent
 from toolkit.data import store
-from toolkit.data.listing import SPLITS, Entry, Listing, score
+from toolkit.data.listing import Entry, Listing
+from toolkit.data.selection import score
+from toolkit.data.splits import SPLITS
 
 _CHUNK = 32
 _BLOCK = 256

@@ -29,10 +29,10 @@ from modalities.text.data.text_files import Problems
 from modalities.text.data.tokens import EOS, SEP, Vocabulary, learn, parse
 from modalities.text.options import Data
 from toolkit.console import printable
-from toolkit.data import listing as files
-from toolkit.data import store
+from toolkit.data import selection, store
 from toolkit.data.dataset import checked_identity, identity_of
 from toolkit.data.locate import Pace
+from toolkit.data.splits import SPLITS
 from toolkit.data.understood import Understood
 from toolkit.errors import DataError
 
@@ -103,7 +103,7 @@ def load(folder: Path) -> TokenCorpus | None:
         form, identity = str(about["form"]), checked_identity(about["identity"])
         if form not in ("", "nfc", "nfd"):
             raise ValueError(form)
-        splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in files.SPLITS]
+        splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in SPLITS]
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError):
         return None
     return TokenCorpus(vocabulary, names, rejected, understood, form, identity, *splits)
@@ -158,14 +158,14 @@ def build(source: Source, options: Data, folder: Path, notify: Callable[[str], N
 
 def _score(key: str) -> float:
     """Return the number by which an item is held out or not: that of its key in NFC."""
-    return files.score(normal(key, "nfc").encode("utf-8", "surrogatepass"))
+    return selection.score(normal(key, "nfc").encode("utf-8", "surrogatepass"))
 
 
 def _about(it: Measured, vocabulary: Vocabulary, folder: Path) -> Mapping[str, object]:
     names = [printable(name) for name in it.names]
     arrays = [
         np.load(folder / f"{split}{kind}.npy", mmap_mode="r", allow_pickle=False)
-        for split in files.SPLITS for kind in ("", "-spans")
+        for split in SPLITS for kind in ("", "-spans")
     ]  # fmt: skip
     written = np.frombuffer(vocabulary.to_text().encode(), np.uint8)
     packed = np.array([it.source.packed, it.source.whole])

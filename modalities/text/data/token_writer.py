@@ -10,8 +10,8 @@ import numpy as np
 from modalities.text.data.spool import Parts, Spool, pieces
 from modalities.text.data.tokens import EOS, SEP, Vocabulary
 from toolkit.data import store
-from toolkit.data.listing import SPLITS
 from toolkit.data.locate import Pace
+from toolkit.data.splits import SPLITS
 
 
 def write(spool: Spool, parts: Parts, vocabulary: Vocabulary, folder: Path, notify: Callable[[str], None]) -> None:

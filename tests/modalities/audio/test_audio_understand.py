@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -224,3 +225,20 @@ def test_named_data_sets_have_a_block(tmp_path: Path) -> None:
     corpus, _ = opened("drums", tmp_path)
     assert row(corpus, "files").value.startswith("90 read: .flac") and row(corpus, "rates").value == "16,000 Hz"
     assert row(corpus, "labels").value.startswith("6 by folders: cymbal (8), kick (17), perc (22)")
+
+
+def test_copies_are_in_one_split(tmp_path: Path) -> None:
+    for i in range(60):
+        for folder in ("kit one", "kit two", "kit three"):
+            save(tmp_path / "sounds" / folder / f"{i}.wav", noise(400, seed=i))
+    corpus = opened(tmp_path / "sounds", tmp_path / "cache")[0]
+    folder = next((tmp_path / "cache").rglob("test.npy")).parent
+    names = [one["name"] for one in json.loads((folder / "files.json").read_text())]
+    test = np.load(folder / "test.npy")
+    held: dict[str, set[bool]] = {}
+    for name, is_held in zip(names, test.tolist(), strict=True):
+        held.setdefault(Path(name).stem, set()).add(is_held)
+    assert len(names) == len(test) == 180 and all(len(found) == 1 for found in held.values())
+    assert 0 < test.sum() < 45 and test.sum() % 3 == 0
+    copies = corpus.understood.row("copies")
+    assert copies is not None and isinstance(copies.data, dict) and copies.data["across"] == 0
