@@ -1,4 +1,4 @@
-"""Files have the mode that the umask asks for, and a run keeps its memory and its open files constant."""
+"""Files have the mode that the umask asks for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.points_run import POINTS, finished, plan, quiet
+from tests.run.points_run import POINTS, finished, quiet
 from toolkit.report import report
-from toolkit.run import prepare
 from toolkit.run.generator import load
 from toolkit.training.storage.files import Growing, write_json_atomic, write_stream_atomic, write_text_atomic
 
@@ -45,18 +44,3 @@ def test_every_file_of_a_run_follows_the_umask(tmp_path: Path, mode: int) -> Non
     report(tmp_path / "run", notify=quiet)
     assert modes(tmp_path) == {mode}
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) > 15
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_and_open_files_are_constant_over_two_thousand_steps(tmp_path: Path) -> None:
-    """Saves and previews included; from step 200 on."""
-    seen: dict[int, tuple[int, int]] = {}
-    changes = {"train__steps": 2000, "train__checkpoint_minutes": 1e-3, "train__previews": 5}
-    for event in plan(tmp_path / "run", **changes).run():
-        if isinstance(event, prepare.Progress) and event.step % 100 == 0:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            seen[event.step] = (pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd")))
-    print({step: (f"{rss / 1e6:.1f} MB", files) for step, (rss, files) in seen.items()})
-    assert seen[2000][0] <= 1.02 * seen[200][0]
-    assert {files for _, files in seen.values()} == {seen[100][1]}
