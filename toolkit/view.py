@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from toolkit.data.dataset import Examples
@@ -12,6 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Preview = Callable[[Tensor], PIL.Image.Image]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One example, as a page can hold it."""
+
+    picture: bytes = b""
+    """A PNG."""
+    sound: bytes = b""
+    """A file that browsers play."""
+    text: str = ""
 
 
 class View:
@@ -37,6 +50,15 @@ class View:
     def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
         """Return a self-contained HTML page of raw examples beside real ones, or "" where a picture says it all."""
         return ""
+
+    def shown(self, raw: Tensor) -> list[Shown]:
+        """Return raw examples (B, ...) one by one, for pages that put examples of several runs side by side."""
+        found = []
+        for i in range(len(raw)):
+            buffer = io.BytesIO()
+            self.preview(raw[i : i + 1]).save(buffer, "PNG")
+            found.append(Shown(buffer.getvalue()))
+        return found
 
     def lines(self, raw: Tensor, labels: Sequence[str] = ()) -> list[str]:
         """Return raw examples as lines for a terminal, free of control characters; [] where there is none to read."""

@@ -12,7 +12,20 @@ from typing import Annotated, NoReturn
 import typer
 
 import toolkit
-from toolkit.cli import compare, data, doctor, evaluate, recipes, report, reproduce, results, sample, train, verify
+from toolkit.cli import (
+    compare,
+    data,
+    doctor,
+    evaluate,
+    listen,
+    recipes,
+    report,
+    reproduce,
+    results,
+    sample,
+    train,
+    verify,
+)
 from toolkit.cli.modality_options import helped
 from toolkit.console import one_line
 from toolkit.errors import Interrupted, StorageError, ToolkitError
@@ -38,6 +51,7 @@ app.command(context_settings=FURTHER, cls=evaluate_help, short_help="Judge the s
 )
 app.command(context_settings=FURTHER, short_help="Train a recipe and compare with its figures.")(reproduce.reproduce)
 app.command(short_help="Compare two runs on held-out examples at the same noise.")(compare.compare)
+app.command(short_help="Write a page of runs side by side with what is real, and blind tests.")(listen.listen)
 app.command(short_help="Write a run as a page and a model card.")(report.report)
 app.command(short_help="Print what every recipe came to when it was measured.")(results.results)
 app.command(short_help="Show what this machine has, what does not fit, and the fix.")(doctor.doctor)

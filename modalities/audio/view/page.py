@@ -21,6 +21,7 @@ from modalities.audio.codec import ends
 from modalities.audio.view.files import to_bytes
 from modalities.audio.view.picture import QUIETEST, decibels, envelope
 from toolkit.modality import Examples
+from toolkit.view import Shown
 
 _WIDTH, _WAVE, _MEL = 220, 34, 80
 """Pixels: of a picture, and the heights of its two parts."""
@@ -161,6 +162,12 @@ full scale (black) to full scale. <span hidden>Click a picture to hear it.</span
 </body>
 </html>
 """
+
+
+def shown(raw: Tensor, rate: int) -> list[Shown]:
+    """Return each of raw sounds (B, C, L) as a picture and a WAV file without the zeros at its end."""
+    clips = _clips("", raw, [""] * len(raw), rate, raw.shape[-1])
+    return [Shown(clip.picture, to_bytes(clip.sound, rate)) for clip in clips]
 
 
 def _clips(kind: str, raw: Tensor, labels: Sequence[str], rate: int, longest: int) -> list[_Clip]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from modalities.audio.codec import ends, rate_of
 from modalities.audio.view import page, picture
 from toolkit.data.dataset import Examples, Facts
-from toolkit.view import View
+from toolkit.view import Shown, View
 
 
 class AudioView(View):
@@ -32,6 +32,10 @@ class AudioView(View):
     def page(self, raw: Tensor, labels: Sequence[str], real: Examples | None = None) -> str:
         """Return a page that plays every clip, with real ones of the same label beside them."""
         return page.page(raw, labels, self.sample_rate, real, self.facts.labels)
+
+    def shown(self, raw: Tensor) -> list[Shown]:
+        """Return each of raw sounds (B, C, L) with its waveform and spectrogram, all of one scale of time."""
+        return page.shown(raw, self.sample_rate)
 
     def rate(self, raw: Tensor, seconds: float) -> str:
         """Return the real-time factor: seconds of sound for each second of computing."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from modalities.text.codec import Codec
 from modalities.text.view import picture
 from toolkit.data.dataset import Examples, Facts
-from toolkit.view import View
+from toolkit.view import Shown, View
 
 
 class TextView(View):
@@ -40,6 +40,10 @@ class TextView(View):
             return picture.page(texts, labels)
         names = [self.facts.labels[i] for i in real.cond["label"].tolist()] if "label" in real.cond else []
         return picture.page(texts, labels, self.codec.texts(real.raw[:, : self.facts.shape[-1]]), names)
+
+    def shown(self, raw: Tensor) -> list[Shown]:
+        """Return each of raw texts (B, L)."""
+        return [Shown(text=text) for text in self.codec.texts(raw[:, : self.facts.shape[-1]])]
 
     def rate(self, raw: Tensor, seconds: float) -> str:
         count = int(self.codec.characters(raw).sum())
