@@ -108,3 +108,10 @@ def test_what_checks_the_code_is_of_the_locked_kind() -> None:
     versions = {name: version for name, version, *_ in locked()}
     for name, version in set(re.findall(r'"(ruff|codespell)==([\d.]+)"', hooks)):
         assert version.split(".")[:2] == versions[name].split(".")[:2]
+
+
+def test_actions_are_named_by_commits() -> None:
+    """A tag can be moved to other code; the version stands beside the commit for people."""
+    folder = ROOT / ".github" / "workflows"
+    uses = [use for path in folder.glob("*.y*ml") for use in re.findall(r"uses:\s*(.*)", path.read_text("utf-8"))]
+    assert uses and [use for use in uses if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)] == []
