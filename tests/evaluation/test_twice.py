@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, run_python
+from tests.conftest import CHILD_PATH, ROOT
 
 FEW = 12
 """Steps of a short training; the slow tests train the whole smoke."""
@@ -33,9 +36,9 @@ SHIPPED = sorted(
 def hashes(name: str, few: int, folder: Path, seed: str) -> dict[str, str]:
     """The hashes of the files of weights, trained in an empty folder with an empty cache."""
     folder.mkdir()
-    done = run_python(
-        "-c", CODE, name, str(few), cwd=folder, TOOLKIT_CACHE=str(folder / "cache"), PYTHONHASHSEED=seed
-    )  # fmt: skip
+    own = {"PYTHONPATH": CHILD_PATH, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1", "TOOLKIT_CACHE": str(folder / "c")}
+    command = [sys.executable, "-c", CODE, name, str(few)]
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
