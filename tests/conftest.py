@@ -1,4 +1,4 @@
-"""Shared by all tests: a cache of their own, fixed hypothesis examples, and the command line as a real process."""
+"""Shared by all tests: no network, a cache of their own, fixed hypothesis examples, the command line as a process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
+OFFLINE = ROOT / "tests" / "offline"
+CHILD_PATH = f"{OFFLINE}{os.pathsep}{ROOT}"
+"""PYTHONPATH of a Python that a test starts: the checkout, and no network."""
+
+sys.path.insert(0, str(OFFLINE))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(OFFLINE), os.environ.get("PYTHONPATH"))))
+
+import network_guard  # noqa: E402
 
 # The same examples every time, and no deadline: these tests share two cores with each other.
 settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,10 +40,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def no_network() -> Iterator[None]:
+    """A test that reached for another machine fails, even where what it ran went on without."""
+    network_guard.ATTEMPTS.clear()
+    yield
+    assert network_guard.ATTEMPTS == [], "the network was used"
+
+
 def run_python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """This Python with the checkout importable, from folder `cwd`, output captured."""
     clean = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "TOOLKIT_DEBUG", "FORCE_COLOR")}
-    clean |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1", **environment}
+    path = environment.pop("PYTHONPATH", None)
+    clean |= {"PYTHONPATH": CHILD_PATH if path is None else f"{OFFLINE}{os.pathsep}{path}"}
+    clean |= {"PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=clean, capture_output=True, text=True, encoding="utf-8", timeout=300
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import CHILD_PATH, ROOT
 
 KILLS = 50
 EACH_STEP = ["--set", "train.checkpoint_minutes=1e-9", "--set", "train.previews=0", "--set", "sample.steps=1"]
@@ -31,7 +31,7 @@ SAVES = {"points": 20, "image": 16, "audio": 16, "text": 16}
 
 
 def start(modality: str, folder: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1"}
     arguments = ["--modality", *SMALL[modality], "--steps", str(STEPS[modality]), "--out", "run", *EACH_STEP]
     return subprocess.Popen(
         [sys.executable, "-m", "toolkit.cli", "train", *arguments], cwd=folder, env=environment, text=True,

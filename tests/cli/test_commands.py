@@ -160,6 +160,14 @@ def test_doctor_says_what_is_here(toolkit_command: Command) -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize(("version", "noted"), [("12.3.0", True), ("9.5", True), ("13.0.0", False), (None, False)])
+def test_doctor_notes_a_known_hole(version: str | None, noted: bool) -> None:
+    from toolkit.cli import doctor
+
+    notes = list(doctor._holes({"pillow": version}))
+    assert len(notes) == noted and all(f"Pillow {version} has a known hole" in note for note in notes)
+
+
 def test_doctor_survives_a_broken_torch_and_a_missing_home(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise OSError('libtorch.so: cannot open')")
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from toolkit.cli import main; main(['doctor'])"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.cli.test_run import start
-from tests.conftest import ROOT
+from tests.conftest import CHILD_PATH, ROOT
 from tests.run.points_run import POINTS
 from toolkit import paths
 from toolkit.cli import main
@@ -74,7 +74,7 @@ def test_names_that_fit_are_taken(tmp_path: Path) -> None:
 def test_a_closed_output_is_one_line_before_anything_is_done(tmp_path: Path, command: str) -> None:
     shell = f"{sys.executable} -m toolkit.cli {command} >&-"
     done = subprocess.run(
-        ["sh", "-c", shell], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        ["sh", "-c", shell], cwd=tmp_path, env={"PYTHONPATH": CHILD_PATH}, capture_output=True, text=True
     )
     assert done.returncode == 74
     assert done.stderr == "error: standard output is closed; send it to a file, or to /dev/null\n"
@@ -85,7 +85,7 @@ def test_a_closed_output_is_one_line_before_anything_is_done(tmp_path: Path, com
 def test_an_output_that_is_full_is_one_line(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "toolkit.cli", "recipes", "list"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
+            [sys.executable, "-m", "toolkit.cli", "recipes", "list"], cwd=tmp_path, env={"PYTHONPATH": CHILD_PATH},
             stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode == 74 and len(done.stderr.splitlines()) == 1
@@ -100,7 +100,7 @@ def test_a_training_whose_log_is_full_is_trained_to_its_end(tmp_path: Path) -> N
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
-            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TOOLKIT_CACHE": str(tmp_path / "cache")},
+            env={"PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1", "TOOLKIT_CACHE": str(tmp_path / "cache")},
         )  # fmt: skip
     assert done.returncode == 74 and done.stderr.startswith("error: cannot write to standard output")
     assert CheckpointStore(tmp_path / "run" / "checkpoints").steps() == [3]

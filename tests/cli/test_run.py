@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, Command
+from tests.conftest import CHILD_PATH, ROOT, Command
 
 POINTS = str(ROOT / "tests" / "points.py")
 TINY = ["--set", "model.preset=tiny", "--set", "model.width=16", "--set", "train.previews=0", "--set", "sample.steps=2"]
@@ -20,7 +20,7 @@ TINY = ["--set", "model.preset=tiny", "--set", "model.width=16", "--set", "train
 
 def start(folder: Path, *arguments: str, **options: object) -> subprocess.Popen[str]:
     """A running `toolkit` whose lines can be read as they come."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "toolkit.cli", *arguments], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import CHILD_PATH
 from tests.modalities.audio.corpus import encoded, sine
 from tests.modalities.image.corpus import noise
 from toolkit.data import listing, remembered, tree
@@ -86,7 +86,7 @@ def without_rights() -> None:
 
 
 def as_a_user(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
         preexec_fn=without_rights,

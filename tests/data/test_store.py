@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import CHILD_PATH
 from toolkit.data import store
 from toolkit.errors import DataError, StorageError
 
@@ -148,7 +148,7 @@ for number in range(40):
         (tmp_path / "cache" / str(number) / "data").write_bytes(b"half")
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), me], env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [sys.executable, "-c", code, str(tmp_path), me], env={**os.environ, "PYTHONPATH": CHILD_PATH},
             stderr=subprocess.PIPE, text=True,
         )
         for me in "abc"

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import toolkit
-from tests.conftest import ROOT
+from tests.conftest import CHILD_PATH
 from toolkit import paths
 from toolkit import recipe as recipes
 from toolkit.errors import BusyError, DataError, DivergedError, Interrupted, ToolkitError, UsageError
@@ -166,7 +166,7 @@ def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     code += "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "r")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": CHILD_PATH},
     )  # fmt: skip
     assert other.stdout is not None and other.stdout.readline() == "held\n"
     with pytest.raises(BusyError, match=str(other.pid)) as busy:

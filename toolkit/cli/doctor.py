@@ -38,6 +38,7 @@ def doctor(as_json: AsJson = False) -> None:
     notes = []
     if versions["torchaudio"] and not versions["torchcodec"]:
         notes.append("torchaudio reads and writes no files without torchcodec; sound files go through soundfile")
+    notes += _holes(versions)
     print_result(as_json, {"machine": dict(rows), "notes": notes, "problems": problems}, rows)
     if not as_json:
         for line in (*(f"note: {note}" for note in notes), *(f"problem: {problem}" for problem in problems)):
@@ -65,6 +66,16 @@ def _broken(versions: dict[str, str | None]) -> Iterator[str]:
                 require(name)
             except ToolkitError as error:
                 yield str(error)
+
+
+def _holes(versions: dict[str, str | None]) -> Iterator[str]:
+    """Yield notes on versions whose known holes matter here (SECURITY.md)."""
+    pillow = versions["pillow"] or ""
+    if pillow.partition(".")[0].isdecimal() and int(pillow.partition(".")[0]) < 13:
+        yield (
+            f"Pillow {pillow} has a known hole in its JPEG decoder (CVE-2026-112403): read no pictures of strangers; "
+            "Pillow 13 closes it and needs Python 3.11"
+        )
 
 
 def _processor() -> Iterator[Row]:

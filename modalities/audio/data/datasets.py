@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import socket
-import time
-import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -16,22 +13,22 @@ from pathlib import Path, PurePosixPath
 from modalities.audio.data.decode import EXTENSIONS
 from toolkit import paths
 from toolkit.console import printable
+from toolkit.data import download, store
 from toolkit.data import labels as folder
-from toolkit.data import store
 from toolkit.data.listing import Listing
 from toolkit.errors import DataError
 
 NAMES = ("drums", "fsdd")
-FSDD_URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip"
+_REPOSITORY = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs"
+FSDD_SOURCES = (f"{_REPOSITORY}/tags/v1.0.10.zip", f"{_REPOSITORY}/heads/master.zip")
+FSDD_SHA256 = "997e451901d158bdf09dde66b240f3f19310fdbf4d9c056ebd806254df4a672c"
+"""`download.sha256_of` the 3,000 recordings; the bytes of the archives are the host's affair."""
 FSDD_PATTERN = "{label}_{}_{}"
 FSDD_TEST = 5
 """Recordings 0 to 4 of each digit and speaker are the official test set."""
 MAX_ARCHIVE_BYTES = 100 * 2**20
 MAX_FILE_BYTES = 2**20
 MAX_FILES = 10_000
-_NOTIFY_BYTES = 4 * 2**20
-_TIMEOUT_SECONDS = 30.0
-_MAX_SECONDS = 900.0
 _FSDD_NAME = re.compile(r"[0-9]_[a-z]{1,40}_([0-9]{1,4})\.wav")
 
 
@@ -57,6 +54,8 @@ def find(name: str, labels: str, splits: str, notify: Callable[[str], None]) -> 
     path = paths.data_root() / "fsdd" / "recordings"
     if not path.is_dir():
         _download(path, notify)
+    elif not _is_known(path):
+        notify(f"{path} is not the fsdd that would be downloaded; figures of recipes may not come out with it")
     by = FSDD_PATTERN if labels in ("auto", "folders") else labels
     listing = folder.scan(path, EXTENSIONS, "recordings", by, splits)
     listing.splits_by = "its own"
@@ -69,20 +68,29 @@ def find(name: str, labels: str, splits: str, notify: Callable[[str], None]) -> 
     return Source(path, listing, rate=8_000, seconds=1.0, clips="first")
 
 
+def _is_known(path: Path) -> bool:
+    """Return True where a folder has the recordings of FSDD_SHA256 and no others. It takes 0.1 s."""
+    try:
+        files = [(each.name, each.read_bytes()) for each in path.iterdir() if _FSDD_NAME.fullmatch(each.name)]
+    except OSError:  # the listing says which file
+        return False
+    return download.sha256_of(files) == FSDD_SHA256
+
+
 def _download(path: Path, notify: Callable[[str], None]) -> None:
     """Fetch the recordings into the folder `path`. Raises DataError, StorageError."""
     notify(f"downloading fsdd (about 16 MB) to {path}")
 
     def fill(staging: Path) -> bool:
+        archive = staging / "archive.zip"
         try:
-            content = _fetch(FSDD_URL, notify)
-            recordings = dict(_members(content))
-        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-            why = printable(" ".join(str(error).split()))[:160] or type(error).__name__
+            recordings = download.fetch(FSDD_SOURCES, MAX_ARCHIVE_BYTES, archive, _recordings, notify)
+        except download.Refused as error:
             raise DataError(
-                f"fsdd is not in {path} and could not be downloaded ({why}); "
+                f"fsdd is not in {path} and could not be downloaded ({printable(str(error))[:300]}); "
                 "put its recordings there, or set TOOLKIT_DATA to a folder that has fsdd/recordings"
             ) from None
+        archive.unlink()
         for name, wave in recordings.items():
             (staging / name).write_bytes(wave)
         return not path.exists()
@@ -90,28 +98,20 @@ def _download(path: Path, notify: Callable[[str], None]) -> None:
     store.build(path, 0, fill, "the recordings of fsdd", "set TOOLKIT_DATA", os.path.isdir)
 
 
-def _fetch(url: str, notify: Callable[[str], None]) -> bytes:
-    """Return the file at `url`, which must be small and arrive in time. Raises OSError, ValueError."""
-    content = io.BytesIO()
-    end = time.monotonic() + _MAX_SECONDS
-    last = 0  # bytes at the last line for the user
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-        while part := response.read(1 << 16):
-            content.write(part)
-            if content.tell() > MAX_ARCHIVE_BYTES:
-                raise ValueError(f"more than {MAX_ARCHIVE_BYTES // 2**20} MB were sent")
-            if time.monotonic() > end:
-                raise socket.timeout(f"not done after {_MAX_SECONDS / 60:.0f} minutes")  # noqa: UP041
-            if content.tell() >= last + _NOTIFY_BYTES:
-                last = content.tell()
-                notify(f"  {last / 2**20:.0f} MB")
-    return content.getvalue()
+def _recordings(archive: Path) -> dict[str, bytes]:
+    """Return the recordings in a zip by name, which are those of FSDD_SHA256. Raises download.Refused."""
+    try:
+        recordings = dict(_members(archive))
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise download.Refused(" ".join(str(error).split()) or type(error).__name__) from None
+    download.same(download.sha256_of(recordings.items()), FSDD_SHA256)
+    return recordings
 
 
-def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:
+def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each .../recordings/DIGIT_SPEAKER_NUMBER.wav in a zip, whose paths are not used."""
     count = 0
-    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+    with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             pure = PurePosixPath(member.filename)
             if member.is_dir() or pure.parent.name != "recordings" or not _FSDD_NAME.fullmatch(pure.name):

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from modalities.image.data import block, decode, geometry
+from modalities.image.data import block, decode, geometry, pinned
 from modalities.image.data.cache import Corpus, moments
 from modalities.image.options import Data
 from toolkit import paths
+from toolkit.console import printable
+from toolkit.data import download
 from toolkit.data.dataset import identity_of
 from toolkit.errors import DataError
 
 DIGITS_TRAIN = 9_000
-_TIMEOUT_SECONDS = 30.0
 _DIGITS = tuple("0123456789")
-_FOLDERS = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-py"}
 _CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 Part = tuple[np.ndarray, np.ndarray]
-NAMES = ("digits", *_FOLDERS)
+NAMES = ("digits", *_CLASSES)
 
 
 def load(options: Data, notify: Callable[[str], None]) -> Corpus:
@@ -62,21 +60,23 @@ def _torchvision(name: str, notify: Callable[[str], None]) -> tuple[list[Part], 
     from torchvision import datasets  # slow to import, and only needed here
 
     root, make = paths.data_root(), getattr(datasets, _CLASSES[name])
+    folder = root / pinned.SETS[name].folder
     try:
+        if not (had := folder.exists()):
+            notify(f"downloading {name} to {root}")
+            pinned.fetch(name, root, notify)
         sets = [make(root, train=train, download=False) for train in (True, False)]
-    except RuntimeError:  # torchvision's error for files that are missing or damaged
-        notify(f"downloading {name} to {root}")
-        try:
-            with _socket_timeout():
-                sets = [make(root, train=train, download=True) for train in (True, False)]
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            why = decode.reason(error)
-            raise DataError(
-                f"{name} is not in {root / _FOLDERS[name]} and could not be downloaded ({why}); "
-                "put its files there, or set TOOLKIT_DATA to a folder that has it"
-            ) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{root / _FOLDERS[name]} is damaged ({error}); delete it to download it again") from None
+    except download.Refused as error:
+        raise DataError(
+            f"{name} is not in {folder} and could not be downloaded ({printable(str(error))[:300]}); "
+            "put its files there, or set TOOLKIT_DATA to a folder that has it"
+        ) from None
+    except (OSError, RuntimeError, ValueError, EOFError) as error:  # RuntimeError: torchvision's for what is missing
+        raise DataError(
+            f"{folder} is damaged or not whole ({decode.reason(error)}); delete it to download it again"
+        ) from None
+    if had and not pinned.is_known(name, root):
+        notify(f"{folder} is not the {name} that would be downloaded; figures of recipes may not come out with it")
     names = _DIGITS if name == "mnist" else tuple(sets[0].classes)
     return [(_channels_first(part.data), np.asarray(part.targets)) for part in sets], names
 
@@ -115,14 +115,3 @@ def _resized(pixels: np.ndarray, own: geometry.Size, options: Data) -> np.ndarra
     top, left = (down - height) // 2, (across - width) // 2
     whole[:, :, top : top + height, left : left + width] = part.round().clamp(0, 255).to(torch.uint8).numpy()
     return whole
-
-
-@contextlib.contextmanager
-def _socket_timeout() -> Iterator[None]:
-    """Set a timeout for sockets: behind a firewall that drops packets, a download would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import os
-import threading
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,8 @@ from modalities.audio.data import datasets
 from modalities.audio.data.dataset import Clips, default_rate
 from modalities.audio.data.decode import About
 from tests.modalities.audio.corpus import RATE, everything, noise, opened, save, sine, wave
+from tests.serving import serving
+from toolkit.data import download
 from toolkit.errors import DataError
 
 
@@ -56,7 +57,11 @@ def test_spoken_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus, said = opened("fsdd", tmp_path / "cache", trim=0)
     assert (corpus.rate, corpus.length, corpus.names, corpus.files) == (8000, 8192, ("0", "1", "2"), 42)
     assert corpus.test.sum() == 3 * 2 * 5  # recordings 0 to 4
-    assert said == [] and corpus.rejected == ("README.wav: the name does not fit {label}_{}_{}",)
+    own = (
+        f"{tmp_path / 'fsdd' / 'recordings'} is not the fsdd that would be downloaded; figures of recipes may not come"
+    )
+    assert said == [f"{own} out with it"]  # it is noted, and used
+    assert corpus.rejected == ("README.wav: the name does not fit {label}_{}_{}",)
     test = everything(corpus, test=True)
     for clip, length, label in zip(test.raw[:, 0], test.cond["length"].tolist(), test.cond["label"].tolist()):
         assert length == round((0.3 + 0.1 * label) * 8000)
@@ -80,39 +85,23 @@ def test_the_real_spoken_digits(tmp_path: Path) -> None:
     assert abs(corpus.std - 0.1774) < 0.01  # of all 2,700
 
 
-Server = Callable[[bytes], str]
+Server = Callable[..., str]
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A function that serves bytes on this machine and makes them what fsdd is downloaded from."""
-    started = []
+    with serving() as host:
 
-    def serve(content: bytes) -> str:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path == "/gone":
-                    self.send_error(404)
-                    return
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(content)
+        def serve(content: bytes, known: dict[str, bytes] | None = None) -> str:
+            """known: the recordings that are expected."""
+            host.pages = {"/v1.zip": 404, "/master.zip": content}
+            monkeypatch.setattr(datasets, "FSDD_SOURCES", (f"{host.https}/v1.zip", f"{host.https}/master.zip"))
+            if known is not None:
+                monkeypatch.setattr(datasets, "FSDD_SHA256", download.sha256_of(known.items()))
+            return f"{host.https}/gone"
 
-            def log_message(self, *_: object) -> None: ...
-
-        running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        started.append(running)
-        url = f"http://127.0.0.1:{running.server_address[1]}/master.zip"
-        monkeypatch.setattr(datasets, "FSDD_URL", url)
-        for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(proxy, raising=False)
-        return url
-
-    yield serve
-    for running in started:
-        running.shutdown()
-        running.server_close()
+        yield serve
 
 
 def zipped(members: dict[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -126,7 +115,7 @@ def zipped(members: dict[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytes
 def test_what_is_missing_is_downloaded(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = fsdd(tmp_path / "elsewhere")
     members = {f"free-spoken-digit-dataset-master/recordings/{name}": data for name, data in contents.items()}
-    server(zipped({**members, "free-spoken-digit-dataset-master/README.md": b"x"}))
+    server(zipped({**members, "free-spoken-digit-dataset-master/README.md": b"x"}), contents)
     monkeypatch.setenv("TOOLKIT_DATA", str(tmp_path / "data"))
     corpus, said = opened("fsdd", tmp_path / "cache")
     kept = tmp_path / "data" / "fsdd"
@@ -134,7 +123,28 @@ def test_what_is_missing_is_downloaded(server: Server, tmp_path: Path, monkeypat
     assert os.listdir(kept) == ["recordings"] and corpus.files == 42
     assert said == [f"downloading fsdd (about 16 MB) to {kept / 'recordings'}"]
     server(b"not asked again")
-    assert opened("fsdd", tmp_path / "cache")[0].files == 42
+    again, said = opened("fsdd", tmp_path / "cache")
+    assert again.files == 42 and said == []
+
+
+def test_other_recordings_are_refused(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = fsdd(tmp_path / "elsewhere")
+    place = tmp_path / "data" / "fsdd"
+    monkeypatch.setenv("TOOLKIT_DATA", str(tmp_path / "data"))
+    name = "1_bob_3.wav"
+    others = (
+        contents | {name: contents[name][:-1] + b"!"},
+        {each: content for each, content in contents.items() if each != name},
+        contents | {"1_bob_99.wav": contents[name]},
+        contents | {name: contents["0_bob_3.wav"], "0_bob_3.wav": contents[name]},
+    )
+    for other in others:
+        server(zipped({f"x/recordings/{each}": content for each, content in other.items()}), contents)
+        with pytest.raises(
+            DataError, match=r"could not be downloaded \(HTTP Error 404: Not Found; not the content that"
+        ):
+            opened("fsdd", tmp_path / "cache")
+        assert os.listdir(place) == []
 
 
 GOOD = "x/recordings/0_anna_0.wav"
@@ -159,7 +169,9 @@ def test_names_in_the_archive_lead_nowhere(
     name: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOOLKIT_DATA", str(tmp_path / "data"))
-    server(zipped({name: b"evil", "../../recordings/1_anna_7.wav": SOUND, "/recordings/2_bob_7.wav": SOUND}))
+    sounds = {"1_anna_7.wav": SOUND, "2_bob_7.wav": SOUND}
+    members = {"../../recordings/1_anna_7.wav": SOUND, "/recordings/2_bob_7.wav": SOUND}
+    server(zipped({name: b"evil", **members}), sounds)
     opened("fsdd", tmp_path / "cache")
     found = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "data").rglob("*") if path.is_file()}
     assert found == {f"data/fsdd/recordings/{name}" for name in ("1_anna_7.wav", "2_bob_7.wav")}
@@ -174,7 +186,7 @@ def test_names_in_the_archive_lead_nowhere(
         (zipped({GOOD: SOUND})[:-30], "not a zip file"),
         (zipped({GOOD: bytes(2**21)}), "0_anna_0.wav is larger than any recording"),  # 2 kB as it is sent
         (zipped({GOOD: SOUND}, zipfile.ZIP_STORED).replace(SOUND[44:60], bytes(16)), "Bad CRC-32"),
-        (bytes(300_000), "more than 0 MB were sent"),
+        (bytes(300_000), "more than the 200,000 bytes that it has were sent"),
     ],
 )
 def test_a_bad_download_is_one_line_and_leaves_nothing(
@@ -194,15 +206,15 @@ def test_a_bad_download_is_one_line_and_leaves_nothing(
 
 def test_without_a_network(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLKIT_DATA", str(tmp_path / "data"))
-    url = server(b"")
-    monkeypatch.setattr(datasets, "FSDD_URL", url.replace("master.zip", "gone"))
+    gone = server(b"")
+    monkeypatch.setattr(datasets, "FSDD_SOURCES", (gone, gone))
     with pytest.raises(DataError, match=r"could not be downloaded \(HTTP Error 404: Not Found\)"):
         opened("fsdd", tmp_path / "cache")
 
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("Temporary failure in name resolution")
 
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     with pytest.raises(DataError, match=r"could not be downloaded \(Temporary failure in name resolution\)"):
         opened("fsdd", tmp_path / "cache")
 

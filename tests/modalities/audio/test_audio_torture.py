@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from modalities.audio.data.cache import windows
+from tests.conftest import CHILD_PATH
 from tests.modalities.audio.corpus import RATE, bad_sounds, everything, good_sounds, noise, opened, row, wave, write_all
-
-ROOT = Path(__file__).resolve().parents[3]
 
 MEASURE = """
 import json, resource, sys
@@ -102,7 +101,7 @@ def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
     sparse(large / "long.wav", 48_000, 2, 20 * 60)
     sparse(large / "wide.wav", 192_000, 8, 30)
     (large / "lie.wav").write_bytes(wave((noise(4000) * 2**15).astype(np.int16), size=2**32 - 20))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": CHILD_PATH}
     ran = subprocess.run(
         [sys.executable, "-c", MEASURE, str(small), str(large), str(tmp_path / "cache")],
         capture_output=True,
