@@ -47,6 +47,7 @@ ALLOWED = {
     ("toolkit/report/media.py", "save"): MEMORY,
     ("toolkit/report/paper.py", "save"): MEMORY,
     ("modalities/audio/view/page.py", "save"): MEMORY,
+    ("toolkit/view.py", "save"): MEMORY,
 }
 
 
