@@ -35,6 +35,8 @@ def answer(request: dict[str, Any], part: Part) -> dict[str, Any]:
             os.write(FIFO, b"hanging\n")
         while True:
             signal.pause()
+    if name == "control c" and request["do"] == "prepare":  # as a terminal sends it
+        os.killpg(os.getpgid(os.getppid()), signal.SIGINT)
     if name == "half":  # of an answer, then the end
         part(b"x" * (1 << 20))
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -24,12 +24,15 @@ LIMIT = 120_000
 """Milliseconds after which a test fails that would wait for ever."""
 
 READ = """
-import sys
+import contextlib, sys
 from pathlib import Path
 from modalities.audio.data import dataset, reader
 from modalities.audio.options import Data
+from toolkit.training.storage.signals import Signals
 reader.MODULE, reader.still_seconds = "tests.modalities.audio.faulty", lambda size: 1e6
-dataset.read(Data(source=sys.argv[1]), Path(sys.argv[2]), print)
+with Signals() if "wish" in sys.argv else contextlib.nullcontext() as signals:
+    corpus = dataset.read(Data(source=sys.argv[1]), Path(sys.argv[2]), lambda line: None)
+    print(corpus.files, corpus.rejected, signals and signals.stop, flush=True)
 """
 
 
@@ -194,3 +197,14 @@ def test_processes_end_with_the_one_that_started_them(root: Path, tmp_path: Path
         os.close(fifo)
     if number == signal.SIGINT:  # which Python cleans up after
         assert [*(tmp_path / "cache").rglob("*.*")] == []
+
+
+def test_a_control_c_that_is_a_wish_costs_no_file(root: Path, tmp_path: Path) -> None:
+    """A terminal sends it to all processes of its group: those that decode go on, for their parent does."""
+    save(root / "control c.wav", noise(900))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", READ, str(root), str(tmp_path / "cache"), "wish"],
+        env=environment, capture_output=True, text=True, start_new_session=True, timeout=300,
+    )  # fmt: skip
+    assert ran.stdout == f"21 () {int(signal.SIGINT)}\n", ran.stderr
