@@ -206,7 +206,7 @@ class _Process:
         while len(self._buffer) < size:
             if not self._poll.poll(min(still * 1000, 2**31 - 1)):
                 raise _StoodStill
-            part = os.read(self._out.fileno(), 1 << 18)
+            part = os.read(self._out.fileno(), 1 << 16)
             if not part:
                 raise EOFError
             self._buffer += part

@@ -64,7 +64,7 @@ class Measured:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Measured:
-        """Return the measurements that `dataclasses.asdict` made a mapping, or JSON since."""
+        """Return the measurements whose fields are `values`, or JSON of them."""
         return cls(**{**values, "about": About(*values["about"]), "mended": tuple(values["mended"])})
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,4 +64,4 @@ def _prepared(path: Path, request: dict[str, Any], part: Part) -> dict[str, Any]
             part(block.data)
     assert sound.measured is not None
     frames = sound.stop - sound.start
-    return {"frames": frames, "held": sound.array is not None, "measured": asdict(sound.measured)}
+    return {"frames": frames, "held": sound.array is not None, "measured": vars(sound.measured)}
