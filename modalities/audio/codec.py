@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modalities.audio.data import decode
+from modalities.audio.data.reader import read as read_file
 from modalities.audio.emphasis import emphasise, undo
 from modalities.audio.options import Data
 from toolkit.data.dataset import Facts
@@ -59,4 +59,4 @@ def read(path: Path, rate: int, channels: int) -> Tensor:
     path = path.expanduser()
     if not path.is_file():
         raise DataError(f"no such file: {path}")
-    return torch.from_numpy(decode.read(path, rate, channels).T.copy())
+    return torch.from_numpy(read_file(path, rate, channels).T.copy())

@@ -100,6 +100,15 @@ def test_closing_stops_the_threads() -> None:
     assert list(store.in_order(begun.append, [])) == []
 
 
+def test_what_is_at_work_is_ended_before_it_is_waited_for() -> None:
+    ended = threading.Event()
+    with contextlib.closing(store.in_order(lambda i: i and ended.wait(), range(9), stop=ended.set)) as work:
+        assert next(work) == (0, 0) and not ended.is_set()  # the other threads wait until somebody ends them
+    assert ended.is_set()
+    whole: list[str] = []
+    assert len(list(store.in_order(abs, range(9), most=1, stop=lambda: whole.append("stopped")))) == 9 and not whole
+
+
 def _bad_three(begun: list[int]) -> Callable[[int], None]:
     def work(i: int) -> None:
         begun.append(i)

@@ -180,14 +180,18 @@ def _make_room(folder: Path, needed: int) -> None:
 
 
 def in_order(
-    work: Callable[[Item], Result], items: Sequence[Item], chunk: int = 1
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    chunk: int = 1,
+    most: int = _WORKERS,
+    stop: Callable[[], object] = lambda: None,
 ) -> Generator[tuple[Item, Result], None, None]:
     """Yield each item with the result of `work`, in order; a few threads work ahead, `chunk` items at a time.
 
     It pays where `work` releases Python's lock, as decoders do. At most 8 chunks are held. Close it to stop early:
-    then no thread is at work any more.
+    then no thread is at work any more. most: number of threads. stop: ends what is at work, before it is waited for.
     """
-    workers = min(_WORKERS, os.cpu_count() or 1)
+    workers = min(most, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     waiting: deque[tuple[Sequence[Item], Future[list[Result]]]] = deque()
     starts = iter(range(0, len(items), chunk))
@@ -200,6 +204,9 @@ def in_order(
                 return
             part, future = waiting.popleft()
             yield from zip(part, future.result(), strict=True)
+    except BaseException:  # closed, interrupted, an error: what is at work is for nobody
+        stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -22,7 +22,8 @@ import numpy as np
 
 from modalities.audio.data import understand
 from modalities.audio.data.measure import Measured
-from modalities.audio.data.prepare import prepare
+from modalities.audio.data.reader import Reader
+from modalities.audio.data.treatment import Treatment
 from modalities.audio.data.understand import LONGEST_DEFAULT_SECONDS, USUAL_SHARE
 from modalities.audio.options import Data
 from toolkit.data import listing as files
@@ -106,18 +107,19 @@ def build(
     options: Data,
     rate: int,
     folder: Path,
+    reader: Reader,
     notify: Callable[[str], None],
     seconds: float | None = None,
     needed: int = 0,
 ) -> Corpus | None:
-    """Decode all of `listing` into `folder`, and return the corpus; None when nothing in it is usable.
+    """Decode all of `listing` by `reader` into `folder`, and return the corpus; None when nothing in it is usable.
 
     rate: in Hz. seconds: duration of an example; None: 95 % of the files fit, 1 s at most. needed: estimated size in
     bytes. Unreadable files are added to listing.rejected. Raises StorageError when the cache cannot be written.
     """
 
     def fill(staging: Path) -> bool:
-        accepted = _decode_all(listing, options, rate, staging, notify)
+        accepted = _decode_all(listing, Treatment.of(options, rate), reader, staging, notify)
         if accepted:
             _describe(accepted, listing, options, rate, seconds, staging)
         return bool(accepted)
@@ -126,33 +128,28 @@ def build(
 
 
 def _decode_all(
-    listing: Listing, options: Data, rate: int, staging: Path, notify: Callable[[str], None]
+    listing: Listing, treatment: Treatment, reader: Reader, staging: Path, notify: Callable[[str], None]
 ) -> list[tuple[Entry, int, Measured]]:
     """Write audio.npy; return the entries in it, in its order, their frames and measurements; reject the others."""
     accepted: list[tuple[Entry, int, Measured]] = []
     pace = Pace()
-    work = store.in_order(lambda entry: prepare(entry, options, rate, staging), listing.entries)
+    work = reader.prepared(listing.entries, treatment, staging)
     with (staging / "audio.npy").open("wb") as file, contextlib.closing(work) as sounds:
-        store.header(file, (0, options.channels), "<i2")
+        store.header(file, (0, treatment.channels), "<i2")
         for number, (entry, sound) in enumerate(sounds, start=1):
             if isinstance(sound, str):
                 listing.reject(entry.name, sound)
             else:
                 for block in sound.blocks():
-                    file.write(_to_int16(block * np.float32(sound.gain)).data)
-                assert sound.measured is not None
-                accepted.append((entry, sound.stop - sound.start, sound.measured))
+                    file.write(block)
+                accepted.append((entry, sound.frames, sound.measured))
                 sound.path.unlink(missing_ok=True)
             if pace.due():
                 notify(f"read {number:,} of {len(listing.entries):,} sounds")
         file.seek(0)
-        store.header(file, (sum(frames for _, frames, _ in accepted), options.channels), "<i2")
+        store.header(file, (sum(frames for _, frames, _ in accepted), treatment.channels), "<i2")
         store.sync(file)
     return accepted
-
-
-def _to_int16(block: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(np.clip(np.rint(block * 32768), -32768, 32767).astype("<i2"))
 
 
 def example_length(frames: np.ndarray, seconds: float | None, rate: int) -> int:

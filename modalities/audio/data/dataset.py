@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from modalities.audio.data.cache import Corpus
 from modalities.audio.data.container.sniff import FORMATS
 from modalities.audio.data.datasets import Source
 from modalities.audio.data.decode import About
+from modalities.audio.data.reader import Reader
 from modalities.audio.options import Data
 from toolkit.data import labels, selection, store
 from toolkit.data import listing as files
@@ -89,25 +89,24 @@ def _decode(source: Source, options: Data, home: Path, notify: Callable[[str], N
     if not listing.entries and not listing.rejected:
         raise DataError(f"no sound in {source.path}: {files.what_else(listing, FORMATS)}")
     listing.entries = selection.thin(listing.entries, options.limit)
-    headers = probe(listing.entries)
-    rate = options.rate or source.rate or default_rate(headers)
-    seconds = options.seconds or source.seconds
-    each = sum(header.frames / header.rate for header in headers) / max(len(headers), 1)
-    needed = int(each * len(listing.entries) * rate) * options.channels * 2
-    corpus = cache.build(listing, options, rate, home, notify, seconds, needed)
+    with Reader(listing.entries) as reader:
+        headers = probe(listing.entries, reader)
+        rate = options.rate or source.rate or default_rate(headers)
+        seconds = options.seconds or source.seconds
+        each = sum(header.frames / header.rate for header in headers) / max(len(headers), 1)
+        needed = int(each * len(listing.entries) * rate) * options.channels * 2
+        corpus = cache.build(listing, options, rate, home, reader, notify, seconds, needed)
     if corpus is None:
         count, first = len(listing.rejected), sorted(listing.rejected)[0]
         raise DataError(f"no usable sound in {source.path}: {count} tried, for example {first}")
     return corpus
 
 
-def probe(entries: Sequence[Entry]) -> list[About]:
+def probe(entries: Sequence[Entry], reader: Reader) -> list[About]:
     """Return the headers of at most 1,000 readable files, spread evenly."""
-    headers = []
-    for i in np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int)):
-        with contextlib.suppress(Exception):  # it is rejected, with the reason, when it is decoded
-            headers.append(decode.about(entries[i].path))
-    return headers
+    some = np.unique(np.linspace(0, len(entries) - 1, min(_PROBED, len(entries))).astype(int))
+    # what is not readable is rejected, with the reason, when it is decoded
+    return [header for _, header in reader.headers([entries[i] for i in some]) if header is not None]
 
 
 def default_rate(headers: Iterable[About]) -> int:

@@ -140,17 +140,22 @@ def read(path: Path, rate: int, channels: int, max_seconds: float | None = None)
     """Return the sound as (frames, channels) float32, its first `max_seconds` or all. Raises DataError."""
     most = None if max_seconds is None else round(max_seconds * rate)
     parts, frames = [np.zeros((0, channels), np.float32)], 0
+    for block in readable(path, rate, channels):
+        parts.append(block)
+        frames += len(block)
+        if most is not None and frames >= most:
+            break
+    return np.concatenate(parts)[:most]
+
+
+def readable(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
+    """Yield the sound as `stream` does. Raises DataError alone."""
     try:
-        for block in stream(path, rate, channels):
-            parts.append(block)
-            frames += len(block)
-            if most is not None and frames >= most:
-                break
+        yield from stream(path, rate, channels)
     except FileNotFoundError:
         raise DataError(f"no such file: {path}") from None
     except Exception as error:  # damaged files make decoders raise nearly everything
         raise DataError(f"{path} cannot be read: {reason(error)}") from None
-    return np.concatenate(parts)[:most]
 
 
 def mix(block: np.ndarray, channels: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from modalities.audio.data.decode import envelope
-from modalities.audio.options import Data
+from modalities.audio.data.treatment import Treatment
 
 Blocks = Callable[[], Iterator[np.ndarray]]
 
@@ -38,19 +38,20 @@ def bounds(blocks: Blocks, peak: float, trim: float, rate: int) -> tuple[int, in
     return max(0, first - round(BEFORE_SECONDS * rate)), min(total, last + 1 + round(AFTER_SECONDS * rate))
 
 
-def gain(blocks: Blocks, peak: float, options: Data, rate: int) -> float:
-    """Return the factor that brings a sound to the level of `options`, or its peak to full scale where that is less.
+def gain(blocks: Blocks, peak: float, treatment: Treatment) -> float:
+    """Return the factor that brings a sound to its level, or its peak to full scale where that is less.
 
     peak: largest absolute sample, above 0.
     """
-    level = LEVELS[options.loudness] if options.level is None else options.level
-    if options.loudness == "peak":
+    kind = treatment.loudness
+    level = LEVELS[kind] if treatment.level is None else treatment.level
+    if kind == "peak":
         factor = 10 ** (level / 20) / peak
-    elif options.loudness == "rms":
+    elif kind == "rms":
         factor = 10 ** (level / 20) / rms(blocks)
-    elif options.loudness == "lufs":
+    elif kind == "lufs":
         # Measured with its peak at full scale, so that a quiet recording does not fall below the absolute gate.
-        loudness = lufs(lambda: (block / peak for block in blocks()), rate)
+        loudness = lufs(lambda: (block / peak for block in blocks()), treatment.rate)
         factor = 10 ** ((level - loudness) / 20) / peak
     else:
         factor = 1.0

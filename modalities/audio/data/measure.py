@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +61,11 @@ class Measured:
     after: float = 0.0
     """Seconds of silence that were cut at both ends."""
     gain: float = 1.0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Measured:
+        """Return the measurements whose fields are `values`, or JSON of them."""
+        return cls(**{**values, "about": About(*values["about"]), "mended": tuple(values["mended"])})
 
     @property
     def seconds(self) -> float:

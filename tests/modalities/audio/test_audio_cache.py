@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modalities.audio.data import cache, decode, loudness, prepare
+from modalities.audio.data import cache, loudness, reader, treatment
 from tests.modalities.audio.corpus import RATE, everything, in_blocks, noise, opened, row, save, sine
 from toolkit.data import locate
 from toolkit.errors import StorageError
@@ -46,7 +46,7 @@ def test_the_second_start_decodes_nothing(root: Path, tmp_path: Path, monkeypatc
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(decode, "_found", refuse)
+    monkeypatch.setattr(reader.Workers, "__enter__", refuse)
     second, said_again = opened(root, tmp_path / "cache", gain=3, polarity=False, shift=0.1, speed=0.1)
     assert said_again == said and second.std == first.std and second.names == first.names
     assert (second.understood, second.identity) == (first.understood, first.identity)
@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     long: bool, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if long:
-        monkeypatch.setattr(prepare, "HELD", 100)  # then the scratch files are what does not fit
+        monkeypatch.setattr(treatment, "HELD", 100)  # then the scratch files are what does not fit
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000 if long else 20_000, before[1]))  # writing raises
     try:
@@ -106,7 +106,7 @@ def test_long_files_through_scratch_are_the_same(root: Path, tmp_path: Path, mon
     late = np.concatenate([np.zeros((300, 2)), noise(600, seed=99, channels=2), np.zeros((400, 2))])
     save(root / "late.wav", late)
     held, _ = opened(root, tmp_path / "a", loudness="rms", channels=2, rate=11_025)
-    monkeypatch.setattr(prepare, "HELD", 64)
+    monkeypatch.setattr(treatment, "HELD", 64)
     monkeypatch.setattr(locate, "PACE_SECONDS", 0.0)
     streamed, said = opened(root, tmp_path / "b", loudness="rms", channels=2, rate=11_025)
     assert np.array_equal(held.audio, streamed.audio) and np.array_equal(held.clips, streamed.clips)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modalities.audio.data import decode, prepare
+from modalities.audio.data import decode, treatment
 from modalities.audio.data.measure import Meter
 from tests.modalities.audio.corpus import noise, opened, row, save
 
@@ -94,7 +94,7 @@ def test_long_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     samples = np.stack([0.3 * noise(40_000, 1)[:, 0] + 0.1, 0.3 * noise(40_000, 2)[:, 0]], axis=1)
     save(tmp_path / "set" / "a.wav", samples, 22_050, "FLOAT")
     held, _ = opened(tmp_path / "set", tmp_path / "a", channels=2, rate=16_000, loudness="none")
-    monkeypatch.setattr(prepare, "HELD", 64)
+    monkeypatch.setattr(treatment, "HELD", 64)
     streamed, _ = opened(tmp_path / "set", tmp_path / "b", channels=2, rate=16_000, loudness="none")
     assert np.array_equal(held.audio, streamed.audio)
     assert np.abs((held.audio / 32768).mean(axis=0)).max() < 1e-3
