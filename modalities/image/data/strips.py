@@ -77,9 +77,10 @@ def extent_of(parts: Iterator[Band]) -> Extent:
 
 def _lines(opened: Any, again: deep.Again) -> Bands | None:
     """Return the bands of a picture without packing, whose rows are read apart, or None where it is packed."""
-    if len(opened.tile) != 1 or opened.tile[0][0] != "raw" or not isinstance(opened.tile[0][3], tuple):
+    if len(opened.tile) != 1 or opened.tile[0][0] != "raw":
         return None
-    _, _, place, (form, stride, order) = opened.tile[0]
+    _, _, place, how = opened.tile[0]
+    form, stride, order = (how, 0, 1) if isinstance(how, str) else how
     width, height = opened.size
     if not stride and form not in _BITS:
         return None
