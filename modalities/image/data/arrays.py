@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from modalities.image.data.bands import rows_at_once
 from toolkit.data.listing import Entry
 from toolkit.errors import ToolkitError
 
@@ -90,6 +92,22 @@ def opened(entry: Entry, stream: BinaryIO) -> np.ndarray:
     if found.first:
         array = np.moveaxis(array, 1, -1)
     return array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
+
+
+def bands(entry: Entry, stream: BinaryIO, number: int) -> Iterator[np.ndarray]:
+    """Yield the rows of one picture of a file. Raises Unreadable, ValueError.
+
+    The file is mapped anew for each band: what was read of a mapping counts as memory until it is closed.
+    """
+    top, height = 0, 1
+    array: np.ndarray | None = None
+    while top < height:
+        if array is None or entry.offset is None:
+            stream.seek(0)
+            array = opened(entry, stream)
+        step, height = rows_at_once(array.shape[2], array[0, 0, :1].nbytes), array.shape[1]
+        yield np.array(array[number, top : top + step], order="C")
+        top += step
 
 
 def _checked(found: Layout) -> Layout:

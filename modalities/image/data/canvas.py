@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from modalities.image.data import geometry
-from modalities.image.data.geometry import Fit, Size
+from modalities.image.data import bands, geometry
+from modalities.image.data.geometry import Fit, Placed, Size
 from modalities.image.data.levels import Ranges
 
 INVISIBLE = 8
 """Levels that a picture must vary by on its background to be seen."""
+_ORIENTATION_TAG = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,12 +54,28 @@ class Decoded(NamedTuple):
 
 def finished(image: Image.Image, plan: Plan, turn: Image.Transpose | None = None) -> Decoded:
     """Return a picture in L, LA, RGB or RGBA at its size, turned and with the channels of `plan`."""
-    target = plan.size[::-1] if turn in {UPRIGHT[i] for i in SIDEWAYS} else plan.size
-    box, inner = geometry.place(image.size, target, plan.fit)
+    box, inner = _placed(image.size, plan, turn)
     if image.mode == "LA":
         image = image.convert("RGBA")
     if box != (0, 0, *inner) or image.size != inner:  # alpha is weighted: Pillow multiplies by it and divides again
-        image = image.resize(inner, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+        image = image.resize(inner, Image.Resampling.BICUBIC, box=box, reducing_gap=bands.GAP)
+    return _laid(image, plan, turn)
+
+
+def finished_bands(
+    images: Iterator[Image.Image], size: Size, plan: Plan, turn: Image.Transpose | None = None
+) -> Decoded:
+    """Return the same of a picture of `size` in bands of rows, in L, RGB or RGBA; it is larger than its target."""
+    box, inner = _placed(size, plan, turn)
+    return _laid(bands.resized(images, size, inner, box), plan, turn)
+
+
+def _placed(size: Size, plan: Plan, turn: Image.Transpose | None) -> Placed:
+    target = plan.size[::-1] if turn in {UPRIGHT[i] for i in SIDEWAYS} else plan.size
+    return geometry.place(size, target, plan.fit)
+
+
+def _laid(image: Image.Image, plan: Plan, turn: Image.Transpose | None) -> Decoded:
     # Turning a centred part after resizing equals turning the whole picture before, at a fraction of the cost.
     if turn is not None:
         image = image.transpose(turn)
@@ -72,6 +90,24 @@ def finished(image: Image.Image, plan: Plan, turn: Image.Transpose | None = None
     if keeps and transparent:
         array[array[..., -1] == 0, :-1] = plan.background  # what cannot be seen could be anything
     return Decoded(_bordered(array.transpose(2, 0, 1), plan), transparent, vanished)
+
+
+def orientation(opened: Image.Image) -> int:
+    """Return the EXIF orientation, by default 1 (upright). Read it after load(): Pillow itself turns TIFFs."""
+    try:
+        return int(opened.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # broken metadata does not make a picture unusable
+        return 1
+
+
+def resizable(opened: Image.Image) -> Image.Image:
+    """Return the picture in L, RGB or RGBA, modes that `resize` supports."""
+    alpha = opened.has_transparency_data
+    if opened.mode == "RGBA" or (opened.mode in ("L", "RGB") and not alpha):
+        return opened  # convert() would copy it
+    if alpha:
+        return opened.convert("RGBA")
+    return opened.convert("L" if opened.mode == "1" else "RGB")
 
 
 def _varies(image: Image.Image) -> bool:

@@ -17,11 +17,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modalities.image.data import arrays, deep
+from modalities.image.data import arrays, deep, strips
 from modalities.image.data.arrays import Unreadable
-from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished
+from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished, orientation, resizable
 from modalities.image.data.geometry import Size
-from modalities.image.data.levels import Extent, as_bytes, extent
+from modalities.image.data.levels import NOT_NUMBERS, Extent, as_bytes, extent
 from toolkit.console import printable
 from toolkit.data.listing import Entry
 
@@ -38,9 +38,10 @@ MAX_PIXELS = arrays.MAX_PIXELS
 MAX_FRAMES = 1_000
 """Most pictures that are read of one animation or stack."""
 _LARGE_PIXELS = 8_000_000
+"""From so many on one picture at a time is decoded."""
+_BANDED_PIXELS = 2_000_000
+"""From so many on a picture is decoded in bands; more than any target has."""
 _one_large = threading.Lock()
-
-_ORIENTATION_TAG = 0x0112
 
 
 class Look(NamedTuple):
@@ -83,13 +84,13 @@ def look(stream: BinaryIO, every_frame: bool = False) -> Look:
     with _open(stream) as opened:
         width, height = opened.size
         # PNG may have its EXIF behind the pixels; TIFF is upright already
-        if opened.format != "TIFF" and "exif" in opened.info and _orientation(opened) in SIDEWAYS:
+        if opened.format != "TIFF" and "exif" in opened.info and orientation(opened) in SIDEWAYS:
             width, height = height, width
         held, found = _frames(opened), []
         for frame in range(min(held, MAX_FRAMES) if every_frame else 1):
             if frame or deep.is_deep(opened):
                 opened.seek(frame)
-            found.append(extent(deep.values(opened, _reopened(stream, frame))) if deep.is_deep(opened) else Extent())
+            found.append(_extent(opened, stream, frame) if deep.is_deep(opened) else Extent())
         return Look((width, height), held, found)
 
 
@@ -113,6 +114,18 @@ def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence
         array = arrays.opened(entry, stream)
     except Exception as error:
         yield from (reason(error) for _ in numbers)
+        return
+    size = (array.shape[2], array.shape[1])
+    if in_bands(size):
+        del array  # as long as it is mapped, what was read of it counts as memory
+        for i in numbers:
+            large = strips.Large(functools.partial(arrays.bands, entry, stream, i), lambda: (size, 1))
+            try:
+                with _alone(size):
+                    result: Decoded | str = strips.decoded(large, plan)
+            except Exception as error:
+                result = reason(error)
+            yield result
         return
     for i in numbers:
         yield finished(Image.fromarray(np.ascontiguousarray(as_bytes(np.asarray(array[i]), plan.ranges))), plan)
@@ -178,20 +191,41 @@ def _open(stream: BinaryIO) -> Iterator[Image.Image]:
 
 
 def _decoded(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> Decoded:
-    width, height = opened.size
-    # A large picture takes 4 bytes a pixel or more while it is decoded: one at a time bounds the memory.
-    with _one_large if width * height > _LARGE_PIXELS else contextlib.nullcontext():
-        if deep.is_deep(opened):
-            values = deep.values(opened, _reopened(stream, frame))
-            if not np.isfinite(extent(values)[1:]).all():
-                raise Unreadable("32-bit pixels that are not numbers (NaN or infinite)")
-            image = Image.fromarray(as_bytes(values, plan.ranges))
-        else:
+    with _alone(opened.size):
+        is_deep = deep.is_deep(opened)
+        if not is_deep:
             longest = 2 * max(plan.size)
             opened.draft(None, (longest, longest))  # JPEG only: decodes at 1/2, 1/4 or 1/8 when that is enough
+        if in_bands(opened.size):
+            return strips.decoded(strips.of(opened, stream, frame, _reopened(stream, frame)), plan)
+        if is_deep:
+            values = deep.values(opened, _reopened(stream, frame))
+            if not np.isfinite(extent(values)[1:]).all():
+                raise Unreadable(NOT_NUMBERS)
+            image = Image.fromarray(as_bytes(values, plan.ranges))
+        else:
             opened.load()
-            image = _resizable(opened)
-        return finished(image, plan, UPRIGHT.get(_orientation(opened)))
+            image = resizable(opened)
+        return finished(image, plan, UPRIGHT.get(orientation(opened)))
+
+
+def in_bands(size: Size) -> bool:
+    """Return True where a picture is decoded in bands of rows."""
+    return size[0] * size[1] > _BANDED_PIXELS
+
+
+def _alone(size: Size) -> contextlib.AbstractContextManager[object]:
+    """Return what bounds the memory of large pictures: one at a time is decoded."""
+    return _one_large if size[0] * size[1] > _LARGE_PIXELS else contextlib.nullcontext()
+
+
+def _extent(opened: Image.Image, stream: BinaryIO, frame: int) -> Extent:
+    """Return the values of a deep picture, which is decoded for that."""
+    again = _reopened(stream, frame)
+    with _alone(opened.size):
+        if in_bands(opened.size):
+            return strips.extent_of(strips.of(opened, stream, frame, again).bands())
+        return extent(deep.values(opened, again))
 
 
 def _reopened(stream: BinaryIO, frame: int) -> deep.Again:
@@ -214,21 +248,3 @@ def _frames(opened: Image.Image) -> int:
         return int(getattr(opened, "n_frames", 1))
     except Exception:  # damaged behind the first picture, which may be whole
         return 1
-
-
-def _orientation(opened: Image.Image) -> int:
-    """Return the EXIF orientation, by default 1 (upright). Read it after load(): Pillow itself turns TIFFs."""
-    try:
-        return int(opened.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # broken metadata does not make a picture unusable
-        return 1
-
-
-def _resizable(opened: Image.Image) -> Image.Image:
-    """Return the picture in L, RGB or RGBA, modes that `resize` supports."""
-    alpha = opened.has_transparency_data
-    if opened.mode == "RGBA" or (opened.mode in ("L", "RGB") and not alpha):
-        return opened  # convert() would copy it
-    if alpha:
-        return opened.convert("RGBA")
-    return opened.convert("L" if opened.mode == "1" else "RGB")

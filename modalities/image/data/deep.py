@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,24 @@ _COLOUR = ("RGB", "RGBA", "RGBX", "LA")
 
 def is_deep(opened: Image.Image) -> bool:
     """Return True where a picture that was opened, not loaded yet, has more than 8 bits a channel."""
-    return opened.mode in ("I", "F") or opened.mode.startswith("I;16") or _is_deep_colour(opened)
+    return opened.mode in ("I", "F") or opened.mode.startswith("I;16") or is_deep_colour(opened)
 
 
 def values(opened: Image.Image, again: Again) -> np.ndarray:
-    """Return the values of a deep picture, (H, W) or (H, W, C); it is loaded then.
+    """Return the values of a deep picture, (H, W) or (H, W, C); it is loaded then."""
+    return next(bands(opened, again, opened.size[1]))
+
+
+def bands(opened: Image.Image, again: Again, rows: int) -> Iterator[np.ndarray]:
+    """Yield the values of a deep picture, so many rows at once; it is loaded then.
 
     Pillow has no mode for 16 bits of colour and keeps the upper byte of each value. Read as of the other byte order,
     the same file gives the lower one.
     """
-    if not _is_deep_colour(opened):
+    if not is_deep_colour(opened):
         opened.load()
-        return np.asarray(opened)
+        yield from (np.asarray(part) for part in _parts(opened, rows))
+        return
     form = _form(opened)
     other: Any = again()
     # grey with alpha has four bytes a pixel, as RGBA of 8 bits has: both bytes come at once
@@ -37,13 +43,26 @@ def values(opened: Image.Image, again: Again) -> np.ndarray:
     other.tile = [tile._replace(args=_changed(tile.args, asked)) for tile in other.tile]
     other.load()
     opened.load()
-    lower = np.asarray(other).astype(np.uint16)
     if both:
-        return lower[..., 0::2] << 8 | lower[..., 1::2]
-    return np.asarray(opened).astype(np.uint16) << 8 | lower
+        for part in _parts(other, rows):
+            array = np.asarray(part).astype(np.uint16)
+            yield array[..., 0::2] << 8 | array[..., 1::2]
+        return
+    for upper, lower in zip(_parts(opened, rows), _parts(other, rows)):
+        yield np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
 
 
-def _is_deep_colour(opened: Image.Image) -> bool:
+def _parts(image: Image.Image, rows: int) -> Iterator[Image.Image]:
+    """Yield the rows of a picture that is loaded, some at once."""
+    width, height = image.size
+    if rows >= height:
+        yield image
+        return
+    yield from (image.crop((0, top, width, min(top + rows, height))) for top in range(0, height, rows))
+
+
+def is_deep_colour(opened: Image.Image) -> bool:
+    """Return True where a picture that was opened, not loaded yet, has colours of 16 bits a channel."""
     form = _form(opened)
     return opened.mode in ("RGB", "RGBA") and form[:-4] in _COLOUR and form[-4:] in _OTHER
 

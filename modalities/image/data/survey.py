@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modalities.image.data import arrays, decode, levels
+from modalities.image.data import arrays, decode, levels, strips
 from modalities.image.data.files import open_entry
 from modalities.image.data.geometry import Size
 from modalities.image.data.levels import Extent
@@ -20,7 +20,6 @@ from toolkit.data.splits import SPLITS
 _CHUNK = 32
 _BLOCK = 256
 """Pictures of an array that are measured at once."""
-NOT_NUMBERS = "32-bit pixels that are not numbers (NaN or infinite)"
 FEW_FILES = 20
 """From so many arrays on, all pictures of one belong to one split; of fewer, each has its own."""
 
@@ -71,7 +70,7 @@ def look(listing: Listing, every_frame: bool, limit: int | None, notify: Callabl
         for number, size, extent in found:
             name = f"{entry.name}[{number}]" if held > 1 and len(found) > 1 else entry.name
             if not np.isfinite(extent[1:]).all():
-                listing.reject(name, NOT_NUMBERS)
+                listing.reject(name, levels.NOT_NUMBERS)
             else:
                 survey.seen.append(Seen(entry, number, name, size, extent))
         if count % 20_000 == 0:
@@ -93,9 +92,13 @@ def _look(entry: Entry, every_frame: bool) -> tuple[int, bool, list[tuple[int, S
         with open_entry(entry) as stream:
             if entry.name.lower().endswith(arrays.ENDING):
                 array = arrays.opened(entry, stream)
-                size = (array.shape[2], array.shape[1])
-                values = _extents(array)
-                return len(array), True, [(i, size, extent) for i, extent in enumerate(values)]
+                count, size = len(array), (array.shape[2], array.shape[1])
+                if levels.kind_of(array.dtype) != "bytes" and decode.in_bands(size):
+                    del array  # as long as it is mapped, what was read of it counts as memory
+                    values = [strips.extent_of(arrays.bands(entry, stream, i)) for i in range(count)]
+                else:
+                    values = _extents(array)
+                return count, True, [(i, size, extent) for i, extent in enumerate(values)]
             size, held, extents = decode.look(stream, every_frame)
             return held, False, [(i, size, extent) for i, extent in enumerate(extents)]
     except Exception as error:  # damaged files make Pillow raise nearly everything
