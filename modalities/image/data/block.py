@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import JsonValue
 
-from modalities.image.data import arrays, decode, geometry, repeats
+from modalities.image.data import decode, geometry, repeats
 from modalities.image.data.canvas import Plan
+from modalities.image.data.formats import arrays
 from modalities.image.data.levels import DEEP, Extent, Range, number
 from modalities.image.data.survey import FEW_FILES, Seen, Survey
 from modalities.image.options import Data, written

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from modalities.image.data import arrays, block, copies, decode, geometry, repeats
+from modalities.image.data import block, copies, decode, geometry, repeats
 from modalities.image.data.canvas import Decoded, Plan
 from modalities.image.data.files import open_entry
+from modalities.image.data.formats import arrays
 from modalities.image.data.levels import Kind, Range
 from modalities.image.data.survey import Seen, Survey, split_names
 from modalities.image.options import Data

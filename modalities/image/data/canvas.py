@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from modalities.image.data import bands, geometry
+from modalities.image.data import geometry
+from modalities.image.data.formats import bands
 from modalities.image.data.geometry import Fit, Placed, Size
 from modalities.image.data.levels import Ranges
 

@@ -17,9 +17,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modalities.image.data import arrays, deep, strips
-from modalities.image.data.arrays import Unreadable
 from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished, orientation, resizable
+from modalities.image.data.formats import arrays, deep, strips
+from modalities.image.data.formats.arrays import Unreadable
 from modalities.image.data.geometry import Size
 from modalities.image.data.levels import NOT_NUMBERS, Extent, as_bytes, extent
 from toolkit.console import printable

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modalities.image.data import arrays, decode, levels, strips
+from modalities.image.data import decode, levels
 from modalities.image.data.files import open_entry
+from modalities.image.data.formats import arrays, strips
 from modalities.image.data.geometry import Size
 from modalities.image.data.levels import Extent
 from toolkit.data import store

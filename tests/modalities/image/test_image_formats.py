@@ -12,7 +12,8 @@ import torch
 from PIL import Image as Pillow
 from PIL import features
 
-from modalities.image.data import arrays, decode
+from modalities.image.data import decode
+from modalities.image.data.formats import arrays
 from tests.modalities.image.corpus import encoded, everything, flat, noise, opened, pixels_of, row_of
 from toolkit.errors import DataError
 

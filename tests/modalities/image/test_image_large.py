@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from modalities.image.data import bands, decode, survey, whole
+from modalities.image.data import decode, survey
 from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.formats import bands, whole
 from modalities.image.data.geometry import Fit, Size, place
 from tests.modalities.image.corpus import encoded, png_chunk
 from tests.modalities.image.test_image_levels import tiff_of_16_bits

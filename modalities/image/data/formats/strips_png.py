@@ -15,8 +15,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from modalities.image.data import deep
-from modalities.image.data.bands import Band, rows_at_once
+from modalities.image.data.formats import deep
+from modalities.image.data.formats.bands import Band, rows_at_once
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -7,8 +7,9 @@ from typing import Any
 
 from PIL import Image
 
-from modalities.image.data import bands, canvas, deep
-from modalities.image.data.bands import Band
+from modalities.image.data import canvas
+from modalities.image.data.formats import bands, deep
+from modalities.image.data.formats.bands import Band
 from modalities.image.data.geometry import Size
 from toolkit.errors import ToolkitError
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from modalities.image.data.bands import rows_at_once
+from modalities.image.data.formats.bands import rows_at_once
 from toolkit.data.listing import Entry
 from toolkit.errors import ToolkitError
 

@@ -9,12 +9,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from modalities.image.data import bands, canvas, deep, strips_png, strips_tiff
-from modalities.image.data.bands import Band, Bands
+from modalities.image.data import canvas
 from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.formats import bands, deep, strips_png, strips_tiff
+from modalities.image.data.formats.bands import Band, Bands
+from modalities.image.data.formats.whole import Whole
 from modalities.image.data.geometry import Size
 from modalities.image.data.levels import NOT_NUMBERS, Extent, Ranges, as_bytes, extent, kind_of, over_all
-from modalities.image.data.whole import Whole
 from toolkit.errors import ToolkitError
 
 _BITS = {"1;I": 1, "L": 8, "RGB": 24, "I;16B": 16, "I;32B": 32, "F;32F": 32, "F;32BF": 32}

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
-from modalities.image.data import deep
-from modalities.image.data.bands import Band, rows_at_once
+from modalities.image.data.formats import deep
+from modalities.image.data.formats.bands import Band, rows_at_once
 
 _WIDTH, _LENGTH, _BITS, _PACKING, _LIGHT, _PLACES, _SAMPLES = 256, 257, 258, 259, 262, 273, 277
 _ROWS, _SIZES, _PLANES, _TILE_LENGTH, _TILE_PLACES, _TILE_SIZES = 278, 279, 284, 323, 324, 325
