@@ -38,8 +38,8 @@ def _idx(*files: tuple[int, str]) -> dict[str, tuple[int, str]]:
     return dict(zip(_IDX, files))
 
 
-# Bytes and hashes of what is sent stand in the repositories of TensorFlow Datasets and torchvision alike, that of
-# CIFAR-10 in Keras and torchvision; that of what MNIST unpacks to was taken from a copy.
+# Bytes and hashes of what is sent are those of torchvision and of one more public list, which agree; that of what
+# MNIST unpacks to was taken from a copy.
 SETS = {
     "mnist": Pinned(
         "MNIST/raw",
