@@ -37,7 +37,8 @@ def grid(
     if not names or 2 * len(names) > len(raw):
         return _table(raw, _wrap(list(range(len(raw))), columns or square), [])
     groups = [[i for i, label in enumerate(labels) if label == name] for name in names]
-    columns = columns or min(max(map(len, groups)), max(square, 8))
+    most, usual = max(map(len, groups)), max(square, 8)
+    columns = columns or math.ceil(most / max(1, round(most / usual)))  # rows of like length, and no picture alone
     rows: list[list[int]] = []
     captions: list[str] = []
     for name, group in zip(names, groups, strict=True):

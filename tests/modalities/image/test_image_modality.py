@@ -203,6 +203,15 @@ def test_grid_places_every_picture(digits: Image) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("labels", "each", "columns", "rows"), [(9, 11, 11, 9), (10, 10, 10, 10), (2, 40, 10, 8), (3, 15, 8, 6)]
+)
+def test_no_picture_is_alone_in_a_row_of_its_label(labels: int, each: int, columns: int, rows: int) -> None:
+    names = [f"label {i}" for i in range(labels) for _ in range(each)]
+    width, height = picture.grid(batch(labels * each, 1, 64), names).size
+    assert (height - 2) // 66 == rows and (width - 2) // 66 == columns
+
+
 def test_labels_share_captioned_rows() -> None:
     raw = torch.tensor([10, 20, 11, 21, 12], dtype=torch.uint8)[:, None, None, None].expand(5, 1, 64, 64)
     array = np.asarray(picture.grid(raw, ["cat", "写真 dog", "cat", "写真 dog", "cat"]))
