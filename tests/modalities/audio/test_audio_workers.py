@@ -24,7 +24,8 @@ LIMIT = 120_000
 """Milliseconds after which a test fails that would wait for ever."""
 
 READ = """
-import contextlib, sys
+import contextlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
 from pathlib import Path
 from modalities.audio.data import dataset, reader
 from modalities.audio.options import Data
