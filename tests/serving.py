@@ -15,7 +15,7 @@ import pytest
 
 @dataclass
 class Host:
-    """What is served, by path; an int is a status, a str a place that is redirected to."""
+    """The content of each path; an int is a status, a str a place that is redirected to."""
 
     address: str = ""
     pages: dict[str, bytes | int | str] = field(default_factory=dict)

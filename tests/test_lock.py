@@ -50,7 +50,7 @@ def locked() -> list[tuple[str, str, Requirement, int]]:
 
 
 def project() -> list[Requirement]:
-    """What pyproject.toml asks for, for the tests."""
+    """The requirements of pyproject.toml, those of the tests included."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return [Requirement(text) for text in (*table["dependencies"], *table["optional-dependencies"]["test"])]
 
@@ -84,7 +84,7 @@ def test_it_has_one_version_of_each_and_all_that_is_asked_for(python: str, syste
 
 
 def test_it_is_closed() -> None:
-    """What its packages need here is in it too, or a line would be refused for want of a hash."""
+    """All that its packages need here is in it too, or a line would be refused for want of a hash."""
     here = {**default_environment(), "extra": ""}
     versions = {name: v for name, v, need, _ in locked() if need.marker is None or need.marker.evaluate(here)}
     missing = set()

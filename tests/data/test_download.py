@@ -1,4 +1,4 @@
-"""What is downloaded is what is known: the right bytes, from https alone, no more of them, and nothing else is kept."""
+"""A download is known content or nothing: the right bytes, over https alone, no more of them; nothing else stays."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 ATTEMPTS: list[str] = []
-"""What was stopped, for those that swallow the error."""
+"""The tries that were stopped, for code that swallows the error."""
 _NAMES = {"", "localhost", "::1"}
 _WITH_ADDRESS = {"socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1}
 _WITH_NAME = {"socket.getaddrinfo": 0, "socket.gethostbyname": 0}

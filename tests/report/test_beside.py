@@ -17,7 +17,7 @@ from toolkit.data.dataset import InMemory, Splits
 from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.report import beside
-from toolkit.report.beside.rows import REAL
+from toolkit.report.beside import REAL
 from toolkit.run.generator import Generator, load
 from toolkit.view import Shown
 
@@ -33,13 +33,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Generator]:
 
 
 def test_a_row_has_one_label_and_one_noise(runs: list[Generator]) -> None:
-    rows = beside.rows_of(runs, 6, 3, None, None, {"steps": 4}, quiet)
+    rows = beside.rows_of(runs, 6, 3, None, {"steps": 4}, quiet)
     assert [row.label for row in rows] == ["upper", "lower"] * 3
     for name, generator in zip("AB", runs, strict=True):
         samples = generator.sample(6, seed=3, steps=4)
         assert [row.shown[name] for row in rows] == generator.modality.view().shown(samples.raw)
     assert rows[0].shown["A"] != rows[0].shown["B"] and rows[0].shown["A"] != rows[2].shown["A"]
-    only = beside.rows_of(runs[:1], 3, 0, "lower", None, {"steps": 2}, quiet)
+    only = beside.rows_of(runs[:1], 3, 0, "lower", {"steps": 2}, quiet)
     assert [row.label for row in only] == ["lower"] * 3 and all(set(row.shown) == {"A"} for row in only)
 
 
@@ -51,7 +51,7 @@ def test_real_ones_have_the_label_and_come_once_held_out_ones_first(runs: list[G
     test = InMemory(values[8:], {"label": torch.tensor([0, 0, 1, 0])})
     real.load = lambda cache, notify: Splits.in_memory("few", train, test, ("upper", "lower"))  # type: ignore[method-assign]
     real.open(Path(), quiet)
-    rows = beside.rows_of(runs[:1], 14, 0, None, real, {"steps": 1}, quiet)
+    rows = beside.rows_of([runs[0].on(real)], 14, 0, None, {"steps": 1}, quiet)
     shown = [row.shown.get(REAL) for row in rows]
     each = real.view().shown(values)
     where = [None if one is None else each.index(one) for one in shown]
@@ -64,7 +64,7 @@ def test_runs_that_do_not_belong_together_are_refused(runs: list[Generator]) -> 
     other = load(runs[1].run, notify=quiet, modality=POINTS)  # type: ignore[arg-type]
     other.modality.learn(labels=("left", "right"))
     with pytest.raises(UsageError, match="other labels: upper, lower, and left, right"):
-        beside.rows_of([runs[0], other], 2, 0, None, None, {}, quiet)
+        beside.rows_of([runs[0], other], 2, 0, None, {}, quiet)
 
 
 def sides_and_rows() -> tuple[list[beside.Side], list[beside.Row]]:

@@ -14,18 +14,21 @@ from toolkit.cli.sample import step_of
 from toolkit.console import notify, one_line
 from toolkit.errors import UsageError
 
+Widths = Annotated[
+    str | None, typer.Option(metavar="WIDTH[,WIDTH]", help="Average of the weights: of both, or of A and of B.")
+]
+"""--ema of two runs"""
+Steps = Annotated[str | None, typer.Option(metavar="N|best[,N|best]", help="Checkpoint: of both, or of A and of B.")]
+"""--step of two runs"""
+
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A run's folder, e.g. runs/digits.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another run's, or the same.")],
     n: Annotated[int, typer.Option("-n", min=4, help="Held-out examples, where there are so many.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the examples' noise.")] = 0,
-    ema: Annotated[
-        str | None, typer.Option(metavar="WIDTH[,WIDTH]", help="Average of the weights: of both, or of A and of B.")
-    ] = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="N|best[,N|best]", help="Checkpoint: of both, or of A and of B.")
-    ] = None,
+    ema: Widths = None,
+    step: Steps = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     modality: Annotated[str | None, typer.Option(metavar="FILE.py", help="For runs of your own modality.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,

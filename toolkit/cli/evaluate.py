@@ -177,8 +177,6 @@ def _runs(
     """given: n, seed, ema, step and the sampler's options, those that the user has set."""
     import toolkit
     from toolkit import paths
-    from toolkit import recipe as recipes
-    from toolkit.discovery import find
     from toolkit.evaluation.evaluate import about_run, bits, evaluator_of, examples, place
     from toolkit.run.data_block import changes
     from toolkit.run.layout import refuse_links
@@ -191,11 +189,10 @@ def _runs(
     for run in runs:  # all are looked at before the first is sampled, which takes long
         refuse_links(run, *([] if out is None else [out.expanduser()]))
         generator = toolkit.load(run, device=ask["device"], ema=ema, step=step, notify=say, modality=ask["modality"])
-        kind = find(ask["modality"] or generator.recipe.modality)
-        real = kind(*recipes.validate_for(generator.recipe, kind))
+        real = generator.unopened()
         evaluator_of(real)
-        judging = kind.EvaluationOptions
-        whose = f"the evaluation of '{kind.name}'"
+        judging = real.EvaluationOptions
+        whose = f"the evaluation of '{real.name}'"
         texts = string_options(judging)
         typed = parse_modality_options(ask["further"], judging.model_fields, whose, ask["own"], texts, flags(judging))
         options = checked(judging, typed, "", "--")

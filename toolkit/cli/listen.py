@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from toolkit.cli import complete
-from toolkit.cli.compare import name_of, pair, width_of
+from toolkit.cli.compare import Steps, Widths, name_of, pair, width_of
 from toolkit.cli.sample import step_of
 from toolkit.console import notify
 from toolkit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from toolkit.run.generator import Generator
 
 FOLDER = "listening"
 """In the first run: where the pages are."""
@@ -30,12 +33,8 @@ def listen(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler, of both.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="Of both; otherwise as each recipe says.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise, and of which real ones.")] = 0,
-    ema: Annotated[
-        str | None, typer.Option(metavar="WIDTH[,WIDTH]", help="Average of the weights: of both, or of A and of B.")
-    ] = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="N|best[,N|best]", help="Checkpoint: of both, or of A and of B.")
-    ] = None,
+    ema: Widths = None,
+    step: Steps = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help=f"Default: A/{FOLDER}/B.html, or real.html.")
     ] = None,
@@ -58,7 +57,6 @@ def listen(
 
     import toolkit
     from toolkit.report import beside
-    from toolkit.report.beside.rows import REAL
     from toolkit.run.layout import refuse_links
     from toolkit.training.storage.files import make_folder, write_text_atomic
 
@@ -69,31 +67,31 @@ def listen(
         for run, width, which in zip(paths, widths, at, strict=False)
     ]
     names = [name_of(run, width, which) for run, width, which in zip(paths, widths, at, strict=False)]
+    if real:
+        generators = [_with_data(generator, name) for generator, name in zip(generators, names, strict=True)]
     sides = [beside.Side(side, name) for side, name in zip("AB", names, strict=False)]
-    opened = _data(generators[0], modality) if real else None
-    if opened is not None and opened.splits is not None:
-        sides.append(beside.Side(REAL, f"{opened.splits.source}, held-out examples first"))
+    if splits := generators[0].modality.splits:
+        sides.append(beside.Side(beside.REAL, f"{splits.source}, held-out examples first"))
     if len(sides) == 1:
         raise UsageError("without real examples there is nothing to compare; name a second run")
     how: dict[str, Any] = {"steps": steps, "guidance": guidance}
-    rows = beside.rows_of(generators, n, seed, label, opened, how, notify)
-    title = " and ".join(side.what for side in sides if side.name != REAL)
+    rows = beside.rows_of(generators, n, seed, label, how, notify)
     make_folder(place.parent)
-    write_text_atomic(place, beside.page(title, sides, rows, seed))
+    write_text_atomic(place, beside.page(" and ".join(names), sides, rows, seed))
     notify(f"page: {place}")
 
 
-def _data(generator: Any, modality: str | None) -> Any:
-    """Return a run's modality with its data open; None, with a line, where the data cannot be read any more."""
+def _with_data(generator: Generator, name: str) -> Generator:
+    """Return a run with its data open, or as it is, with a line, where that cannot be read or does not fit it."""
     from toolkit import paths
-    from toolkit import recipe as recipes
-    from toolkit.discovery import find
+    from toolkit.run.data_block import changes
 
-    kind = find(modality or generator.recipe.modality)
-    opened = kind(*recipes.validate_for(generator.recipe, kind))
+    opened = generator.unopened()
     try:
         opened.open(paths.cache(), notify)
+        if changed := changes(generator.modality.facts, opened.facts):
+            notify(f"the data changed since {name} was made ({', '.join(changed)}); real ones are of what there is now")
+        return generator.on(opened)
     except DataError as error:
-        notify(f"without real examples: {error}")
-        return None
-    return opened
+        notify(f"without real examples of {name}: {error}")
+        return generator

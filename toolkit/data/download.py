@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Refused(Exception):
-    """What a source sent is not what is wanted, or nothing came; the message says why, without a line break."""
+    """A source that sent other content than is wanted, or none; the message says why, without a line break."""
 
 
 def fetch(

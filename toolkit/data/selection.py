@@ -41,7 +41,7 @@ def test_mask(entries: Sequence[Entry], groups: np.ndarray | None = None) -> np.
     the last file of a label always stays in training. groups: (N,), equal numbers for files that are alike: they are
     in one split, which the name of one of them decides.
     """
-    if given(entries):
+    if has_splits(entries):
         return np.array([entry.split == "test" for entry in entries], dtype=bool)
     scores = np.array([score(entry.name) for entry in entries])
     if groups is not None:
@@ -59,7 +59,7 @@ def test_mask(entries: Sequence[Entry], groups: np.ndarray | None = None) -> np.
     return mask
 
 
-def given(entries: Sequence[Entry]) -> bool:
+def has_splits(entries: Sequence[Entry]) -> bool:
     """Return True where the source has splits of its own."""
     return any(entry.split for entry in entries)
 

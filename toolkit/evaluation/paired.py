@@ -200,8 +200,7 @@ def _told_as(recipe: Recipe, data: Modality) -> Modality:
 
 
 def _opened(run: Generator, name: str, notify: Callable[[str], None]) -> Modality:
-    kind = type(run.modality)
-    real = kind(*recipes.validate_for(run.recipe, kind))
+    real = run.unopened()
     real.open(paths.cache(), notify)
     if differing := different_facts(run.modality.facts, real.facts):
         raise DataError(

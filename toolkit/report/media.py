@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import PIL.Image
 
 from toolkit.report import paper, run_files
 from toolkit.report.html import Markup, tag
+from toolkit.standalone import uri
 
 BUDGET = 8 << 20
 """Bytes of all pictures of a page together."""
@@ -68,7 +68,7 @@ class Album:
             self.omitted.append(path.relative_to(self.run).as_posix())
             return None
         self.left -= len(packed)
-        return Picture(f"data:image/{kind};base64,{base64.b64encode(packed).decode('ascii')}", *size, ink)
+        return Picture(uri(f"image/{kind}", packed), *size, ink)
 
 
 def _packed(data: bytes, side: int, drawing: bool = False) -> tuple[bytes, str, tuple[int, int], bool]:

@@ -87,6 +87,11 @@ class Generator:
         shown = f"<p><code>{html.escape(said)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"
         return shown + ("" if self.run is None else image(self.run / layout.PICTURE, "samples at the end of training"))
 
+    def unopened(self) -> Modality:
+        """Return the modality anew, as the recipe says: to open the data that the run was trained on."""
+        kind = type(self.modality)
+        return kind(*recipes.validate_for(self.recipe, kind))
+
     def on(self, opened: Modality) -> Generator:
         """The same with a modality whose data is open, of which a vocoder takes the sounds that it makes again.
 

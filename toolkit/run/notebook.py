@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import importlib
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.run.events import Event, Finished, Preview, Progress
+from toolkit.standalone import uri
 
 SECONDS = 0.5
 """Between two drawings of the bar."""
@@ -35,8 +35,7 @@ def image(picture: Path | bytes, about: str) -> str:
         if kind not in ("png", "gif") or not picture.is_file() or picture.stat().st_size > MAX_BYTES:
             return ""
         picture = picture.read_bytes()
-    data = base64.b64encode(picture).decode()
-    return f'<img alt="{html.escape(about)}" src="data:image/{kind};base64,{data}">'
+    return f'<img alt="{html.escape(about)}" src="{uri(f"image/{kind}", picture)}">'
 
 
 def show(

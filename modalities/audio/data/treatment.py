@@ -1,4 +1,4 @@
-"""What is done to each file on its way into the cache."""
+"""The treatment of each file on its way into the cache."""
 
 from __future__ import annotations
 

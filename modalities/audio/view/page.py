@@ -6,8 +6,6 @@ of a group one after another; it and the style are allowed by their hash, and th
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import io
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from modalities.audio.codec import ends
 from modalities.audio.view.files import to_bytes
 from modalities.audio.view.picture import QUIETEST, decibels, envelope
 from toolkit.modality import Examples
+from toolkit.standalone import document, uri
 from toolkit.view import Shown
 
 _WIDTH, _WAVE, _MEL = 220, 34, 80
@@ -139,29 +138,12 @@ def page(
     body = "\n".join(_section(name, [clip for clip in clips if clip.label == name], rate) for name in sections)
     count = f"{len(raw)} generated" + (f" and {len(real_raw)} real" if len(real_raw) else "")
     channels = "mono" if raw.shape[1] == 1 else "stereo"
-    policy = (
-        "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(_STYLE)}'; script-src '{_hash(_SCRIPT)}'"
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{html.escape(title)}</h1>
+    header = f"""<h1>{html.escape(title)}</h1>
 <p>{count} sounds, {rate:,} samples a second, {channels}. Each picture is {longest / rate:.2f}&nbsp;s wide: the
 waveform above, and the mel spectrogram below, from 0 to {rate / 2000:g}&nbsp;kHz and from {-QUIETEST:g}&nbsp;dB below
 full scale (black) to full scale. <span hidden>Click a picture to hear it.</span></p>
-{body}
-<script>{_SCRIPT}</script>
-</body>
-</html>
 """
+    return document(title, _STYLE, header + body, _SCRIPT)
 
 
 def shown(raw: Tensor, rate: int) -> list[Shown]:
@@ -223,17 +205,8 @@ def _card(clip: _Clip, rate: int) -> str:
     seconds = f"{clip.sound.shape[-1] / rate:.2f} s"
     title = html.escape(" ".join(word for word in (clip.kind, clip.label, str(clip.number)) if word))
     return (
-        f'<figure><img src="{_uri("image/png", clip.picture)}" width="{_WIDTH}" height="{_WAVE + _MEL}" '
+        f'<figure><img src="{uri("image/png", clip.picture)}" width="{_WIDTH}" height="{_WAVE + _MEL}" '
         f'alt="Waveform and mel spectrogram of {title}, {seconds}">'
-        f'<audio controls preload="none" aria-label="{title}" src="{_uri(f"audio/{best}", sounds[best])}"></audio>'
+        f'<audio controls preload="none" aria-label="{title}" src="{uri(f"audio/{best}", sounds[best])}"></audio>'
         f"<figcaption>{title} · {seconds}</figcaption></figure>"
     )
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _hash(text: str) -> str:
-    """Return the hash of an inline style or script for a policy (W3C Content Security Policy 3)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

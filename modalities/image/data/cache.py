@@ -26,7 +26,7 @@ from modalities.image.options import Data
 from toolkit.data import store
 from toolkit.data.dataset import checked_identity, identity_of
 from toolkit.data.listing import Entry, Listing, labelled
-from toolkit.data.selection import given, test_mask
+from toolkit.data.selection import has_splits, test_mask
 from toolkit.data.understood import Understood
 
 VERSION = 3
@@ -201,7 +201,7 @@ def _describe(
     names, labels = labelled(entries, listing.label_order)
     pixels = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
     first = copies.exact(pixels)
-    groups = None if given(entries) else copies.groups(pixels, first)
+    groups = None if has_splits(entries) else copies.groups(pixels, first)
     test = _held_out(taken, survey, groups)
     mean, std = moments(pixels, test)
     understood = block.of_folder(

@@ -1,4 +1,4 @@
-"""Where torchvision's small sets are downloaded from, and the hashes that their files have."""
+"""Sources of torchvision's small sets, and the hashes that their files have."""
 
 from __future__ import annotations
 

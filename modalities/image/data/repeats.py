@@ -27,17 +27,17 @@ def rows(pixels: np.ndarray, test: np.ndarray, alike: Alike, names: Sequence[str
     """Return rows about pictures that are there twice, and about a set that shows one thing only."""
     first = alike.first
     again = np.flatnonzero(first != np.arange(len(first))).tolist()
-    found = []
+    result = []
     if len(first) > 1 and len(again) == len(first) - 1:
         value = f"all {len(first):,} pictures are equal, pixel by pixel: there is nothing to learn but this one"
         return [Row(name="variety", value=value, data={"different": 1}, warning=True)]
     if flat := _flat(pixels):
-        found.append(Row(name="variety", value=flat, data={"different": len(first) - len(again)}, warning=True))
+        result.append(Row(name="variety", value=flat, data={"different": len(first) - len(again)}, warning=True))
     if len(again):
         pairs = [f"{names[i]} = {names[first[i]]}" for i in again]
         value = f"{len(again):,} of {len(first):,} pictures equal another one, pixel by pixel: {_listed(pairs)}"
-        found.append(Row(name="copies", value=value, data=pairs[:1000], warning=2 * len(again) > len(first)))
-    found += _together(alike)
+        result.append(Row(name="copies", value=value, data=pairs[:1000], warning=2 * len(again) > len(first)))
+    result += _together(alike)
     near = copies.near(pixels, test, first)
     if near.pairs:
         pairs = [f"{names[i]} like {names[j]}" for i, j in near.pairs]
@@ -46,8 +46,8 @@ def rows(pixels: np.ndarray, test: np.ndarray, alike: Alike, names: Sequence[str
             f"{_listed(pairs)}. What is measured on them looks better than it is: remove copies and other sizes of one "
             "picture, or hold out others, in folders called train and test"
         )
-        found.append(Row(name="likenesses", value=value, data=pairs[:1000], warning=True))
-    return found
+        result.append(Row(name="likenesses", value=value, data=pairs[:1000], warning=True))
+    return result
 
 
 def _together(alike: Alike) -> list[Row]:

@@ -115,7 +115,7 @@ PLANS = [Plan((9, 7)), Plan((40, 64), 4, "pad"), Plan((16, 16), 1, "stretch"), P
 
 
 def seen(path: Path) -> list[Any]:
-    """What the survey says of a file, and how it is decoded."""
+    """The survey's look at a file, and the file decoded."""
     entry = Entry(path.name, path, path.stat().st_size)
     return [survey._look(entry, False), *(decode.one(path, plan) for plan in PLANS)]
 

@@ -1,21 +1,19 @@
 """The page: columns for the runs and what is real, a row for each label and seed, and blind tests of any two columns.
 
-Everything is in the file. The style and the only script are allowed by their hash, and the page's own policy forbids
-every request; without the script its players, pictures and texts still stand side by side.
+Without the script its players, pictures and texts still stand side by side.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
 from collections.abc import Sequence
 
 from toolkit.report.beside.rows import REAL, Row, Side
 from toolkit.report.beside.script import SCRIPT
 from toolkit.report.beside.script import STYLE as OWN_STYLE
-from toolkit.report.html import Markup, join, tag
+from toolkit.report.html import Markup, clean, join, tag
 from toolkit.report.style import STYLE as COMMON_STYLE
+from toolkit.standalone import document, uri
 from toolkit.view import Shown
 
 STYLE = COMMON_STYLE + OWN_STYLE
@@ -23,35 +21,16 @@ STYLE = COMMON_STYLE + OWN_STYLE
 
 def page(title: str, sides: Sequence[Side], rows: Sequence[Row], seed: int) -> str:
     """Return the whole document. sides: the columns in their order; rows: what stands in them."""
-    policy = (
-        "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(STYLE)}'; script-src '{_hash(SCRIPT)}'"
-    )
     heads = [tag("li", tag("b", side.name), f": {side.what}") for side in sides]
-    body = [_row(i, row, sides) for i, row in enumerate(rows)]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-{tag("title", title)}
-<style>{STYLE}</style>
-</head>
-<body>
-{tag("header", tag("h1", title), tag("ul", *heads, class_="columns"), tag("p", _how(rows, seed), class_="soft"))}
-<main>
-{_ask(sides)}
-<div id="desk" aria-live="polite"></div>
-{join(body)}
-</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+    figures = [_row(i, row, sides) for i, row in enumerate(rows)]
+    header = tag(
+        "header", tag("h1", title), tag("ul", *heads, class_="columns"), tag("p", _explained(rows, seed), class_="soft")
+    )
+    main = tag("main", _tests(sides), tag("div", id="desk", aria_live="polite"), *figures)
+    return document(clean(title), STYLE, join([header, main]), SCRIPT)
 
 
-def _how(rows: Sequence[Row], seed: int) -> str:
+def _explained(rows: Sequence[Row], seed: int) -> str:
     sound = any(shown.sound for row in rows for shown in row.shown.values())
     each = f"Each row has one label and one noise (seed {seed}, and the number of the row)"
     return each + (
@@ -59,7 +38,7 @@ def _how(rows: Sequence[Row], seed: int) -> str:
     )
 
 
-def _ask(sides: Sequence[Side]) -> Markup:
+def _tests(sides: Sequence[Side]) -> Markup:
     """Return a button for each pair of columns."""
     buttons = []
     for first, second in itertools.combinations([side.name for side in sides], 2):
@@ -82,18 +61,9 @@ def _figure(side: str, row: Row, shown: Shown) -> Markup:
         kind = "waveform and spectrogram" if shown.sound else "picture"
         alt = " ".join(word for word in (side, row.label, kind) if word)
         style = "still" if shown.sound else None
-        parts.append(tag("img", src=_uri("image/png", shown.picture), alt=alt, class_=style))
+        parts.append(tag("img", src=uri("image/png", shown.picture), alt=alt, class_=style))
     if shown.sound:
-        parts.append(tag("audio", src=_uri("audio/wav", shown.sound), controls=True, preload="none", aria_label=side))
+        parts.append(tag("audio", src=uri("audio/wav", shown.sound), controls=True, preload="none", aria_label=side))
     if shown.text:
         parts.append(tag("pre", shown.text))
     return tag("figure", *parts, data_side=side)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _hash(text: str) -> str:
-    """Return the hash of an inline style or script for a policy (W3C Content Security Policy 3)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,12 +1,11 @@
-"""What is shown beside what: for each label and seed a sample of each run, and a real example of that label."""
+"""Rows of examples side by side: for each label and seed a sample of each run, and a real example of that label."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from toolkit.data.dataset import Dataset
 from toolkit.diffusion import seeded_generator
@@ -24,9 +23,9 @@ class Side(NamedTuple):
     """A column of the page."""
 
     name: str
-    """"A", "B" or "real"."""
+    """One of A, B and real."""
     what: str
-    """The run, its step and its average; or where real examples come from."""
+    """The run, its step and its average; or the source of the real examples."""
 
 
 class Row(NamedTuple):
@@ -42,14 +41,13 @@ def rows_of(
     n: int,
     seed: int,
     label: str | None,
-    real: Modality | None,
-    options: dict[str, object],
+    options: Mapping[str, Any],
     notify: Callable[[str], None],
 ) -> list[Row]:
-    """Return n rows: samples of one or two runs with equal labels and seeds, and real ones of the first run's data.
+    """Return n rows: samples of one or two runs with equal labels and seeds, and real ones where A's data is open.
 
-    `real`: a modality whose data is open, or None. `label`, `options`: as for `Generator.sample`. Raises UsageError
-    where the runs have other labels, or are of other modalities.
+    `label`, `options`: as for `Generator.sample`. Raises UsageError where the runs have other labels, or are of other
+    modalities.
     """
     first = generators[0].modality
     for other in (generator.modality for generator in generators[1:]):
@@ -64,34 +62,32 @@ def rows_of(
     labels: tuple[str, ...] = ()
     for name, generator in zip("AB", generators):
         notify(f"drawing {n} samples of {name}")
-        samples = generator.sample(n, label, seed=seed, **options)  # type: ignore[arg-type]
+        samples = generator.sample(n, label, seed=seed, **options)
         labels = samples.labels
         sides[name] = generator.modality.view().shown(samples.raw)
-    found: list[dict[str, Shown]] = [{name: shown[i] for name, shown in sides.items()} for i in range(n)]
-    if real is not None:
-        for i, shown in _real(real, labels, n, seed).items():
-            found[i][REAL] = shown
-    return [Row(labels[i] if labels else "", shown) for i, shown in enumerate(found)]
+    shown = [{name: examples[i] for name, examples in sides.items()} for i in range(n)]
+    if first.splits is not None:
+        for i, example in _real(first, labels, n, seed).items():
+            shown[i][REAL] = example
+    return [Row(labels[i] if labels else "", each) for i, each in enumerate(shown)]
 
 
 def _real(real: Modality, labels: Sequence[str], n: int, seed: int) -> dict[int, Shown]:
     """Return a real example for each row, held-out ones first; none twice, and none where a label has no more."""
     assert real.splits is not None
-    pools: list[tuple[Dataset, list[int], list[str]]] = []
+    left: list[tuple[Dataset, int, str]] = []
     for split, dataset in (("test", real.splits.test), ("train", real.splits.train)):
+        names = _labels(real, dataset)
         order = torch.randperm(len(dataset), generator=seeded_generator(seed, "beside", split)).tolist()
-        pools.append((dataset, order, _labels(real, dataset) if labels else []))
-    chosen: dict[int, Tensor] = {}
-    used: set[tuple[int, int]] = set()
-    for i in range(n):
-        wanted = labels[i] if labels and labels[i] in real.labels else None
-        for pool, (dataset, order, names) in enumerate(pools):
-            free = (k for k in order if (pool, k) not in used and (wanted is None or names[k] == wanted))
-            if (k := next(free, None)) is not None:
-                used.add((pool, k))
-                chosen[i] = dataset.take(torch.tensor([k])).raw
-                break
-    return {i: real.view().shown(raw)[0] for i, raw in chosen.items()}
+        left += [(dataset, k, names[k]) for k in order]
+    chosen: dict[int, Shown] = {}
+    for row in range(n):
+        label = labels[row] if labels and labels[row] in real.labels else None
+        place = next((i for i, (_, _, name) in enumerate(left) if label in (None, name)), None)
+        if place is not None:
+            dataset, k, _ = left.pop(place)
+            chosen[row] = real.view().shown(dataset.take(torch.tensor([k])).raw)[0]
+    return chosen
 
 
 def _labels(real: Modality, dataset: Dataset) -> list[str]:

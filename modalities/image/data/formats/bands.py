@@ -17,7 +17,7 @@ Bands = Callable[[], Iterator[Band]]
 """Reads a picture anew, from top to bottom."""
 Box = tuple[float, float, float, float]
 GAP = 3.0
-"""How many times larger than its target a picture stays when it is reduced by whole pixels first."""
+"""Factor by which a picture stays larger than its target when it is reduced by whole pixels first."""
 _BYTES = 4 << 20
 _WHOLE_PIXELS = 32_000_000
 """Up to so many pixels all of a picture is kept where nothing is reduced: Pillow filters across or down first depending

@@ -25,6 +25,15 @@ def values(opened: Image.Image, again: Again) -> np.ndarray:
     return next(bands(opened, again, opened.size[1]))
 
 
+def loaded(again: Again) -> Image.Image | np.ndarray:
+    """Return the values of a deep picture, as of `values`, or any other as it is, loaded."""
+    image = again()
+    if is_deep(image):
+        return values(image, again)
+    image.load()
+    return image
+
+
 def bands(opened: Image.Image, again: Again, rows: int) -> Iterator[np.ndarray]:
     """Yield the values of a deep picture, so many rows at once; it is loaded then.
 

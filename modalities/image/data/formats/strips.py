@@ -19,7 +19,7 @@ from modalities.image.data.levels import NOT_NUMBERS, Extent, Ranges, as_bytes, 
 from toolkit.errors import ToolkitError
 
 _BITS = {"1;I": 1, "L": 8, "RGB": 24, "I;16B": 16, "I;32B": 32, "F;32F": 32, "F;32BF": 32}
-"""Of a pixel, by Pillow's name for how its bytes are laid out."""
+"""Bits of a pixel, by Pillow's name for how its bytes are laid out."""
 
 
 class NotNumbers(ToolkitError):
@@ -99,12 +99,7 @@ def _lines(opened: Any, again: deep.Again) -> Bands | None:
                 image.tile = [image.tile[0]._replace(extents=(0, 0, width, rows), offset=start)]
                 return image
 
-            image = part()
-            if deep.is_deep(image):
-                yield deep.values(image, part)
-            else:
-                image.load()
-                yield image
+            yield deep.loaded(part)
 
     return read
 

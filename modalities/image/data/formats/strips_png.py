@@ -17,18 +17,18 @@ from PIL import Image
 
 from modalities.image.data.formats import deep
 from modalities.image.data.formats.bands import Band, rows_at_once
+from modalities.image.data.formats.inflated import Inflated
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _COLOURS = (b"PLTE", b"tRNS")
 _TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _ANIMATED = (b"acTL", b"fcTL", b"fdAT")
-_BLOCK = 1 << 18
 _MAX_KEPT = 16 << 20
 
 
 class Header(NamedTuple):
-    """What is known of a PNG whose rows can be read in bands."""
+    """The header of a PNG whose rows can be read in bands."""
 
     width: int
     height: int
@@ -39,11 +39,11 @@ class Header(NamedTuple):
     about: tuple[bytes, bytes]
     """Its chunks of texts and EXIF before its pixels, and behind them."""
     spans: list[tuple[int, int]]
-    """Where its pixels are: offsets and lengths."""
+    """Offsets and lengths of its pixels, in bytes."""
 
     @property
     def row_bytes(self) -> int:
-        """Of a row, without the byte that names its filter."""
+        """Bytes of a row, without the one that names its filter."""
         return (self.width * _CHANNELS[self.colour] * self.depth + 7) // 8
 
 
@@ -95,7 +95,7 @@ def without_pixels(found: Header) -> Image.Image:
 
 def bands(stream: BinaryIO, found: Header) -> Iterator[Band]:
     """Yield the rows. Raises OSError, as Pillow does where a file is damaged."""
-    packed = _Packed(stream, found.spans)
+    packed = Inflated(stream, found.spans)
     step = rows_at_once(found.width, max(4.0, found.row_bytes / found.width))
     above = b""
     for top in range(0, found.height, step):
@@ -114,58 +114,9 @@ def bands(stream: BinaryIO, found: Header) -> Iterator[Band]:
     packed.finish()
 
 
-class _Packed:
-    """The stream of filtered rows, unpacked as it is asked for."""
-
-    def __init__(self, stream: BinaryIO, spans: list[tuple[int, int]]) -> None:
-        self._unpack = zlib.decompressobj()
-        self._blocks = self._read(stream, spans)
-
-    def take(self, count: int) -> bytes:
-        """Return the next bytes. Raises OSError where there are fewer."""
-        parts = []
-        while count:
-            part = self._some(count)
-            if part is None:
-                raise OSError("image file is truncated")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
-    def finish(self) -> None:
-        """Look at the checksum, where the file does not end before it. Raises OSError where it is wrong."""
-        while self._some(_BLOCK) is not None:
-            pass
-
-    def _some(self, most: int) -> bytes | None:
-        """Return some more bytes, perhaps none as yet, or None at the end."""
-        packed = self._unpack.unconsumed_tail or next(self._blocks, b"")
-        if self._unpack.eof or not packed:
-            return None
-        try:
-            return self._unpack.decompress(packed, most)
-        except zlib.error:
-            raise OSError("broken data stream when reading image file") from None
-
-    @staticmethod
-    def _read(stream: BinaryIO, spans: list[tuple[int, int]]) -> Iterator[bytes]:
-        for place, length in spans:
-            for start in range(0, length, _BLOCK):
-                stream.seek(place + start)
-                yield stream.read(min(_BLOCK, length - start))
-
-
 def _decoded(found: Header, rows: int, filtered: bytes) -> Band:
     file = _file(found, rows, filtered)
-
-    def again() -> Image.Image:
-        return Image.open(io.BytesIO(file), formats=("PNG",))
-
-    image = again()
-    if deep.is_deep(image):
-        return deep.values(image, again)
-    image.load()
-    return image
+    return deep.loaded(lambda: Image.open(io.BytesIO(file), formats=("PNG",)))
 
 
 def _raw(band: Band) -> bytes:

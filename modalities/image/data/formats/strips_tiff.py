@@ -12,6 +12,7 @@ from PIL import Image
 
 from modalities.image.data.formats import deep
 from modalities.image.data.formats.bands import Band, rows_at_once
+from modalities.image.data.formats.inflated import Inflated
 
 _WIDTH, _LENGTH, _BITS, _PACKING, _LIGHT, _PLACES, _SAMPLES = 256, 257, 258, 259, 262, 273, 277
 _ROWS, _SIZES, _PLANES, _TILE_LENGTH, _TILE_PLACES, _TILE_SIZES = 278, 279, 284, 323, 324, 325
@@ -35,8 +36,7 @@ _COPIED = (
     530,
 )
 """Tags that say how pixels are laid out; 266: order of bits, 292, 293: faxes, 317: predictor, 320: palette, 338: what
-further samples are, 339: fractions or integers,
-530: how colour is thinned."""
+further samples are, 339: fractions or integers, 530: how colour is thinned."""
 _LONG = (_WIDTH, _LENGTH, _PLACES, _ROWS, _SIZES, _TILE_WIDTH, _TILE_LENGTH, _TILE_PLACES, _TILE_SIZES, 292, 293)
 _NONE, _DEFLATE, _JPEG = 1, (8, 32946), 7
 _MAX_BAND = 32 << 20
@@ -46,15 +46,15 @@ _LIGHTS = (0, 1, 2, 3, 5)
 
 
 class Layout(NamedTuple):
-    """Where the parts of a TIFF are that can be read in bands."""
+    """The places of the parts of a TIFF that can be read in bands."""
 
     tags: dict[int, Any]
     order: str
-    """Of its bytes: "<" or ">"."""
+    """Byte order: "<" or ">"."""
     width: int
     height: int
     rows: int
-    """Of a strip or tile."""
+    """Rows of a strip or tile."""
     planes: int
     """1, or one for each channel where they are stored apart."""
     across: int
@@ -62,7 +62,7 @@ class Layout(NamedTuple):
     places: list[int]
     sizes: list[int]
     row_bytes: int
-    """Of a row without packing."""
+    """Bytes of a row without packing."""
 
     @property
     def down(self) -> int:
@@ -150,31 +150,20 @@ def bands(stream: BinaryIO, found: Layout) -> Iterator[Band]:
 def _cut(stream: BinaryIO, found: Layout, number: int, step: int) -> Iterator[Band]:
     """Yield a long strip by its rows, each of which is predicted from its own pixels alone."""
     packed = found.tags.get(_PACKING, 1) != _NONE
-    stream.seek(found.places[number])
-    left, unpack = found.sizes[number], zlib.decompressobj()
-
-    def more(most: int) -> bytes:
-        nonlocal left
-        block = unpack.unconsumed_tail
-        if not block:
-            block = stream.read(min(left, 1 << 18 if packed else most))
-            left -= len(block)
-        if unpack.eof or not block:
-            raise OSError("image file is truncated")
-        try:
-            return unpack.decompress(block, most) if packed else block
-        except zlib.error:
-            raise OSError("broken data stream when reading image file") from None
-
+    place, size = found.places[number], found.sizes[number]
+    unpacked = Inflated(stream, [(place, size)])
     height = min(found.rows, found.height - number * found.rows)
     for top in range(0, height, step):
         rows = min(step, height - top)
-        parts, missing = [], rows * found.row_bytes
-        while missing:
-            parts.append(more(missing))
-            missing -= len(parts[-1])
-        data = b"".join(parts)
-        yield _decoded(found, rows, rows, [zlib.compress(data, 0) if packed else data])
+        count, start = rows * found.row_bytes, top * found.row_bytes
+        if packed:
+            data = zlib.compress(unpacked.take(count), 0)
+        else:
+            stream.seek(place + start)
+            data = stream.read(min(count, size - start))
+            if len(data) < count:
+                raise OSError("image file is truncated")
+        yield _decoded(found, rows, rows, [data])
 
 
 def _exact(found: Layout) -> list[int]:
@@ -185,15 +174,7 @@ def _exact(found: Layout) -> list[int]:
 
 def _decoded(found: Layout, rows: int, each: int, parts: list[bytes]) -> Band:
     file = _file(found, rows, each, parts)
-
-    def again() -> Image.Image:
-        return Image.open(io.BytesIO(file), formats=("TIFF",))
-
-    image = again()
-    if deep.is_deep(image):
-        return deep.values(image, again)
-    image.load()
-    return image
+    return deep.loaded(lambda: Image.open(io.BytesIO(file), formats=("TIFF",)))
 
 
 def _file(found: Layout, rows: int, each: int, parts: list[bytes]) -> bytes:
