@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from modalities.audio.modality import Audio
 from modalities.audio.network import presets
-from modalities.audio.network.waveform import DiffWave
+from modalities.audio.network.diffwave import DiffWave
 from modalities.audio.options import Model
 from toolkit import recipe as recipes
 from toolkit.diffusion import RectifiedFlow, RegressionDenoiser

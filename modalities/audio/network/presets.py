@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from modalities.audio.mel import MelSpec, Power
-from modalities.audio.network.waveform import DiffWave, WaveUNet
+from modalities.audio.network.diffwave import DiffWave
+from modalities.audio.network.waveform import WaveUNet
 from modalities.audio.options import Model
 
 NUMBERS = ("seconds",)

@@ -1,4 +1,4 @@
-"""Networks for waveforms: a UNet over time and frequency, fast on a CPU, and DiffWave, which is the reference."""
+"""UNet over time and frequency for waveforms, fast on a CPU."""
 
 from __future__ import annotations
 
@@ -10,43 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modalities.audio.network.cells import Cells
+from modalities.audio.network.position import Position
+from modalities.audio.network.power import MAX_DEVIATIONS, POWERS, gain, level, noise_share
 from toolkit.nn.blocks import Conv, norm, zero
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.unet import Trunk
-
-POWERS = 4.0
-"""Nepers of power in one unit of the head's output; silence is some 10 nepers below the mean."""
-MAX_DEVIATIONS = 20.0
-"""Largest distance of an expected power from the mean, in nepers."""
-
-
-class Position(nn.Module):
-    """Features of each place's position in time and frequency: L samples -> (1, width, T, F) for each level.
-
-    cos and sin of the sample number at periods of 256 to 2^17 samples, projected, and a vector for each row of
-    frequencies. Convolutions have a position only near an edge, and attention has none; but a drum is loud at its
-    beginning, and the bass is not like the treble.
-    """
-
-    periods = [2.0**k for k in range(8, 18)]
-
-    def __init__(self, widths: Sequence[int], steps: Sequence[int], rows: Sequence[int]) -> None:
-        """`steps`: samples from one place of each level to the next; `rows`: places of each level in frequency."""
-        super().__init__()
-        self.steps = tuple(steps)
-        self.time = nn.ModuleList(nn.Linear(2 * len(self.periods), width) for width in widths)
-        self.frequency = nn.ParameterList(torch.empty(1, w, 1, f) for w, f in zip(widths, rows, strict=True))
-        for vectors in self.frequency:
-            nn.init.normal_(vectors, std=0.3)
-
-    def forward(self, length: int, like: Tensor) -> list[Tensor]:
-        features = []
-        for step, time, frequency in zip(self.steps, self.time, self.frequency, strict=True):
-            place = torch.arange(0, length, step, dtype=torch.float64, device="cpu")[:, None]
-            phase = 2 * math.pi * place / torch.tensor(self.periods, dtype=torch.float64)
-            moments = time(torch.cat([phase.cos(), phase.sin()], 1).to(like))
-            features.append(moments.T[None, :, :, None] + frequency.to(moments))
-        return features
 
 
 class Mel(nn.Module):
@@ -76,18 +44,6 @@ class Mel(nn.Module):
         power = torch.logaddexp(power, functional.pad(power[..., 1:], (0, 1), mode="replicate")) - math.log(2)
         power = functional.interpolate(power, frames, mode="linear")
         return (power.transpose(1, 2) + POWERS * self.offset).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS).unsqueeze(1)
-
-
-def wiener(log_power: Tensor, c_noise: Tensor) -> Tensor:
-    """Return the gain on the input of a network that predicts `edm`, to filter cells of known power (Wiener 1949).
-
-    For x of variance v = exp(log_power), E[x | x_t] = alpha v x_t / (alpha^2 v + sigma^2). In EDM's coefficients with
-    sigma_data = 1 that is c_skip x_t + c_out g (c_in x_t) with g = r (v - 1) / (1 + r^2 v), r = alpha / sigma.
-    log_power: (B, *); c_noise = -log(r) / 4: (B,).
-    """
-    r = torch.exp(-4 * c_noise).reshape(-1, *[1] * (log_power.ndim - 1))
-    v = log_power.exp()
-    return r * (v - 1) / (1 + r * r * v)
 
 
 class WaveUNet(Conditioned):
@@ -154,8 +110,8 @@ class WaveUNet(Conditioned):
         if self.mel is not None:
             expected = self.mel.expected(cond["mel"], frames)
             expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MAX_DEVIATIONS)
-            noise = _noise(c_noise)
-            inputs = torch.cat([inputs, _level(expected.exp() * (1 - noise) / noise)], 1)
+            noise = noise_share(c_noise, 4)
+            inputs = torch.cat([inputs, level(expected.exp() * (1 - noise) / noise)], 1)
         h = self.stem(self._gather(inputs))
         local = self.position(cells.shape[2] * self.cells.hop, h)
         if self.mel is not None:
@@ -165,16 +121,16 @@ class WaveUNet(Conditioned):
         h = functional.silu(self.norm(h))
         # float32 under autocast too: in loud cells the result is a small difference
         power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
-        gain = wiener((POWERS * power + expected).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS), c_noise.float())
-        return self.cells.inverse((gain * cells + new)[:, :, :frames]).to(x)
+        gains = gain(power, c_noise, expected)
+        return self.cells.inverse((gains * cells + new)[:, :, :frames]).to(x)
 
     def _inputs(self, cells: Tensor, c_noise: Tensor) -> Tensor:
         """Return cells (B, 2 C, T, F) with their phase and their power over the noise's: (B, 5 C, T, F)."""
-        noise = _noise(c_noise)
+        noise = noise_share(c_noise, 4)
         pairs = cells.unflatten(1, (-1, 2))
         power = pairs.square().sum(2)
         phase = pairs * torch.rsqrt(power + noise).unsqueeze(2)
-        return torch.cat([cells, phase.flatten(1, 2), _level(power / noise)], 1)
+        return torch.cat([cells, phase.flatten(1, 2), level(power / noise)], 1)
 
     def _gather(self, h: Tensor) -> Tensor:
         """Return the cells of patches p x q as channels: (B, C, T, F) -> (B, p q C, T / p, F / q)."""
@@ -188,16 +144,6 @@ class WaveUNet(Conditioned):
         return h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
-def _noise(c_noise: Tensor) -> Tensor:
-    """Return the noise's share of the variance of c_in x_t, where sigma_data = 1: (B,) -> (B, 1, 1, 1)."""
-    return torch.sigmoid(8 * c_noise.float())[:, None, None, None]
-
-
-def _level(ratio: Tensor) -> Tensor:
-    """Return a power over the noise's, any shape, as a feature: in nepers of magnitude, down to -1.15."""
-    return torch.log(ratio + 0.1) / 2
-
-
 def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:
     """Return the samples of x that one output sample depends on through convolutions: 1 + sum of (kernel - 1) * step.
 
@@ -209,57 +155,3 @@ def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Seque
         if i < len(strides):
             field += (2 * strides[i] - 1) * step  # to the next level; on the way back a place sees itself
     return field + 2 * 2 * steps[-1]  # middle
-
-
-class DiffWave(Conditioned):
-    """DiffWave (Kong et al. 2021, section 3.1 and appendix C): (x (B, C, L), c_noise (B,), cond) -> (B, C, L).
-
-    Layer i: y = h + linear(emb); a dilated convolution (kernel 3, dilation 2^(i mod cycle)) to 2 width channels, plus
-    a projection of the mel spectrogram; sigmoid of one half times tanh of the other; a projection to residual and
-    skip. h = (h + residual) / sqrt 2, and the output is made of the sum of all skips. There are no strides:
-    8 layers width^2 multiply-adds a sample.
-
-    Unlike in the paper, the noise level enters as c_noise through Fourier features, so any schedule fits.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        width: int = 64,
-        layers: int = 30,
-        cycle: int = 10,
-        labels: int = 0,
-        mels: int = 0,
-        hop: int = 1,
-        numbers: Sequence[str] = (),
-    ) -> None:
-        super().__init__(512, labels, divisor=max(1, hop) if mels else 1, features=128, numbers=numbers)
-        self.hop = hop
-        self.dilations = [2 ** (i % cycle) for i in range(layers)]
-        self.first = Conv(1, channels, width, 1)
-        self.step = nn.ModuleList(nn.Linear(512, width) for _ in self.dilations)
-        self.dilated = nn.ModuleList(Conv(1, width, 2 * width, 3, dilation=d) for d in self.dilations)
-        self.mel = nn.ModuleList(Conv(1, mels, 2 * width, 1) for _ in self.dilations) if mels else None
-        self.out = nn.ModuleList(Conv(1, width, 2 * width, 1) for _ in self.dilations)
-        self.last = Conv(1, width, width, 1)
-        self.head = zero(Conv(1, width, channels, 1))
-        self.receptive_field = 1 + 2 * sum(self.dilations)
-        self.global_attention = False
-        for module in (self.first, *self.dilated, *self.out, self.last):
-            nn.init.kaiming_normal_(module.weight)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        self.check(x)
-        emb = self.embed(c_noise, cond)
-        h = functional.relu(self.first(x))
-        total = torch.zeros_like(h)
-        for i, (step, dilated, out) in enumerate(zip(self.step, self.dilated, self.out, strict=True)):
-            y = dilated(h + step(emb)[:, :, None])
-            if self.mel is not None:
-                y = y + self.mel[i](cond["mel"].to(h)).repeat_interleave(self.hop, dim=-1)
-            gate, value = y.chunk(2, dim=1)
-            residual, skip = out(torch.sigmoid(gate) * torch.tanh(value)).chunk(2, dim=1)
-            h = (h + residual) / math.sqrt(2)
-            total = total + skip
-        output: Tensor = self.head(functional.relu(self.last(total / math.sqrt(len(self.dilations)))))
-        return output

@@ -10,8 +10,10 @@ from torch import nn
 
 from modalities.audio.mel import default, log_mel, normalise
 from modalities.audio.network.cells import Cells
+from modalities.audio.network.diffwave import DiffWave
+from modalities.audio.network.power import wiener
 from modalities.audio.network.presets import PRESETS, build, reach
-from modalities.audio.network.waveform import DiffWave, WaveUNet, wiener
+from modalities.audio.network.waveform import WaveUNet
 from modalities.audio.options import Model
 from tests.nn.common import randomise
 from toolkit.diffusion.denoiser import edm
