@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from toolkit.recipe.options import Options
 
@@ -62,8 +62,9 @@ class Data(Options):
 class Model(Options):
     """Network, its size and its condition."""
 
-    preset: Literal["tiny", "small", "base", "diffwave"] = "small"
-    """Size of the network over time and frequency; diffwave: DiffWave, on the waveform itself."""
+    preset: Literal["tiny", "small", "base", "dilated", "diffwave"] = "small"
+    """Size of the network over time and frequency; dilated: a dilated UNet over the waveform in time alone; diffwave:
+    DiffWave, on the waveform itself."""
     width: int | None = Field(default=None, ge=8, le=512, multiple_of=8)
     """Channels of the first level, in place of the preset's."""
     condition: Literal["none", "mel"] = "none"
@@ -72,6 +73,12 @@ class Model(Options):
     """Bands of that mel spectrogram."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of features that are left out at random in training."""
+
+    @model_validator(mode="after")
+    def _no_dilated_vocoder(self) -> Model:
+        if self.preset == "dilated" and self.condition == "mel":
+            raise ValueError("preset dilated is no vocoder; take tiny, small, base or diffwave for condition mel")
+        return self
 
 
 class SampleOptions(Options):

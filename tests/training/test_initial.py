@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from modalities.audio.network.waveform import DiffWave, WaveUNet
+from modalities.audio.network.diffwave import DiffWave
+from modalities.audio.network.dilated import DilatedUNet
+from modalities.audio.network.waveform import WaveUNet
 from toolkit.nn import Transformer, UNet
 from toolkit.nn.blocks import Conv, zero
 from toolkit.training.initial import initialised
@@ -16,6 +18,7 @@ from toolkit.training.initial import initialised
 NETWORKS = {
     "unet": lambda: UNet(2, 1, [16, 32], labels=3),
     "wave": lambda: WaveUNet(1, [16, 32], [2], labels=2),
+    "dilated": lambda: DilatedUNet(1, [16, 32], [2], labels=2),
     "diffwave": lambda: DiffWave(1, 16, 4),
     "transformer": lambda: Transformer(8, 5, 32, 2, 2, labels=2),
 }

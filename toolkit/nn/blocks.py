@@ -1,14 +1,21 @@
-"""Building blocks of networks in one, two or three dimensions. Tensors are (B, C, *space)."""
+"""Building blocks of networks in one, two or three dimensions. Tensors are (B, C, *space).
+
+`dims` says how many dimensions convolutions run over. "first": there are two, and they run along the first alone, with
+the same weights at all places of the second.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.nn.dropout import Dropout
+
+Dims = int | Literal["first"]
 
 
 class LineConv(nn.Conv2d):
@@ -33,12 +40,27 @@ class LineConv(nn.Conv2d):
         return super().forward(x.unsqueeze(2)).squeeze(2)
 
 
-_Kind = type[LineConv] | type[nn.Conv2d] | type[nn.Conv3d]
-_CONVOLUTIONS: dict[int, _Kind] = {1: LineConv, 2: nn.Conv2d, 3: nn.Conv3d}
+class FirstConv(nn.Conv2d):
+    """A convolution along the first of two dimensions: (B, C, L, M) -> (B, C', L', M)."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+    ) -> None:
+        super().__init__(channels_in, channels_out, (kernel_size, 1), (stride, 1), (padding, 0), (dilation, 1))
+
+
+_Kind = type[LineConv] | type[FirstConv] | type[nn.Conv2d] | type[nn.Conv3d]
+_CONVOLUTIONS: dict[Dims, _Kind] = {1: LineConv, "first": FirstConv, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def Conv(
-    dims: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1
+    dims: Dims, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1
 ) -> nn.Module:
     """Return a convolution over `dims` dimensions that keeps the size (divided by `stride`): (B, C, *) -> (B, C', *).
 
@@ -104,7 +126,7 @@ class ResBlock(nn.Module):
 
     def __init__(
         self,
-        dims: int,
+        dims: Dims,
         channels_in: int,
         channels_out: int,
         embedding: int,
@@ -137,7 +159,7 @@ class Attention(nn.Module):
     hidden_layers = ("qkv", "out")
 
     def __init__(
-        self, dims: int, channels: int, heads: int | None = None, norm: Callable[[int], nn.Module] = norm
+        self, dims: Dims, channels: int, heads: int | None = None, norm: Callable[[int], nn.Module] = norm
     ) -> None:
         super().__init__()
         self.heads = heads or max(1, channels // 64)
@@ -158,7 +180,7 @@ class Attention(nn.Module):
 class Downsample(nn.Module):
     """A strided convolution with kernel 2 * stride, so that windows overlap: (B, C, L) -> (B, C', L / stride)."""
 
-    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 2) -> None:
+    def __init__(self, dims: Dims, channels_in: int, channels_out: int, stride: int = 2) -> None:
         super().__init__()
         self.conv = Conv(dims, channels_in, channels_out, 2 * stride if stride > 1 else 3, stride=stride)
 
@@ -174,12 +196,13 @@ class Upsample(nn.Module):
     convolving before upsampling is equivalent and costs 1 / stride^dims.
     """
 
-    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 2, kernel: int = 3) -> None:
+    def __init__(self, dims: Dims, channels_in: int, channels_out: int, stride: int = 2, kernel: int = 3) -> None:
         super().__init__()
-        self.stride, self.first = stride, kernel == 1
+        self.scale = (float(stride), 1.0) if dims == "first" else float(stride)
+        self.first = kernel == 1
         self.conv = Conv(dims, channels_in, channels_out, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x) if self.first else x
-        x = functional.interpolate(x, scale_factor=float(self.stride), mode="nearest")
+        x = functional.interpolate(x, scale_factor=self.scale, mode="nearest")
         return x if self.first else self.conv(x)

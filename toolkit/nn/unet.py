@@ -9,7 +9,7 @@ from itertools import cycle
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.nn.blocks import Attention, Conv, Downsample, ResBlock, Upsample, join, norm, zero
+from toolkit.nn.blocks import Attention, Conv, Dims, Downsample, ResBlock, Upsample, join, norm, zero
 from toolkit.nn.conditioned import Conditioned
 
 
@@ -43,7 +43,7 @@ class Trunk(nn.Module):
 
     def __init__(
         self,
-        dims: int,
+        dims: Dims,
         widths: Sequence[int],
         embedding: int,
         blocks: int | Sequence[int] = 2,

@@ -52,3 +52,16 @@ class Cells(nn.Module):
     def _edged(self, x: Tensor) -> Tensor:
         edge, half = self.get_buffer("edge"), self.hop // 2
         return torch.cat([x[..., :half] * edge, x[..., half:-half], x[..., -half:] * edge.flip(0)], -1)
+
+
+def gather(h: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Return the cells of patches p x q as channels: (B, C, T, F) -> (B, p q C, T / p, F / q)."""
+    time, frequency = patch
+    h = h.unflatten(3, (-1, frequency)).unflatten(2, (-1, time))  # B, C, T / p, p, F / q, q
+    return h.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+
+
+def scatter(h: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Return the inverse of `gather`."""
+    h = h.unflatten(1, (*patch, -1))  # B, p, q, C, T / p, F / q
+    return h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)

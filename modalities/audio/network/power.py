@@ -36,3 +36,12 @@ def noise_share(c_noise: Tensor, dims: int) -> Tensor:
 def level(ratio: Tensor) -> Tensor:
     """Return a power over the noise's, any shape, as a feature: in nepers of magnitude, down to -1.15."""
     return torch.log(ratio + 0.1) / 2
+
+
+def features(cells: Tensor, c_noise: Tensor) -> Tensor:
+    """Return cells (B, 2 C, T, F) with their phase and their power over the noise's: (B, 5 C, T, F)."""
+    noise = noise_share(c_noise, 4)
+    pairs = cells.unflatten(1, (-1, 2))
+    power = pairs.square().sum(2)
+    phase = pairs * torch.rsqrt(power + noise).unsqueeze(2)
+    return torch.cat([cells, phase.flatten(1, 2), level(power / noise)], 1)

@@ -1,4 +1,4 @@
-"""Networks for sounds: presets of the UNet over time and frequency, and DiffWave."""
+"""Networks for sounds: presets of the UNet over time and frequency, the dilated UNet in time alone, and DiffWave."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from modalities.audio.mel import MelSpec, Power
 from modalities.audio.network.diffwave import DiffWave
+from modalities.audio.network.dilated import DilatedUNet
 from modalities.audio.network.waveform import WaveUNet
 from modalities.audio.options import Model
 
@@ -21,9 +22,13 @@ class Preset:
     """Widths of the levels in multiples of `width`, strides between them in time and frequency, residual blocks."""
 
     width: int
-    levels: tuple[int, ...]
+    levels: tuple[float, ...]
     strides: tuple[int, ...]
     blocks: tuple[int, ...]
+
+    def widths(self, width: int | None) -> list[int]:
+        """Return the channels of each level; `width`: those of the first, in place of the preset's."""
+        return [round((width or self.width) * level) for level in self.levels]
 
 
 PRESETS = {
@@ -31,6 +36,7 @@ PRESETS = {
     "small": Preset(width=48, levels=(1, 2, 3), strides=(2, 2), blocks=(1, 1, 1)),
     "base": Preset(width=96, levels=(1, 2, 3), strides=(2, 2), blocks=(2, 2, 2)),
 }
+DILATED = Preset(width=64, levels=(1, 1.5, 2), strides=(2, 2), blocks=(1, 1, 1))
 
 
 def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, std: float = 1.0) -> nn.Module:
@@ -41,11 +47,22 @@ def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, 
     bands, hop = (mel.mels, mel.hop) if mel else (0, 1)
     if model.preset == "diffwave":
         return DiffWave(channels, model.width or 64, labels=labels, mels=bands, hop=hop, numbers=NUMBERS)
-    preset = PRESETS[model.preset]
-    width = model.width or preset.width
+    preset = DILATED if model.preset == "dilated" else PRESETS[model.preset]
+    widths = preset.widths(model.width)
+    if model.preset == "dilated":
+        return DilatedUNet(
+            channels,
+            widths,
+            preset.strides,
+            preset.blocks,
+            labels=labels,
+            hop=HOP,
+            dropout=model.dropout,
+            numbers=NUMBERS,
+        )
     return WaveUNet(
         channels,
-        [width * level for level in preset.levels],
+        widths,
         preset.strides,
         preset.blocks,
         labels=labels,
@@ -60,6 +77,6 @@ def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, 
 
 def reach(net: nn.Module) -> tuple[int, bool]:
     """Return the receptive field of the convolutions in samples, and True where attention adds all other samples."""
-    if not isinstance(net, WaveUNet | DiffWave):
+    if not isinstance(net, WaveUNet | DilatedUNet | DiffWave):
         raise TypeError(f"no receptive field is known for {type(net).__name__}")
     return net.receptive_field, net.global_attention

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modalities.audio.network.cells import Cells
+from modalities.audio.network.cells import Cells, gather, scatter
 from modalities.audio.network.position import Position
-from modalities.audio.network.power import MAX_DEVIATIONS, POWERS, gain, level, noise_share
+from modalities.audio.network.power import MAX_DEVIATIONS, POWERS, features, gain, level, noise_share
 from toolkit.nn.blocks import Conv, norm, zero
 from toolkit.nn.conditioned import Conditioned
 from toolkit.nn.unet import Trunk
@@ -106,13 +106,13 @@ class WaveUNet(Conditioned):
         cells = self.cells(x)
         frames = cells.shape[2]
         cells = functional.pad(cells, (0, 0, 0, -frames % self.whole))
-        inputs, expected = self._inputs(cells, c_noise), torch.zeros((), device=x.device)
+        inputs, expected = features(cells, c_noise), torch.zeros((), device=x.device)
         if self.mel is not None:
             expected = self.mel.expected(cond["mel"], frames)
             expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MAX_DEVIATIONS)
             noise = noise_share(c_noise, 4)
             inputs = torch.cat([inputs, level(expected.exp() * (1 - noise) / noise)], 1)
-        h = self.stem(self._gather(inputs))
+        h = self.stem(gather(inputs, self.patch))
         local = self.position(cells.shape[2] * self.cells.hop, h)
         if self.mel is not None:
             mel = self.mel(cond["mel"].to(h))
@@ -120,28 +120,9 @@ class WaveUNet(Conditioned):
         h = self.trunk(h, self.embed(c_noise, cond), local, cond.get("dropout"))
         h = functional.silu(self.norm(h))
         # float32 under autocast too: in loud cells the result is a small difference
-        power, new = self._scatter(self.head(h).float()).chunk(2, dim=1)
+        power, new = scatter(self.head(h).float(), self.patch).chunk(2, dim=1)
         gains = gain(power, c_noise, expected)
         return self.cells.inverse((gains * cells + new)[:, :, :frames]).to(x)
-
-    def _inputs(self, cells: Tensor, c_noise: Tensor) -> Tensor:
-        """Return cells (B, 2 C, T, F) with their phase and their power over the noise's: (B, 5 C, T, F)."""
-        noise = noise_share(c_noise, 4)
-        pairs = cells.unflatten(1, (-1, 2))
-        power = pairs.square().sum(2)
-        phase = pairs * torch.rsqrt(power + noise).unsqueeze(2)
-        return torch.cat([cells, phase.flatten(1, 2), level(power / noise)], 1)
-
-    def _gather(self, h: Tensor) -> Tensor:
-        """Return the cells of patches p x q as channels: (B, C, T, F) -> (B, p q C, T / p, F / q)."""
-        time, frequency = self.patch
-        h = h.unflatten(3, (-1, frequency)).unflatten(2, (-1, time))  # B, C, T / p, p, F / q, q
-        return h.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
-
-    def _scatter(self, h: Tensor) -> Tensor:
-        """Return the inverse of `_gather`."""
-        h = h.unflatten(1, (*self.patch, -1))  # B, p, q, C, T / p, F / q
-        return h.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
 def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
 from modalities.audio.mel import default, log_mel, normalise
-from modalities.audio.network.cells import Cells
+from modalities.audio.network.cells import Cells, gather, scatter
 from modalities.audio.network.diffwave import DiffWave
 from modalities.audio.network.power import wiener
 from modalities.audio.network.presets import PRESETS, build, reach
@@ -20,6 +21,7 @@ from toolkit.diffusion.denoiser import edm
 from toolkit.diffusion.schedule import RectifiedFlow
 from toolkit.nn import ChannelNorm, Conv
 from toolkit.nn.blocks import LineConv
+from toolkit.nn.unet import Trunk
 
 
 def span(net: nn.Module, length: int) -> int:
@@ -61,8 +63,9 @@ def test_diffwave_multiplies_as_often_as_its_formula_says() -> None:
     assert 8 * layers * width**2 < per_sample < 8 * layers * width**2 * 1.5  # and ends and embeddings
 
 
-@pytest.mark.parametrize("preset", [*PRESETS, "diffwave"])
-@pytest.mark.parametrize("mels", [0, 20])
+@pytest.mark.parametrize(
+    ("preset", "mels"), [("dilated", 0), *((preset, mels) for preset in [*PRESETS, "diffwave"] for mels in (0, 20))]
+)
 def test_every_parameter_is_used_and_every_condition_matters(preset: str, mels: int) -> None:
     model = Model(preset=preset, width=8)  # type: ignore[arg-type]
     spec = default(8000, mels) if mels else None
@@ -101,9 +104,22 @@ def test_a_new_vocoder_expects_the_power_that_is_there() -> None:
     ) < math.pi / math.sqrt(6)
 
 
-def test_a_new_network_is_silent() -> None:
+@pytest.mark.parametrize("preset", ["small", "dilated"])
+def test_a_new_network_is_silent(preset: Literal["small", "dilated"]) -> None:
     with torch.no_grad():
-        assert float(build(Model(), 1, 0)(torch.randn(1, 1, 512), torch.zeros(1), {}).abs().max()) == 0
+        assert float(build(Model(preset=preset), 1, 0)(torch.randn(1, 1, 512), torch.zeros(1), {}).abs().max()) == 0
+
+
+@torch.no_grad()
+def test_a_convolution_along_the_first_of_two_dimensions_is_one_for_each_place_of_the_second() -> None:
+    first, x = Conv("first", 6, 4, 3, dilation=2), torch.randn(2, 6, 40, 5)
+    for place in range(5):
+        wanted = nn.functional.conv1d(x[..., place], first.weight[..., 0], first.bias, padding=2, dilation=2)
+        assert torch.allclose(first(x)[..., place], wanted, atol=1e-6)
+    trunk = randomise(Trunk("first", [8, 16], 4, strides=[4], attention=(), norm=ChannelNorm))
+    x, emb = torch.randn(2, 8, 32, 5), torch.randn(2, 4)
+    alone = torch.cat([trunk(x[..., i : i + 1], emb) for i in range(5)], 3)
+    assert torch.allclose(trunk(x, emb), alone, atol=1e-4)
 
 
 @torch.no_grad()
@@ -177,10 +193,9 @@ def test_the_gain_is_the_posterior_mean_of_a_gaussian_of_that_power(log_sigma: f
 
 @torch.no_grad()
 def test_patches_are_gathered_and_scattered_without_loss() -> None:
-    net = WaveUNet(2, [8, 16], (2,), hop=16, patch=(2, 4))
     cells = torch.randn(1, 4, 6, 16)
-    gathered = net._gather(cells)
-    assert gathered.shape == (1, 4 * 8, 3, 4) and torch.equal(net._scatter(gathered), cells)
+    gathered = gather(cells, (2, 4))
+    assert gathered.shape == (1, 4 * 8, 3, 4) and torch.equal(scatter(gathered, (2, 4)), cells)
     # channel (p, q, c) of place (i, j) is the cell of frame 2 i + p and band 4 j + q
     assert gathered[0, (1 * 4 + 3) * 4 + 2, 2, 1] == cells[0, 2, 2 * 2 + 1, 4 * 1 + 3]
 
