@@ -1,6 +1,6 @@
 """Compare networks for sounds after equal steps: error at four noise levels, and processor time.
 
-    python benchmarks/audio_networks.py [--data drums] [--steps 400] [--batch 8] [--only NAME ...] ...
+    python benchmarks/audio_networks.py [--data drums] [--rate 44100] [--steps 400] [--batch 8] [--only NAME]
 
 Each of `VARIANTS` is a preset, or preset `dilated` with one thing changed. All are trained as recipe drums has it. The
 error is the training loss of the averaged weights at log(sigma) = -3, -1, 0 and 1, on training clips without
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import toolkit
+from modalities.audio.codec import rate_of
 from modalities.audio.modality import Audio
 from modalities.audio.network import dilated, presets
 from modalities.audio.network.dilated import DilatedUNet
@@ -54,7 +55,12 @@ class Variant(NamedTuple):
 
 def preset(name: str) -> Callable[[Modality], nn.Module]:
     """Return a function that builds a preset."""
-    return lambda modality: presets.build(Model(preset=name), modality.shape[0], len(modality.labels))  # type: ignore[arg-type]
+    return lambda modality: presets.build(
+        Model(preset=name),  # type: ignore[arg-type]
+        modality.shape[0],
+        len(modality.labels),
+        rate=rate_of(modality.facts),
+    )
 
 
 def changed(**options: Any) -> Callable[[Modality], DilatedUNet]:
@@ -111,6 +117,9 @@ def free(power: Tensor, c_noise: Tensor) -> Tensor:
 
 VARIANTS = {
     "small": Variant(preset("small")),
+    "small, hop 128 and no treble": Variant(
+        lambda modality: presets.build(Model(), modality.shape[0], len(modality.labels))
+    ),
     "dilated": Variant(changed()),
     "gains are free numbers": Variant(changed(), patches=((dilated, "gain", free),)),
     "no phases and powers": Variant(changed(), patches=((dilated, "features", bare),)),
@@ -161,7 +170,13 @@ def errors(run: Generator, real: Modality, data: Dataset) -> list[float]:
 def measured(name: str, ask: argparse.Namespace, folder: Path) -> None:
     """Train a variant and print its row."""
     variant = VARIANTS[name]
-    settings = {"data.source": ask.data, "train.previews": 0, "sample.steps": 1, "sample.guidance": 1.0}
+    settings = {
+        "data.source": ask.data,
+        "data.rate": ask.rate,
+        "train.previews": 0,
+        "sample.steps": 1,
+        "sample.guidance": 1.0,
+    }
     further = {"loss": variant.loss} if variant.loss else {}
     with patched(variant.patches):
         began = time.process_time()
@@ -184,6 +199,7 @@ def measured(name: str, ask: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="drums")
+    parser.add_argument("--rate", type=int)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)

@@ -80,7 +80,7 @@ class Audio(Modality):
         from modalities.audio.network.presets import build
 
         spec = mel.default(self.rate, self.model.mels) if self.vocoder else None
-        return build(self.model, self.shape[0], len(self.labels), spec, self.facts.std)
+        return build(self.model, self.shape[0], len(self.labels), spec, self.facts.std, self.rate)
 
     def denoiser(self, net: nn.Module, schedule: Schedule, prediction: str) -> Denoiser:
         """Return the denoiser. Raises UsageError when an unconditional model's schedule does not end in noise."""

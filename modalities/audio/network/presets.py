@@ -14,7 +14,11 @@ from modalities.audio.options import Model
 
 NUMBERS = ("seconds",)
 HOP = 128
-"""Samples from one frame of cells to the next, and bands in frequency."""
+"""Samples from one frame of cells to the next, and bands in frequency; twice as many above `HIGHEST`."""
+HIGHEST = 24_000
+"""Sample rate in Hz."""
+TREBLE = (80, 22)
+"""Above `HIGHEST`: band from which places are wider, and their bands; at 44.1 kHz from 6.9 kHz on, 1.9 kHz wide."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,12 @@ PRESETS = {
 DILATED = Preset(width=64, levels=(1, 1.5, 2), strides=(2, 2), blocks=(1, 1, 1))
 
 
-def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, std: float = 1.0) -> nn.Module:
+def build(
+    model: Model, channels: int, labels: int, mel: MelSpec | None = None, std: float = 1.0, rate: int = 16_000
+) -> nn.Module:
     """Return the network of a [model] section: (B, C, L) -> (B, C, L), L a multiple of 256.
 
-    `mel`: condition of a vocoder, None for others; `std`: deviation of sounds before encoding.
+    `mel`: condition of a vocoder, None for others; `std`: deviation of sounds before encoding; `rate`: in Hz.
     """
     bands, hop = (mel.mels, mel.hop) if mel else (0, 1)
     if model.preset == "diffwave":
@@ -60,6 +66,7 @@ def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, 
             dropout=model.dropout,
             numbers=NUMBERS,
         )
+    cells = HOP if rate <= HIGHEST else 2 * HOP
     return WaveUNet(
         channels,
         widths,
@@ -68,8 +75,9 @@ def build(model: Model, channels: int, labels: int, mel: MelSpec | None = None, 
         labels=labels,
         mels=bands,
         mel_hop=hop,
-        mel_power=Power(mel, HOP, std) if mel else None,
-        hop=HOP,
+        mel_power=Power(mel, cells, std) if mel else None,
+        hop=cells,
+        treble=TREBLE if cells > HOP else None,
         dropout=model.dropout,
         numbers=NUMBERS,
     )

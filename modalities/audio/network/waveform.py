@@ -54,7 +54,9 @@ class WaveUNet(Conditioned):
     relevant levels of a sound span 60 dB. It predicts the power of the real and of the imaginary part of each cell,
     which determines a Wiener filter for them, and adds a term that no such filter gives.
 
-    strides     in time and in frequency alike; hop / patch[1] is a multiple of their product
+    strides     in time and in frequency alike; the number of places in frequency is a multiple of their product
+    treble      (edge, bands): from band `edge` on, a place of the finest level has so many bands, as hearing and most
+                sounds know fewer differences there
     mels        with mels > 0, cond["mel"] is (B, mels, L / mel_hop), and mel_hop divides hop * patch[0];
                 `mel_power` converts it to power (`Mel`), to which predictions are then relative
     cond: label (B,) int64 when labels > 0; each of `numbers`, (B,) in [0, 1]. The rest: see `Trunk`.
@@ -69,6 +71,7 @@ class WaveUNet(Conditioned):
         blocks: int | Sequence[int] = 1,
         hop: int = 128,
         patch: tuple[int, int] = (4, 4),
+        treble: tuple[int, int] | None = None,
         attention: Sequence[int] = (-1,),
         labels: int = 0,
         mels: int = 0,
@@ -83,20 +86,26 @@ class WaveUNet(Conditioned):
         super().__init__(embedding, labels, divisor=hop, numbers=numbers)
         self.cells = Cells(hop)
         self.patch = patch
+        self.edge, wide = treble or (hop, 1)
+        self.wide = (patch[0], wide)
         self.whole = patch[0] * math.prod(strides)
         if bool(mels) != (mel_power is not None):
             raise ValueError(f"mels and mel_power go together (see `Mel`), got {mels} and {mel_power}")
-        parts = channels * math.prod(patch)
         steps = [hop * patch[0] * math.prod(strides[:i]) for i in range(len(widths))]
-        rows = [hop // patch[1] // math.prod(strides[:i]) for i in range(len(widths))]
-        self.stem = Conv(2, 5 * parts + (math.prod(patch) if mels else 0), widths[0], 1)
+        self.rows = self.edge // patch[1]
+        high = (hop - self.edge) // wide
+        rows = [(self.rows + high) // math.prod(strides[:i]) for i in range(len(widths))]
+        each = 5 * channels + bool(mels)
+        self.stem = Conv(2, each * math.prod(patch), widths[0], 1)
+        self.stem_high = Conv(2, each * math.prod(self.wide), widths[0], 1) if treble else None
         self.position = Position(widths, steps, rows)
         self.mel = None
         if mel_power is not None:
             self.mel = Mel(mels, max(widths), widths[0], rows[0], steps[0] // mel_hop, mel_power, hop)
         self.trunk = Trunk(2, widths, embedding, blocks, strides, attention, (1,), 3, dropout, norm, grow=1)
         self.norm = norm(widths[0])
-        self.head = zero(Conv(2, widths[0], 4 * parts, 3))
+        self.head = zero(Conv(2, widths[0], 4 * channels * math.prod(patch), 3))
+        self.head_high = zero(Conv(2, widths[0], 4 * channels * math.prod(self.wide), 1)) if treble else None
         counts = [blocks] * len(widths) if isinstance(blocks, int) else blocks
         self.receptive_field = _field(hop, steps, strides, counts)
         self.global_attention = bool(attention)
@@ -112,7 +121,7 @@ class WaveUNet(Conditioned):
             expected = functional.pad(expected, (0, 0, 0, cells.shape[2] - frames), value=-MAX_DEVIATIONS)
             noise = noise_share(c_noise, 4)
             inputs = torch.cat([inputs, level(expected.exp() * (1 - noise) / noise)], 1)
-        h = self.stem(gather(inputs, self.patch))
+        h = self._places(inputs)
         local = self.position(cells.shape[2] * self.cells.hop, h)
         if self.mel is not None:
             mel = self.mel(cond["mel"].to(h))
@@ -120,9 +129,25 @@ class WaveUNet(Conditioned):
         h = self.trunk(h, self.embed(c_noise, cond), local, cond.get("dropout"))
         h = functional.silu(self.norm(h))
         # float32 under autocast too: in loud cells the result is a small difference
-        power, new = scatter(self.head(h).float(), self.patch).chunk(2, dim=1)
+        power, new = self._outputs(h).chunk(2, dim=1)
         gains = gain(power, c_noise, expected)
         return self.cells.inverse((gains * cells + new)[:, :, :frames]).to(x)
+
+    def _places(self, inputs: Tensor) -> Tensor:
+        """Return the features of places: (B, 5 C, T, F) -> (B, width, T / patch, rows)."""
+        if self.stem_high is None:
+            output: Tensor = self.stem(gather(inputs, self.patch))
+            return output
+        low = self.stem(gather(inputs[..., : self.edge], self.patch))
+        return torch.cat([low, self.stem_high(gather(inputs[..., self.edge :], self.wide))], 3)
+
+    def _outputs(self, h: Tensor) -> Tensor:
+        """Return what the heads say of each cell: (B, width, T / patch, rows) -> (B, 4 C, T, F) float32."""
+        if self.head_high is None:
+            return scatter(self.head(h).float(), self.patch)
+        low = self.head(h[..., : self.rows + 1])[..., :-1]  # which sees the lowest row of the treble
+        high = self.head_high(h[..., self.rows :])
+        return torch.cat([scatter(low.float(), self.patch), scatter(high.float(), self.wide)], 3)
 
 
 def _field(hop: int, steps: Sequence[int], strides: Sequence[int], blocks: Sequence[int]) -> int:

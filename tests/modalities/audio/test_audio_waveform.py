@@ -12,7 +12,7 @@ from torch import nn
 from modalities.audio.mel import default, log_mel, normalise
 from modalities.audio.network.cells import Cells, gather, scatter
 from modalities.audio.network.diffwave import DiffWave
-from modalities.audio.network.power import wiener
+from modalities.audio.network.power import POWERS, wiener
 from modalities.audio.network.presets import PRESETS, build, reach
 from modalities.audio.network.waveform import WaveUNet
 from modalities.audio.options import Model
@@ -63,13 +63,14 @@ def test_diffwave_multiplies_as_often_as_its_formula_says() -> None:
     assert 8 * layers * width**2 < per_sample < 8 * layers * width**2 * 1.5  # and ends and embeddings
 
 
+@pytest.mark.parametrize("rate", [8_000, 44_100])
 @pytest.mark.parametrize(
     ("preset", "mels"), [("dilated", 0), *((preset, mels) for preset in [*PRESETS, "diffwave"] for mels in (0, 20))]
 )
-def test_every_parameter_is_used_and_every_condition_matters(preset: str, mels: int) -> None:
+def test_every_parameter_is_used_and_every_condition_matters(preset: str, mels: int, rate: int) -> None:
     model = Model(preset=preset, width=8)  # type: ignore[arg-type]
-    spec = default(8000, mels) if mels else None
-    net = randomise(build(model, 2, 3, spec)).train()
+    spec = default(rate, mels) if mels else None
+    net = randomise(build(model, 2, 3, spec, rate=rate)).train()
     x, c_noise = torch.randn(2, 2, 512), torch.randn(2)
     cond = {"label": torch.tensor([0, 3]), "seconds": torch.tensor([0.3, 0.9])}
     if spec:
@@ -198,6 +199,34 @@ def test_patches_are_gathered_and_scattered_without_loss() -> None:
     assert gathered.shape == (1, 4 * 8, 3, 4) and torch.equal(scatter(gathered, (2, 4)), cells)
     # channel (p, q, c) of place (i, j) is the cell of frame 2 i + p and band 4 j + q
     assert gathered[0, (1 * 4 + 3) * 4 + 2, 2, 1] == cells[0, 2, 2 * 2 + 1, 4 * 1 + 3]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("log_sigma", [-2.0, 0.0, 1.5])
+def test_above_24_khz_places_of_the_treble_are_wider_and_every_cell_has_one(log_sigma: float) -> None:
+    """Where bass and treble are said to have one power each, bands are filtered by the gain of theirs."""
+    net = build(Model(), 1, 0, rate=44_100)
+    assert isinstance(net, WaveUNet) and net.head_high is not None and net.cells.hop == 256
+    for conv, patch, variance in ((net.head, net.patch, 4.0), (net.head_high, net.wide, 1e-3)):
+        wanted = torch.cat([torch.full((1, 2, *patch), math.log(variance) / POWERS), torch.zeros(1, 2, *patch)], 1)
+        conv.bias.copy_(gather(wanted, patch).flatten())
+    x = torch.randn(1, 1, 8192, generator=torch.Generator().manual_seed(0))
+    cells = net.cells(x)
+    gains = torch.full((256,), float(wiener(torch.tensor([[math.log(4.0)]]), torch.tensor([log_sigma / 4]))))
+    gains[80:] = float(wiener(torch.tensor([[math.log(1e-3)]]), torch.tensor([log_sigma / 4])))
+    wanted = net.cells.inverse(cells * gains)
+    assert torch.allclose(net(x, torch.tensor([log_sigma / 4]), {}), wanted, atol=1e-3)
+
+
+def test_a_second_at_44_khz_costs_at_most_half_more_than_at_16() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    costs = {}
+    for rate, length in ((16_000, 16_128), (44_100, 44_288)):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            build(Model(), 1, 10, rate=rate)(torch.zeros(1, 1, length), torch.zeros(1), {})
+        costs[rate] = counter.get_total_flops()
+    assert 1.2 < costs[44_100] / costs[16_000] < 1.5
 
 
 @torch.no_grad()
