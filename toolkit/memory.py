@@ -1,4 +1,4 @@
-"""How much memory this machine has for one process, and the sentence where something would take more of it."""
+"""Memory that this machine has for one process, and the sentence where something would take more of it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _container() -> int:
 
 
 def _limit() -> int:
-    """What `ulimit -v` leaves, of which libraries have taken some."""
+    """Return the bytes that `ulimit -v` leaves beyond those already taken, by libraries for example."""
     try:
         import resource
 

@@ -39,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
-"""What torch says on a processor, and on graphics processors."""
+"""Torch's words for it on a processor, and on graphics processors."""
 # options that only a modality knows are left in context.args, for toolkit/cli/modality_options.py
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
 train_help, sample_help = helped(train.further), helped(sample.further)
@@ -105,7 +105,7 @@ def _no_output(reason: str) -> NoReturn:
 
 
 def _to_nowhere() -> None:
-    """What is left to be printed goes nowhere, or Python would complain at its end."""
+    """Discard what is still to be printed, or Python would complain at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -125,7 +125,7 @@ class Splits:
     """Held-out examples; it may be empty."""
     facts: Facts
     understood: Understood = field(default_factory=Understood)
-    """What the reader took, left out and guessed."""
+    """Account of what the reader took, left out and guessed."""
 
     @classmethod
     def in_memory(cls, source: str, train: InMemory, test: InMemory, labels: tuple[str, ...] = ()) -> Splits:

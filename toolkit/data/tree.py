@@ -1,4 +1,4 @@
-"""What lies in a folder at any depth, in one order, whatever somebody has put there: nothing here raises.
+"""Contents of a folder at any depth, in one order, whatever somebody has put there: nothing here raises.
 
 A folder that may not be read, or be listed and not searched, is one line; so is one on a file system such as /proc,
 whose files are no data and whose links lead everywhere. Links are followed, and each folder is read once.
@@ -24,9 +24,9 @@ class Found(NamedTuple):
     """Path relative to the root, with forward slashes; "." is the root itself."""
     path: Path
     info: os.stat_result | None
-    """Of the file, or of what a link leads to; None where it cannot be had, and for folders."""
+    """Status of the file, or of what a link leads to; None where it cannot be had, and for folders."""
     problem: str = ""
-    """Why a folder is not read, or a file cannot be looked at; "" where nothing is wrong."""
+    """Reason that a folder is not read, or a file cannot be looked at; "" where nothing is wrong."""
 
 
 def walk(root: Path) -> Iterator[Found]:

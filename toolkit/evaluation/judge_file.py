@@ -26,7 +26,7 @@ class Kept(NamedTuple):
     right: int
     """Test examples that were recognised."""
     tested: int
-    """Of so many; 0: not known."""
+    """Number of test examples; 0: not known."""
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

@@ -91,7 +91,7 @@ def compare(
 
 
 def refusal(a: Generator, b: Generator) -> str | None:
-    """Why the losses of two runs do not compare, or None."""
+    """Return why the losses of two runs do not compare, or None."""
     if a.recipe.modality != b.recipe.modality:
         return f"one learns {a.recipe.modality}, the other {b.recipe.modality}"
     if differing := different_facts(a.modality.facts, b.modality.facts):
@@ -118,7 +118,7 @@ def in_x(denoiser: Denoiser, shape: tuple[int, ...]) -> bool:
 
 
 def told_otherwise(fixed: FixedNoise, other: Modality) -> str | None:
-    """Why two networks are not asked the same: they are told other things of the same examples. None where they are."""
+    """Return what two networks are told differently about the same examples, as a sentence; None where all is equal."""
     for (_, x, cond), (_, y, conditions) in zip(fixed.batches(), _again(fixed, other), strict=True):
         names = sorted(
             name for name in {*cond, *conditions}

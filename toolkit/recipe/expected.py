@@ -105,7 +105,7 @@ class Expected(_Figures):
     steps: int | None = Field(default=None, ge=1)
     """Steps of the measured run, which a reproduction takes too, however long that is on another machine."""
     minutes: float | None = Field(default=None, gt=0)
-    """That the measured run took, from start to end."""
+    """Minutes that the measured run took, from start to end."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Expected:

@@ -24,7 +24,7 @@ else:
 FORMAT = 1
 """One more whenever an earlier toolkit would misread a run of this one, or this one an earlier run."""
 MAX_BYTES = 4 << 20
-"""Of a file that is looked at for its format."""
+"""Size of the largest file that is looked at for its format."""
 _KEYS = ("format", "toolkit")
 
 

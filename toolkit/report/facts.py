@@ -40,7 +40,7 @@ class RunFacts:
     step: int
     """The last one that metrics or a checkpoint know of."""
     steps: int
-    """That it was to take; 0 when not known."""
+    """Steps that the run was to take; 0 when not known."""
     seconds: float | None
     """In optimiser steps."""
     parameters: int | None

@@ -146,6 +146,6 @@ def files(facts: RunFacts) -> Markup | None:
 
 
 def footer(facts: RunFacts, album: Album) -> Markup:
-    """When it was made, and what there was no room for."""
+    """Return the end of the page: its date, and what there was no room for."""
     left = f" Left out to keep the page small: {', '.join(album.omitted)}." if album.omitted else ""
     return tag("footer", tag("p", f"Made by `toolkit report` on {facts.made}.".replace("`", ""), left))

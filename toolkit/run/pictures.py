@@ -1,4 +1,4 @@
-"""When a run draws, on the way and at its end. What a picture is made of is in previews.py."""
+"""Moments at which a run draws, on the way and at its end. previews.py has what a picture is made of."""
 
 from __future__ import annotations
 

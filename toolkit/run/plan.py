@@ -1,4 +1,4 @@
-"""What a training run will take, before it starts: data, work, time, memory and disk."""
+"""Plan of a training run, before it starts: data, work, time, memory and disk."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class Spared:
 
     def __init__(self) -> None:
         self.missing: dict[str, StorageError] = {}
-        """What is not there now, by its kind."""
+        """Errors for files that are not there now, by kind of file."""
         self._notes: list[str] = []
 
     @contextmanager

@@ -19,7 +19,7 @@ from toolkit.training.storage.files import read_capped
 MAX_NUMBERS = 10_000
 """Examples of one measurement that are read."""
 MAX_BYTES = 256 << 20
-"""Of metrics.jsonl."""
+"""Size of metrics.jsonl up to which it is read."""
 MAX_LEVELS = 64
 _KINDS = ("held_out", "trained", "floor")
 

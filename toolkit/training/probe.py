@@ -33,7 +33,7 @@ class Probe:
     most_threads: int
     """Largest number of threads that was tried."""
     seconds: float
-    """That it took."""
+    """Time that the probe took."""
 
     def describe(self) -> str:
         """In words: the number format, the layout and the threads that were chosen."""

@@ -56,7 +56,7 @@ class Measured:
     digest: str
     """Hash of the decoded samples and the rate."""
     mended: tuple[str, ...] = ()
-    """What is wrong with the file, though it could be decoded."""
+    """Faults of the file that did not keep it from being decoded."""
     before: float = 0.0
     after: float = 0.0
     """Seconds of silence that were cut at both ends."""

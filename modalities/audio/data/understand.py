@@ -1,4 +1,4 @@
-"""What was understood of a folder of sounds: rows for people and programs, and values of options that fit."""
+"""Account of a folder of sounds: rows for people and programs, and values of options that fit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LAYOUTS = {1: "mono", 2: "stereo"}
 
 @dataclass(frozen=True)
 class Read:
-    """What became of the usable files of a source."""
+    """Usable files of a source, and the examples made of them."""
 
     listing: Listing
     entries: Sequence[Entry]

@@ -31,7 +31,7 @@ UPRIGHT = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of every picture of a set."""
+    """Form into which every picture of a set is brought."""
 
     size: Size
     channels: int = 3

@@ -45,10 +45,10 @@ _one_large = threading.Lock()
 
 
 class Look(NamedTuple):
-    """What is known of a file before it is decoded."""
+    """Facts about a file that are known before it is decoded."""
 
     size: Size
-    """Of the upright picture."""
+    """Width and height of the upright picture."""
     frames: int
     """Pictures in the file."""
     extents: list[Extent]

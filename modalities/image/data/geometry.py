@@ -1,4 +1,4 @@
-"""Which part of a picture is kept at which size, and what that loses."""
+"""Choose the part of a picture that is kept and its size, and tell what that loses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Placed(NamedTuple):
     box: tuple[float, float, float, float]
     """Left, top, right and bottom of the part that is kept."""
     inner: Size
-    """What it is resized to; smaller than the target where there are borders."""
+    """Size that it is resized to; smaller than the target where there are borders."""
 
 
 def place(size: Size, target: Size, fit: Fit) -> Placed:

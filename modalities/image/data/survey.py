@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     entry: Entry
     """Its file."""
     number: int
-    """Which picture of the file."""
+    """Place of the picture in its file, from 0."""
     name: str
     size: Size
     extent: Extent

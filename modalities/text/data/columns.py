@@ -1,4 +1,4 @@
-"""Which columns of a table, or fields of JSON rows, hold the text: as a user says, or by their names and values."""
+"""Choose the columns of a table, or fields of JSON rows, that hold the text: by the user, or by names and values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Choice(NamedTuple):
     places: tuple[int, ...]
     label: int | None
     why: str
-    """What a user should know about the choice; "" where all columns are read."""
+    """Explanation of the choice to the user; "" where all columns are read."""
     change: str
     """The option that changes the choice; "" where nothing was guessed."""
 

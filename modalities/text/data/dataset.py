@@ -104,7 +104,7 @@ class Corpus:
     rejected: tuple[str, ...]
     """One line for each file and kind of thing that was left out."""
     understood: Understood
-    """What was read and how, and values that fit it."""
+    """Account of what was read and how, and values that fit it."""
     form: str
     """Form of characters with accents, "nfc" or "nfd"; "" where they were left as they are."""
     identity: str

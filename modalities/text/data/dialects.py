@@ -1,4 +1,4 @@
-"""How a table is written: what divides its columns, whether quotes enclose fields, whether it begins with names."""
+"""Guess how a table is written: what divides its columns, whether quotes enclose fields, and if names come first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from modalities.text.data.tables import records
 
 DELIMITERS = {"tab": "\t", ";": ";", "|": "|", ",": ","}
-"""What a user types, and the character; of equally good ones the first is taken."""
+"""Names that a user types, and their characters; of equally good ones the first is taken."""
 DEFAULTS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 NAMES = {
     "text", "texts", "sentence", "sentences", "line", "body", "content", "document", "title", "id", "idx", "index",
@@ -21,7 +21,7 @@ NAMES = {
     "quelle", "ziel", "datum", "nummer", "preis", "de", "en", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja",
     "sv", "fi", "cs", "el", "tr", "ar",
 }  # fmt: skip
-"""What first rows that are names often say."""
+"""Words that are common in a first row of names."""
 NOTHING = "\x1f"
 """In place of what divides columns where there is only one, and it holds commas."""
 _ENOUGH, _RAGGED = 0.9, 0.6
@@ -32,7 +32,7 @@ _SENTENCE_END = (".", "!", "?", ";", "…", "。")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written."""
+    """Form in which a table is written."""
 
     delimiter: str
     quotes: bool

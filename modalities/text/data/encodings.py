@@ -47,7 +47,7 @@ _BEYOND = [bytes([i]) for i in range(0x80, 0x100)]
 
 
 class Encoding(NamedTuple):
-    """How a file is decoded."""
+    """Way to decode a file."""
 
     codec: str
     """A name that Python knows."""

@@ -1,4 +1,4 @@
-"""Which files of a folder are read, and their splits by their own names: train.csv, dev.csv, test.csv."""
+"""Choose the files of a folder that are read, and their splits by their own names: train.csv, dev.csv, test.csv."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Source:
     packed: bool
     """True for running text; otherwise each document is an item."""
     why: str = ""
-    """What an example is made of, and why."""
+    """Sentence about what an example is made of, and why."""
     whole: bool = False
     """True where items that do not fit into an example are left out rather than cut, as pairs always are."""
     test: float = 0.05

@@ -1,4 +1,4 @@
-"""What is measured of a source while it is read: its lines or items, and whether it looks like a play or a list."""
+"""Measure a source while it is read: its lines or items, and whether it looks like a play or a list."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Survey:
 
     @property
     def named(self) -> bool:
-        """Whether the source names splits."""
+        """True where the source names splits."""
         return 0 in self._held or 1 in self._held
 
     @property

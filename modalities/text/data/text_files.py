@@ -30,7 +30,7 @@ EMPTY = "rows without text, left out"
 
 
 class Problems:
-    """What is seen while files are read: oddities by file and kind, and what was guessed of each file."""
+    """Record of the reading of files: oddities by file and kind, and what was guessed of each file."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()

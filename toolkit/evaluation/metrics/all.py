@@ -64,7 +64,7 @@ class Measure:
     better: Literal["lower", "higher"] = "lower"
     unit: str = ""
     missing: Callable[[int, int, int], str] = lambda n, m, d: ""
-    """Why it cannot be computed for n samples and m real examples with d features, or ""."""
+    """Returns why it cannot be computed for n samples and m real examples with d features, or ""."""
     needs_labels: bool = False
     draws: int = 20
     """Random halves for its standard error; 0: the share of independent examples, for which there is a formula."""

@@ -100,7 +100,7 @@ def encode_json(data: Any) -> bytes:
 
 
 def problem(groups: Groups) -> str | None:
-    """Why `groups` must not be saved, or None: names that are no file names, tensors not plain or not finite."""
+    """Return why `groups` must not be saved, or None: names that are no file names, tensors not plain or not finite."""
     for group, tensors in groups.items():
         if not _GROUP.fullmatch(group):
             return f"'{group}' cannot be a file name; use letters, digits, - and _"

@@ -61,7 +61,7 @@ class Metrics:
         self.loss: float | None = None
         """Mean loss in the last line."""
         self.failed: StorageError | None = None
-        """Why lines wait for the disk, or None where none do."""
+        """Error that makes lines wait for the disk, or None where none do."""
         self._notes: list[str] = []
         self._file: Growing | None = None
         before = content(path)

@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How a format writes its chunks."""
+    """Layout of a format's chunks."""
 
     kind: str
     first: int
@@ -82,7 +82,7 @@ def form_of(head: bytes) -> Form | None:
 
 
 class Inside(Exception):
-    """What a WAV holds is a file of its own, from byte `start` to before `stop`."""
+    """The content of a WAV is a file of its own, from byte `start` to before `stop`."""
 
     def __init__(self, start: int, stop: int) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ class Piece(NamedTuple):
     """One stream of samples; most files are one."""
 
     parts: tuple[Part, ...] = ()
-    """What the decoder gets; () = the file as it is."""
+    """Bytes for the decoder; () = the file as it is."""
     frames: int | None = None
     """Frames that the container states truthfully; None where only decoding tells."""
     surplus: int = 0
@@ -33,13 +33,13 @@ class Piece(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a file holds, by its content."""
+    """Format and samples of a file, by its content."""
 
     kind: str
     """WAV, AIFF, CAF, AU, FLAC, OGG or MP3."""
     pieces: tuple[Piece, ...]
     mended: tuple[str, ...] = ()
-    """What is wrong with the container, though the sound in it is read: one line each."""
+    """Faults of the container that do not keep its sound from being read: one line each."""
 
 
 class Patched(io.RawIOBase):

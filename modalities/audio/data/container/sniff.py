@@ -1,4 +1,4 @@
-"""Which format a sound file has, by its content and not by its name; only such as may reach the decoder pass."""
+"""Tell the format of a sound file by its content, not its name; only formats that may reach the decoder pass."""
 
 from __future__ import annotations
 

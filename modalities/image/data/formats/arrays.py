@@ -29,7 +29,7 @@ class Unreadable(ToolkitError):
 
 
 class Layout(NamedTuple):
-    """How the axes of an array are read."""
+    """Meaning of the axes of an array."""
 
     pictures: int | None
     """Pictures along the first axis; None: the array is one picture."""
