@@ -1,4 +1,4 @@
-"""How near does a vocoder run come to held-out sounds? Beside Griffin-Lim on the same mel spectrograms, in one run.
+"""Compare a vocoder run with held-out sounds, beside Griffin-Lim on the same mel spectrograms, in one run.
 
     toolkit train --modality audio --condition mel --out runs/vocoder
     python benchmarks/audio_vocoder.py runs/vocoder [--files 40] [--steps 20] [--iterations 32] [--out vocoder]
@@ -59,7 +59,7 @@ def by_run(generator: Generator, folder: Path, steps: int | None, iterations: in
 
 
 def by_polish(spec: mel.MelSpec, iterations: int) -> Vocoder:
-    """What follows the network, from white noise."""
+    """The steps that follow the network, from white noise."""
 
     def run(clip: Tensor, number: int) -> Tensor:
         padded = torch.nn.functional.pad(clip, (0, -clip.shape[-1] % spec.hop))[None]
@@ -86,7 +86,7 @@ def fitted(clip: Tensor, length: int) -> Tensor:
 
 
 def measured(way: Vocoder, clips: list[Tensor], rate: int) -> tuple[list[Tensor], dict[str, np.ndarray]]:
-    """What `way` makes of each clip, and the figures of each, (N,) by name."""
+    """Return what `way` makes of each clip, and the figures of each, (N,) by name."""
     way(clips[0], 0)  # the first call pays for imports and tables
     made, found = [], []
     for number, clip in enumerate(clips):

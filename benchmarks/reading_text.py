@@ -1,4 +1,4 @@
-"""How long the first start on a large text takes: `python benchmarks/reading_text.py --megabytes 100`.
+"""Time the first start on a large text: `python benchmarks/reading_text.py --megabytes 100`.
 
 Lines of a bundled play, shuffled with a fixed seed, as running text, as items, as a table of pairs and as JSON Lines.
 Each is read twice: into an empty cache, and from it. The time of making the files does not count.

@@ -1,4 +1,4 @@
-"""What is installed works far from the checkout: the wheel has the recipes and assets, and finds them."""
+"""The installed package works far from the checkout: the wheel has the recipes and assets, and finds them."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def with_history(sampler: Sampler, x_hat: Callable[[float], float]) -> Tensor:
 
 @pytest.mark.parametrize("corrector", [1, 2, 3])
 def test_the_corrector(corrector: int) -> None:
-    """What it makes of x_t is the integral through the new x_hat, with the noise that was drawn before."""
+    """The corrected x_t is the integral through the new x_hat, with the noise that was drawn before."""
     sampler, tau = SASolver(1, corrector, 0.8), 0.8
     values = {point.t: full(v) for point, v in zip(POINTS, (0.3, -0.2, 0.5, 0.9, -0.4), strict=True)}
     memory, states, noises = Memory(4), [full(0.4)], iter([full(v) for v in (0.1, -0.7, 1.3, 0.6)])

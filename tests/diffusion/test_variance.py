@@ -1,4 +1,4 @@
-"""How far x_hat is from x: tables, what fills them, and what few ancestral steps make of them."""
+"""The variance of x around x_hat: its tables, what fills them, and what few ancestral steps make of them."""
 
 from __future__ import annotations
 

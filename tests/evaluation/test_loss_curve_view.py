@@ -57,7 +57,7 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
 
 
 class Notes(Denoiser):
-    """Of whole numbers at places (x, y), whose known notes are a condition by a name of this modality's own."""
+    """Denoiser of whole numbers at places (x, y); known notes are a condition by a name of this modality's own."""
 
     net, schedule = nn.Identity(), Cosine()
 

@@ -50,7 +50,7 @@ def test_front_matter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("modality", "count"), [("image", 100), ("audio", 48), ("text", 24), ("mine.py", 100)])
 def test_the_last_picture_can_be_made_again(tmp_path: Path, modality: str, count: int) -> None:
-    """Of every modality, with facts and options that this version knows nothing of; a stranger's code is not run."""
+    """Any modality may have facts and options that this version knows nothing of; a stranger's code is not run."""
     run = make_run(tmp_path / "run", modality=modality, model={"gone": 1})
     assert re.search(rf"\ntoolkit sample .* -n {count} --seed 0\n", card(gather(run)))
 

@@ -11,7 +11,7 @@ from toolkit.report.curves import BOTTOM, HEIGHT, TOP, Curve, draw, label, log_t
 
 
 def heights(figure: str, kind: str) -> list[float]:
-    """Of the points of a line, as a share of the axis from its bottom."""
+    """Return the heights of a line's points, as shares of the axis from its bottom."""
     (points,) = re.findall(rf'<polyline points="([^"]*)" class="{kind}"', figure)
     return [(HEIGHT - BOTTOM - float(p.split(",")[1])) / (HEIGHT - TOP - BOTTOM) for p in points.split()]
 

@@ -114,7 +114,7 @@ for job in jobs:
 
 
 def refusals(folder: Path, jobs: list[dict[str, Any]]) -> list[list[Any]]:
-    """What each job came to, in one process that may take 3 GB more: its message, megabytes more, and seconds."""
+    """Return each job's message, megabytes more, and seconds; all run in one process that may take 3 GB more."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
     done = run_python("-c", SCRIPT, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ from toolkit.run.events import Finished, Note, Preview, Progress, Saved
 
 
 class Notebook:
-    """What IPython shows: the pages that one output was given, one after the other."""
+    """Stand-in for IPython that keeps the pages which one output was given, one after the other."""
 
     def __init__(self) -> None:
         self.pages: list[str] = []

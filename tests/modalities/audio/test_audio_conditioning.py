@@ -1,4 +1,4 @@
-"""How long sounds are to be, and what the network is told."""
+"""The length that sounds are to have, and what the network is told."""
 
 from __future__ import annotations
 

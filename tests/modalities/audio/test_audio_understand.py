@@ -1,4 +1,4 @@
-"""What is said of a folder: each figure against files whose figures are known."""
+"""The account of a folder: each figure against files whose figures are known."""
 
 from __future__ import annotations
 
