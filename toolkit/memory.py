@@ -63,7 +63,7 @@ def _limit() -> int:
         most = resource.getrlimit(resource.RLIMIT_AS)[0]
         if most == resource.RLIM_INFINITY:
             return _UNKNOWN
-        taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        return max(0, most - taken)
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return max(0, most - used)
     except (ImportError, OSError, ValueError):
         return _UNKNOWN

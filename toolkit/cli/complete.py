@@ -31,8 +31,8 @@ def runs(incomplete: str) -> list[str]:
     """Return run folders that begin with `incomplete`, and folders on the way to one; at first those below runs/."""
     if not incomplete and Path("runs").is_dir():
         incomplete = "runs/"
-    found = [(path, (path / "recipe.toml").is_file()) for path in _below(incomplete) if path.is_dir()]
-    return _shown(f"{path.as_posix()}{'' if is_run else '/'}" for path, is_run in found)
+    folders = [(path, (path / "recipe.toml").is_file()) for path in _below(incomplete) if path.is_dir()]
+    return _shown(f"{path.as_posix()}{'' if is_run else '/'}" for path, is_run in folders)
 
 
 def recipes(incomplete: str) -> list[str]:
@@ -124,8 +124,8 @@ def _below(incomplete: str) -> Iterator[Path]:
 
 
 def _files(incomplete: str, ending: str) -> list[str]:
-    found = [path for path in _below(incomplete) if path.is_dir() or path.suffix == ending]
-    return _shown(f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in found)
+    paths = [path for path in _below(incomplete) if path.is_dir() or path.suffix == ending]
+    return _shown(f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in paths)
 
 
 def _content(context: typer.Context, name: str) -> Any:

@@ -99,8 +99,8 @@ def _inspected(
         if not os.path.exists(path) and not any(full.endswith(f"/{folder}") for full in recipes.list_recipes()):
             raise DataError(f"no such folder or file: {folder}")
         modality = guess(path) if os.path.exists(path) else guesses.modality_of(folder)[0]
-    said = pairs(settings)
-    chosen = choose(modality, name, folder, {}, said, context.args, declared_options(context))
+    values = pairs(settings)
+    chosen = choose(modality, name, folder, {}, values, context.args, declared_options(context))
     kind = trust.modality_of(chosen)
     if "source" not in kind.Data.model_fields:
         raise UsageError(f"modality '{modality}' reads no folders: its data has no option 'source'")
@@ -111,7 +111,9 @@ def _inspected(
     options = (argument[2:].partition("=")[0] for argument in context.args if argument.startswith("--"))
     typed = {option.replace("-", "_") for option in options}
     proposals = {
-        key: value for key, value in understood.proposals.items() if key not in said and key.split(".")[1] not in typed
+        key: value
+        for key, value in understood.proposals.items()
+        if key not in values and key.split(".")[1] not in typed
     }
     rows = [row.model_dump(mode="json") for row in understood.rows]
     if estimate:

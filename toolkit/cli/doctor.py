@@ -82,10 +82,10 @@ def _processor() -> Iterator[Row]:
     try:
         from toolkit.training.precision import features
 
-        found = features()
+        values = features()
     except Exception as error:  # a broken torch is what this command is for
-        found = {"features": f"unknown ({type(error).__name__}: {error})"}
-    for name, value in found.items():
+        values = {"features": f"unknown ({type(error).__name__}: {error})"}
+    for name, value in values.items():
         if name not in PACKAGES and value != "":
             yield name, ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
@@ -94,10 +94,10 @@ def _devices() -> Iterator[Row]:
     def names() -> str:
         import torch
 
-        found = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+        devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
         if torch.backends.mps.is_available():
-            found.append("mps")
-        return ", ".join(found) or "none"
+            devices.append("mps")
+        return ", ".join(devices) or "none"
 
     yield "accelerators", _try(names)
 

@@ -160,11 +160,11 @@ def _folder(
     options = checked(judging, {key: typed.pop(key) for key in judging.model_fields if key in typed}, "", "--")
     reading = evaluator_of(kind(kind.Data(), kind.Model())).reading(samples, source, typed)
     real = folders.reference(name, source, reading, say)
-    made = folders.collect(real, samples, say)
+    examples = folders.collect(real, samples, say)
     shape = " x ".join(map(str, real.shape))
     say(f"both are read as {name} of {shape}")
     about = {"subject": str(samples), "modality": name, "data": source, "shape": shape}
-    return _judge(real, made, options, about, out or Path("evaluation") / (samples.name or "samples"), say)
+    return _judge(real, examples, options, about, out or Path("evaluation") / (samples.name or "samples"), say)
 
 
 def _runs(
@@ -236,7 +236,7 @@ def _converged(
 
 def _judge(
     real: Modality,
-    made: Examples | None,
+    examples: Examples | None,
     options: Options,
     about: dict[str, Any],
     folder: Path,
@@ -247,9 +247,11 @@ def _judge(
     from toolkit.evaluation.evaluate import judged, write
     from toolkit.evaluation.table import EvaluationResult, Table
 
-    table, found = judged(real, made, about, options, say) if made else (Table((), about), EvaluationResult([]))
+    table, result = (
+        judged(real, examples, about, options, say) if examples else (Table((), about), EvaluationResult([]))
+    )
     table = replace(table, figures=(*table.figures, *further))
-    for path in write(table, found, real, made, folder.expanduser()):
+    for path in write(table, result, real, examples, folder.expanduser()):
         say(f"{'figures' if path.suffix == '.json' else 'picture'}: {path}")
     return table
 

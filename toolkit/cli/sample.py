@@ -96,13 +96,13 @@ def sample(
     from toolkit.run.generator import load
     from toolkit.run.layout import refuse_links
 
-    said: dict[str, Any] = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
-    said |= {"restarts": restarts, "grid": grid, "rescale": rescale, "interval": interval, "clip": clip}
-    given = {key: value for key, value in said.items() if value is not None}
-    options = {key: typed(value) if key in ("sampler", "grid") else value for key, value in given.items()}
+    values: dict[str, Any] = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
+    values |= {"restarts": restarts, "grid": grid, "rescale": rescale, "interval": interval, "clip": clip}
+    overrides = {key: value for key, value in values.items() if value is not None}
+    options = {key: typed(value) if key in ("sampler", "grid") else value for key, value in overrides.items()}
     if interval is not None:
         options["interval"] = between(interval)
-    given |= {} if step is None else {"step": step}
+    overrides |= {} if step is None else {"step": step}
     generator = load(run, device=device, ema=ema, step=step_of(step), notify=notify, modality=modality)
     kind = generator.modality
     further = parse_modality_options(
@@ -114,9 +114,11 @@ def sample(
     )
     asked = checked(kind.SampleOptions, further, "sample", "--")
     n = n or kind.conditioning().count(asked) or 64
-    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**given, **further}, ema, seed)
+    folder = (
+        out.expanduser() if out else run.expanduser() / "samples" / folder_name({**overrides, **further}, ema, seed)
+    )
     refuse_links(run.expanduser(), folder)
-    about = sample_folder.request(generator, n, seed, {**given, **further})
+    about = sample_folder.request(generator, n, seed, {**overrides, **further})
     folder = sample_folder.place(folder, about, exact=out is not None)
     start = time.monotonic()
     samples = tracked(generator.steps(n, seed=seed, batch=batch, **options, **further), "sampling").samples
@@ -165,8 +167,8 @@ def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str
 
     What a name cannot hold, characters or more than `LONGEST` bytes, is told apart by a hash at its end.
     """
-    given = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
-    text = "_".join(f"{key}-{value}" for key, value in given.items())
+    settings = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
+    text = "_".join(f"{key}-{value}" for key, value in settings.items())
     plain = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
     if plain == text and len(plain.encode()) <= LONGEST:
         return plain

@@ -153,10 +153,10 @@ def choose(
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:
     """["train.lr=3e-4"] -> {"train.lr": "3e-4"}."""
-    found = {}
+    values = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set takes KEY=VALUE, e.g. --set train.lr=3e-4, not '{setting}'")
-        found[key.strip()] = value.strip()
-    return found
+        values[key.strip()] = value.strip()
+    return values

@@ -32,7 +32,7 @@ class Found(NamedTuple):
 def walk(root: Path) -> Iterator[Found]:
     """Yield all files under `root`, and the folders that are not read; names that begin with a dot are passed over."""
     system = {os.stat(place).st_dev for place in _OF_THE_SYSTEM if os.path.ismount(place)}
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     waiting = [""]  # a list and no recursion: a tree may be deeper than Python's stack
     top = os.fspath(root)
     while waiting:
@@ -43,14 +43,14 @@ def walk(root: Path) -> Iterator[Found]:
             if here.st_dev in system:
                 yield Found(name or ".", Path(folder), None, SYSTEM)
                 continue
-            if (here.st_dev, here.st_ino) in seen:  # a link back to a parent would never end
+            if (here.st_dev, here.st_ino) in visited:  # a link back to a parent would never end
                 yield Found(name or ".", Path(folder), None, AGAIN)
                 continue
             children = sorted(os.listdir(folder))
         except OSError as error:
             yield Found(name or ".", Path(folder), None, _reason(error))
             continue
-        seen.add((here.st_dev, here.st_ino))
+        visited.add((here.st_dev, here.st_ino))
         below = []
         for child in children:
             if child.startswith(".") or child == "__MACOSX":

@@ -163,8 +163,8 @@ def empirical_errors(
         if groups is not None:
             logit = torch.where(groups[0][:, None] == groups[1][start : start + block], logit, -math.inf)
         top = torch.maximum(best, logit.max(1, keepdim=True).values)
-        seen = top.isfinite()  # False until the first example of this label
-        old, weight = (torch.where(seen, (v - top).exp(), 0.0) for v in (best, logit))
+        filled = top.isfinite()  # False until the first example of this label
+        old, weight = (torch.where(filled, (v - top).exp(), 0.0) for v in (best, logit))
         mass, mixed, best = mass * old + weight.sum(1, keepdim=True), mixed * old + weight @ part, top
     return (flat - mixed / mass).square().mean(1)
 

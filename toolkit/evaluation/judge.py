@@ -170,16 +170,16 @@ def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = 
         torch.manual_seed(0)  # only initialises modules and drives dropout; restored afterwards
         judge = kind(task.facts)
         judge.pretext = task.pretext
-        kept = judge_file.load(path, judge.net.state_dict())
-        if kept is None:
+        stored = judge_file.load(path, judge.net.state_dict())
+        if stored is None:
             why = f"the judge in {path} is damaged: " if path.exists() else ""
             notify(f"{why}training the judge for '{task.source}' (once; kept in {path})")
             judge.fit(*_training(judge, task.train))
         else:
-            judge.net.load_state_dict(kept.weights)
+            judge.net.load_state_dict(stored.weights)
         judge.net.eval()
-        if kept is not None and kept.tested:
-            right, judge.tested = kept.right, kept.tested
+        if stored is not None and stored.tested:
+            right, judge.tested = stored.right, stored.tested
         else:
             hits = recognised(judge, task.test)
             right, judge.tested = int(hits.sum()), len(hits)

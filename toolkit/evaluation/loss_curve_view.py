@@ -84,11 +84,11 @@ def trained(real: Modality, seed: int) -> list[Batch]:
     """Training examples, spread evenly."""
     data = real.dataset("train")
     n = min(TRAINED, len(data))
-    found = []
+    batches = []
     for rows in (torch.arange(n) * len(data) // n).split(AT_ONCE):
         examples = real.conditioning().batch(data.take(rows), Draws(seed, rows.tolist(), ("trained",)))
-        found.append((real.encode(examples.raw), dict(examples.cond)))
-    return found
+        batches.append((real.encode(examples.raw), dict(examples.cond)))
+    return batches
 
 
 def plot(

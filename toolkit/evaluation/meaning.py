@@ -42,7 +42,7 @@ def meaning(name: str, own: Mapping[str, str] | None = None) -> str:
     for known in (own or {}, MEANINGS):
         if name in known:
             return known[name]
-        for pattern, said in known.items():
+        for pattern, sentence in known.items():
             if fnmatchcase(name, pattern):
-                return said
+                return sentence
     return ""

@@ -69,8 +69,8 @@ def compare(
     time_distribution = build.time_distribution(first.recipe.diffusion, first.denoiser, data.facts)
     weighting = build.weighting(first.recipe.diffusion)
     fixed = FixedNoise(data, held, n, LEVELS, seed, "compare", time_distribution, weighting)
-    told = _told_as(second.recipe, data)
-    if reason := told_otherwise(fixed, told):
+    modality = _told_as(second.recipe, data)
+    if reason := told_otherwise(fixed, modality):
         raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {reason}")
     levels = shared_levels(fixed, first.denoiser.schedule, second.denoiser.schedule)
     losses = [plain_losses(fixed, run.denoiser, levels, run.dtype) for run in (first, second)]

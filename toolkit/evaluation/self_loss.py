@@ -42,8 +42,8 @@ def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: in
     new = build.denoiser(run.recipe, real).to(run.device)
     value, ceiling = losses(run, run.denoiser, held, seed), losses(run, new, held, seed)
     first = _figure(HELD_OUT, value, None, float(ceiling.mean()))
-    made = losses(run, run.denoiser, sampled(run, samples), seed)
-    return [first, _figure(SAMPLED, made, first.value, None)]
+    sample_losses = losses(run, run.denoiser, sampled(run, samples), seed)
+    return [first, _figure(SAMPLED, sample_losses, first.value, None)]
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
     denoiser.eval()
     time_distribution = build.time_distribution(run.recipe.diffusion, denoiser, run.modality.facts)
     weighting, objective = build.weighting(run.recipe.diffusion), build.objective(run.recipe.diffusion)
-    found: list[Tensor] = []
+    parts: list[Tensor] = []
     start = 0
     for x, cond in batches:
         places = range(start, start + len(x))
@@ -66,8 +66,8 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
             with autocast(run.device, run.dtype):
                 loss = example_losses(objective, denoiser, x.to(run.device), t, eps, cond)
             rows.append(weighted(loss, denoiser, weighting, t).cpu().double())
-        found.append(torch.stack(rows).mean(0))
-    return torch.cat(found)
+        parts.append(torch.stack(rows).mean(0))
+    return torch.cat(parts)
 
 
 def held_out(real: Modality, seed: int) -> Iterator[Batch]:

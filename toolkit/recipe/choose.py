@@ -39,8 +39,8 @@ def choose(
     objects or names of `objects.KEYS` (weighting="min-snr", network=Mine()). `settings`: values at dotted keys, which
     win; train__lr=3e-4 is another way to write {"train.lr": 3e-4}. None is as the recipe says. Raises UsageError.
     """
-    found = start_from(*_guessed(recipe, modality, None if data is None else os.fspath(data), notify))
-    keys = {**keys_of(found), **{name: f"train.{name}" for name in TRAIN}, **objects.KEYS}
+    start = start_from(*_guessed(recipe, modality, None if data is None else os.fspath(data), notify))
+    keys = {**keys_of(start), **{name: f"train.{name}" for name in TRAIN}, **objects.KEYS}
     values = length(minutes, steps)
     for name, value in options.items():
         if name not in keys and "__" not in name:
@@ -48,8 +48,8 @@ def choose(
         if value is not None:
             values[keys.get(name, name.replace("__", "."))] = objects.plain(value)
     values |= {key: objects.plain(value) for key, value in (settings or {}).items()}
-    given = {name: values.pop(key) for name, key in objects.KEYS.items() if objects.is_object(values.get(key))}
-    return with_objects(changed(found, values), given)
+    own = {name: values.pop(key) for name, key in objects.KEYS.items() if objects.is_object(values.get(key))}
+    return with_objects(changed(start, values), own)
 
 
 def start_from(
@@ -83,10 +83,10 @@ def keys_of(recipe: Recipe) -> dict[str, str]:
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Return the recipe with values at dotted keys. Raises UsageError."""
-    found = recipes.replace(recipe, values) if values else recipe
-    if found.name == "folder" and "source" not in found.data:
+    new = recipes.replace(recipe, values) if values else recipe
+    if new.name == "folder" and "source" not in new.data:
         raise UsageError("recipe 'folder' needs your data: --data FOLDER")
-    return found
+    return new
 
 
 def length(minutes: float | None, steps: int | None) -> dict[str, Any]:

@@ -108,8 +108,8 @@ def _is_plain(value: object) -> bool:
 def spelled(value: Any, table: Mapping[str, Any]) -> Any:
     """Return the name in `table`, with its options, that stands for an object of ours; any other object itself."""
     partial = isinstance(value, functools.partial)
-    made = value.func if partial else value if inspect.isroutine(value) else type(value)
-    name = next((name for name, entry in table.items() if entry is made), None)
+    maker = value.func if partial else value if inspect.isroutine(value) else type(value)
+    name = next((name for name, entry in table.items() if entry is maker), None)
     if name is None or (partial and value.args):
         return value
     if partial:
@@ -117,7 +117,7 @@ def spelled(value: Any, table: Mapping[str, Any]) -> Any:
     elif dataclasses.is_dataclass(value):
         fields = [(f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value)]
         options = {name: option for name, option, default in fields if option != default}
-    elif inspect.isroutine(value) or not inspect.signature(made).parameters:
+    elif inspect.isroutine(value) or not inspect.signature(maker).parameters:
         options = {}
     else:
         return value  # made of what it does not keep
@@ -163,10 +163,10 @@ def require(recipe: Recipe, run: Path) -> None:
         del values["schedule"]  # which it may bring along
     lost = {name: value for name, value in values.items() if value is not None}
     if lost:
-        said = ", ".join(f"{name} ({value})" for name, value in lost.items())
+        objects = ", ".join(f"{name} ({value})" for name, value in lost.items())
         again = ", ".join(f"{name}=..." for name in lost)
         raise UsageError(
-            f"{run} was trained with objects from Python that no file can hold: {said}; pass the same, "
+            f"{run} was trained with objects from Python that no file can hold: {objects}; pass the same, "
             f"toolkit.load({str(run)!r}, {again})"
         )
 

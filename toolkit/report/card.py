@@ -23,16 +23,16 @@ def card(facts: RunFacts, license: str = "unknown") -> str:
     """Return front matter and text. `license`: an identifier such as mit or cc-by-4.0. Raises UsageError for others."""
     check_license(license)
     own = next((one for one in facts.judged if not one.name), None)
-    found = own.with_value if own is not None else []
-    parts = [front(facts, license.lower(), found), f"# {md(facts.title)}", md(summary(facts))]
-    if said := unfinished(facts):
-        parts.append(f"**{md(said)}**")
+    metrics = own.with_value if own is not None else []
+    parts = [front(facts, license.lower(), metrics), f"# {md(facts.title)}", md(summary(facts))]
+    if sentence := unfinished(facts):
+        parts.append(f"**{md(sentence)}**")
     if facts.recipe.description:
         parts.append(md(facts.recipe.description))
     names = {name for name, _ in facts.files}
     pictures = [("Samples", "previews/final.png"), ("From noise to sample", "previews/noise-to-sample.png")]
-    parts += [f"![{said}]({name})" for said, name in pictures if name in names]
-    if own is not None and found:
+    parts += [f"![{sentence}]({name})" for sentence, name in pictures if name in names]
+    if own is not None and metrics:
         parts += ["## Measured", _table(own, facts.recipe.expected.figures), *(f"- {md(note)}" for note in own.notes)]
     if facts.data.labels:
         parts += [
@@ -57,21 +57,21 @@ def check_license(license: str) -> None:
         raise UsageError(f"--license takes an identifier such as mit, apache-2.0 or cc-by-4.0, not '{license}'")
 
 
-def front(facts: RunFacts, license: str, found: list[Metric]) -> str:
+def front(facts: RunFacts, license: str, metrics: list[Metric]) -> str:
     """The YAML between the two lines of dashes. All text is in double quotes, where YAML reads JSON's escapes."""
     diffusion = facts.recipe.diffusion
     schedule = diffusion.schedule if isinstance(diffusion.schedule, str) else diffusion.schedule["name"]
     tags = dict.fromkeys([facts.kind, "diffusion", "diffusion-toolkit", schedule, f"{diffusion.prediction}-prediction"])
     lines = ["---", f"license: {_quoted(license)}", 'library_name: "diffusion-toolkit"', "tags:"]
     lines += [f"- {_quoted(word)}" for word in tags]
-    names = list(dict.fromkeys(figure.name for figure in found)) or ["loss"]
+    names = list(dict.fromkeys(figure.name for figure in metrics)) or ["loss"]
     lines += ["metrics:", *(f"- {_quoted(name)}" for name in names)]
-    if found:
+    if metrics:
         data = facts.source or facts.kind
         lines += ["model-index:", f"- name: {_quoted(facts.title)}", "  results:", "  - task:"]
         lines += [f"      type: {_quoted(f'{facts.kind}-generation')}", "    dataset:"]
         lines += [f"      name: {_quoted(data)}", f"      type: {_quoted(data)}", "    metrics:"]
-        for figure in found:
+        for figure in metrics:
             lines += [f"    - type: {_quoted(figure.name)}", f"      name: {_quoted(figure.title)}"]
             lines += [f"      value: {json.dumps(figure.value)}"]
     return "\n".join([*lines, "---"])

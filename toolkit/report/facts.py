@@ -67,8 +67,8 @@ class RunFacts:
     @property
     def source(self) -> str:
         """Name of the training data, without its folder; "" when the recipe names nothing."""
-        said = self.recipe.data.get("source", "")
-        return Path(said).name if isinstance(said, str) else ""
+        value = self.recipe.data.get("source", "")
+        return Path(value).name if isinstance(value, str) else ""
 
 
 def gather(run: Path, notify: Callable[[str], None] = print) -> RunFacts:
@@ -110,11 +110,11 @@ def of_modality(facts: RunFacts, read: Callable[[Modality], T], otherwise: T) ->
 
 
 def _here() -> dict[str, str]:
-    said = features()
-    absent = () if said["gpu"] else ("cuda", "gpu", "gpu_fast_bf16")
-    found = {key: _plain(value) for key, value in said.items() if key not in absent and value != ""}
+    values = features()
+    absent = () if values["gpu"] else ("cuda", "gpu", "gpu_fast_bf16")
+    facts = {key: _plain(value) for key, value in values.items() if key not in absent and value != ""}
     packages = {name: version for name, version in imports.versions(PACKAGES).items() if version}
-    return {**found, "system": platform.system(), "python": platform.python_version(), **packages}
+    return {**facts, "system": platform.system(), "python": platform.python_version(), **packages}
 
 
 def _plain(value: object) -> str:
@@ -123,5 +123,5 @@ def _plain(value: object) -> str:
 
 def passes(facts: RunFacts) -> float | None:
     """Return the number of passes of the training over the data."""
-    found = facts.step * facts.recipe.train.batch / facts.data.count if facts.data.count else None
-    return found if found is not None and math.isfinite(found) else None
+    count = facts.step * facts.recipe.train.batch / facts.data.count if facts.data.count else None
+    return count if count is not None and math.isfinite(count) else None

@@ -36,8 +36,8 @@ class Judged(NamedTuple):
     @property
     def about(self) -> str:
         """Origin of the metrics, in one line."""
-        said = {key: f"{v:.6g}" if isinstance(v, float) else str(v) for key, v in self.table.about.items()}
-        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
+        values = {key: f"{v:.6g}" if isinstance(v, float) else str(v) for key, v in self.table.about.items()}
+        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
 
     @property
     def with_value(self) -> list[Metric]:

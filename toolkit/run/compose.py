@@ -75,9 +75,9 @@ class Sampling(Sample):
     interval: Annotated[tuple[float, float] | None, Strict(False), AfterValidator(_ascending)] = None
 
     @classmethod
-    def of(cls, section: Sample, said: Mapping[str, Any]) -> Sampling:
+    def of(cls, section: Sample, options: Mapping[str, Any]) -> Sampling:
         """Return a recipe's section with what is said otherwise; None says nothing. Raises UsageError."""
-        values = {name: plain(value) for name, value in said.items() if value is not None}
+        values = {name: plain(value) for name, value in options.items() if value is not None}
         if isinstance(times := values.get("grid"), Tensor):
             values["steps"] = len(times) - 1
         return checked(cls, {**dict(section), **values}, "sample")
@@ -139,21 +139,21 @@ def trajectory(
     draw, first = (lambda: noise().to(run.device)), float(times[0])
     guided = denoise(run, request, labels, how, weak)
     x = bare(schedule, first, draw) if largest is None else marginal(guided, schedule, first, draw)
-    taken = 0
+    calls = 0
     for round_ in range(how.restarts + 1):
         if round_:
             with torch.no_grad():
-                made = run.denoiser.unembed(x, conditions(run, request))
+                examples = run.denoiser.unembed(x, conditions(run, request))
             request, times = run.modality.conditioning().redraw(request, seed, positions, round_), again
             guided = denoise(run, request, labels, how, weak)
             alpha, sigma = (float(value) for value in schedule(times[0]))
             with torch.no_grad():  # embeddings may be learned
-                data = run.denoiser.embed(made, conditions(run, request))
+                data = run.denoiser.embed(examples, conditions(run, request))
             x = alpha * data + sigma * draw()
         for step in follow(guided, schedule, method, x, times, noise, clean=True):
             x = step.x
-            yield Stage(taken, step.t, step.s, step.x, step.x_hat, total)
-            taken += 1
+            yield Stage(calls, step.t, step.s, step.x, step.x_hat, total)
+            calls += 1
 
 
 def spread(facts: Facts, shape: Sequence[int]) -> float | None:

@@ -83,9 +83,9 @@ class Generator:
     def _repr_html_(self) -> str:
         """Return a description and how to sample, above the last picture of its training where there is one."""
         labels = ", ".join(self.modality.labels[:20]) + (", ..." if len(self.modality.labels) > 20 else "")
-        said = f"{self!r}{labels and f' labels: {labels}'}"
-        shown = f"<p><code>{html.escape(said)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"
-        return shown + ("" if self.run is None else image(self.run / layout.PICTURE, "samples at the end of training"))
+        text = f"{self!r}{labels and f' labels: {labels}'}"
+        page = f"<p><code>{html.escape(text)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"
+        return page + ("" if self.run is None else image(self.run / layout.PICTURE, "samples at the end of training"))
 
     def unopened(self) -> Modality:
         """Return the modality anew, as the recipe says: to open the data that the run was trained on."""
@@ -133,8 +133,8 @@ class Generator:
 
         Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. Raises UsageError.
         """
-        said = {"steps": steps, "guidance": guidance, "sampler": sampler, "grid": grid, "restarts": restarts}
-        return drained(self.steps(n, label, seed, batch, weak, **said, **options))
+        values = {"steps": steps, "guidance": guidance, "sampler": sampler, "grid": grid, "restarts": restarts}
+        return drained(self.steps(n, label, seed, batch, weak, **values, **options))
 
     def steps(
         self,
@@ -268,33 +268,33 @@ def load(
         if counted is not None:
             weights.require_to_load(counted, len(recipe.train.ema))
     spans = None if counted is None else weights.spans(counted, len(recipe.train.ema))
-    found = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
-    if found is None:
+    save = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
+    if save is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     with explained(run / layout.RECIPE):
         built = build.denoiser(recipe, opened, weights=False)
-    if line := found.written_by_another:
+    if line := save.written_by_another:
         notify(line)
     with explained(run / layout.RECIPE):
         if ema is None or ema in (0, *recipe.train.ema):
             ema = weights.resolve_ema_width(recipe, ema)
-            weights.load_ema_weights(built, found.groups, ema, f"{found.folder}")
+            weights.load_ema_weights(built, save.groups, ema, f"{save.folder}")
         else:
-            load_between(built, store, found, recipe.train.ema, ema, spans)
+            load_between(built, store, save, recipe.train.ema, ema, spans)
     time_distribution = None  # sampling needs none
     if not objects.absent(recipe.diffusion.time):
         time_distribution = build.time_distribution(recipe.diffusion, built, facts)
     if time_distribution is not None and time_distribution.state():
         try:
-            time_distribution.restore(found.state["law"])
+            time_distribution.restore(save.state["law"])
         except (KeyError, ValueError, AttributeError) as error:
-            raise ToolkitError(f"{found.folder} holds no time distribution that fits the recipe ({error})") from None
+            raise ToolkitError(f"{save.folder} holds no time distribution that fits the recipe ({error})") from None
     meter = VarianceMeter()
-    if isinstance(kept := found.state.get("variance"), dict):
+    if isinstance(variance := save.state.get("variance"), dict):
         try:
-            meter.restore(kept)
+            meter.restore(variance)
         except ValueError as error:
-            raise ToolkitError(f"{found.folder}: {error}") from None
+            raise ToolkitError(f"{save.folder}: {error}") from None
     generator = Generator(recipe, opened, built, where, time_distribution, meter.table())
-    generator.run, generator.step, generator.ema = run, found.step, ema
+    generator.run, generator.step, generator.ema = run, save.step, ema
     return generator

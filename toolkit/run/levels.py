@@ -22,10 +22,10 @@ def follow(modality: Modality, recipe: Recipe, before: Facts | None, notify: Cal
     That of `before`, the facts of a run that goes on, stays as it is. Says so when the recipe's schedule ends too low
     for it.
     """
-    found = spectrum.spread(modality) if before is None else before.spread
-    facts = modality.learn(spread=found)
+    spread = spectrum.spread(modality) if before is None else before.spread
+    facts = modality.learn(spread=spread)
     schedule = build.schedule(recipe.diffusion)
-    if found is not None and (share := lost(schedule, found)) > WORTH_SAYING:
+    if spread is not None and (share := lost(schedule, spread)) > WORTH_SAYING:
         end = float(schedule.noise_ratio(torch.ones((), dtype=torch.float64)))
         notify(
             f"the schedule ends at sigma/alpha = {end:.0f}, where this data still shows: samples will lack up to "

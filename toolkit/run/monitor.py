@@ -90,8 +90,8 @@ class Monitor:
 
     def ahead(self, course: Course) -> float:
         """Training steps that take as long as the measurements still to come."""
-        left = self.amounts.times - self._reached(course, self.state.step)
-        return left * self.amounts.calls / (PASSES * self.config.batch)
+        rest = self.amounts.times - self._reached(course, self.state.step)
+        return rest * self.amounts.calls / (PASSES * self.config.batch)
 
     def look(self, course: Course, metrics: Metrics, watch: Callable[[], None]) -> None:
         """Measure, if it is time to, and write it down; a stop leaves it for when the run goes on."""
@@ -154,8 +154,10 @@ class Monitor:
             return []
         text, best = verdict.sentence, verdict.best.step
         if best != self.series[-1].step:
-            kept = f"toolkit sample {shlex.quote(str(run))} --step {best}" if best in set(steps) else "it was not kept"
-            text = f"{text} ({kept})"
+            advice = (
+                f"toolkit sample {shlex.quote(str(run))} --step {best}" if best in set(steps) else "it was not kept"
+            )
+            text = f"{text} ({advice})"
         better = self.widths(run, watch)
         return [text] if better is None else [text, better]
 

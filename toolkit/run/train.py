@@ -176,31 +176,35 @@ class TrainingRun:
             monitor.look(self.course, metrics, signals.heed)  # where a stop came in between
             budget.lap()
             while state.step < self.course.steps:
-                for done in loop.fit(self.batches, self.config, state):
+                for result in loop.fit(self.batches, self.config, state):
                     budget.count_step()
                     self._correct(budget, monitor)
                     steps = self.course.steps
-                    losses.append(done.loss)
-                    if done.step % LOG_EVERY == 0 or done.step == steps:
-                        metrics.write(done, losses)
+                    losses.append(result.loss)
+                    if result.step % LOG_EVERY == 0 or result.step == steps:
+                        metrics.write(result, losses)
                         losses.clear()
                         if metrics.loss is not None and (jump := spikes.seen(metrics.loss)):
-                            yield Note(f"step {done.step}: {jump}")
+                            yield Note(f"step {result.step}: {jump}")
                     monitor.look(self.course, metrics, signals.heed)
                     budget.lap()
-                    rate = (done.step - first) / max(1e-9, self.clock() - began)
-                    left = (steps - done.step) / rate if self.seconds is None else max(0.0, budget.left())
+                    rate = (result.step - first) / max(1e-9, self.clock() - began)
+                    left = (steps - result.step) / rate if self.seconds is None else max(0.0, budget.left())
                     yield Progress(
-                        done.step, steps, metrics.loss if metrics.loss is not None else done.loss,
-                        rate * self.config.batch, left, done.lr, *monitor.shown(),
+                        result.step, steps, metrics.loss if metrics.loss is not None else result.loss,
+                        rate * self.config.batch, left, result.lr, *monitor.shown(),
                     )  # fmt: skip
-                    if not done.taken:
-                        yield Note(f"step {done.step} left out: loss {done.loss:g}, gradient norm {done.grad_norm:g}")
+                    if not result.taken:
+                        yield Note(
+                            f"step {result.step} left out: loss {result.loss:g}, gradient norm {result.grad_norm:g}"
+                        )
                         if state.skipped_in_a_row >= ROLLBACK_AFTER:
                             break
                     waited = self.clock() - self._saved[1]
                     due = waited > 60 * self.recipe.train.checkpoint_minutes
-                    due |= monitor.improved() and done.step < steps and budget.last_save <= max(CHEAP, SAVING * waited)
+                    due |= (
+                        monitor.improved() and result.step < steps and budget.last_save <= max(CHEAP, SAVING * waited)
+                    )
                     if (due or signals.save) and not state.skipped_in_a_row:  # what is between bad steps is no state
                         signals.save = False
                         try:
@@ -209,10 +213,10 @@ class TrainingRun:
                             yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                             first, began = state.step, self.clock()
                             break
-                    if pictures.passed(self) > drawn and done.step < steps:
+                    if pictures.passed(self) > drawn and result.step < steps:
                         drawn, n = pictures.passed(self), self.amounts().preview
                         if n:
-                            yield from pictures.preview(self, f"step-{done.step:08d}.png", n, signals)
+                            yield from pictures.preview(self, f"step-{result.step:08d}.png", n, signals)
                             budget.count_pictures(pictures.work_of(self, n))
                     yield from map(Note, metrics.told())
                     yield from self.spared.told()
@@ -227,13 +231,13 @@ class TrainingRun:
     ) -> Iterator[Event]:
         """Save, and raise Interrupted."""
         self.state.rewind()
-        kept = f"everything is saved in {self.out}. The same command again goes on from there"
+        sentence = f"everything is saved in {self.out}. The same command again goes on from there"
         try:
             if self._saved[0] != self.state.step:
                 yield self._save(store, budget, monitor)
         except NotFiniteError as error:
-            kept = str(error)
-        raise Interrupted(number, f"stopped after step {self.state.step:,} of {steps:,}; {kept}")
+            sentence = str(error)
+        raise Interrupted(number, f"stopped after step {self.state.step:,} of {steps:,}; {sentence}")
 
     def _tried(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Iterator[Event]:
         """Save, if the disk takes it; if not, training goes on to the next one. Raises NotFiniteError."""
@@ -273,11 +277,11 @@ class TrainingRun:
 
     def generator(self) -> Generator:
         """Return what `toolkit sample` would use, with the EMA weights of now."""
-        made = build.denoiser(self.recipe, self.modality, weights=False)
-        load_ema_weights(made, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
+        denoiser = build.denoiser(self.recipe, self.modality, weights=False)
+        load_ema_weights(denoiser, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
         error = self.state.meter.table() if self.state.meter is not None else None
-        return Generator(self.recipe, self.modality, made, device, self.state.time_distribution.fresh(), error)
+        return Generator(self.recipe, self.modality, denoiser, device, self.state.time_distribution.fresh(), error)
 
     def draw(self, name: str, n: int, progress: previews.Watch | None = None) -> tuple[Path, list[str]]:
         """`previews.draw` into the run's folder of previews."""

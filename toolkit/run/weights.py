@@ -76,19 +76,19 @@ def resolve_ema_width(recipe: Recipe, ema: float | None) -> float:
 
     Raises UsageError.
     """
-    wanted = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
-    if wanted and wanted not in recipe.train.ema:
+    width = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
+    if width and width not in recipe.train.ema:
         widths = ", ".join(map(str, recipe.train.ema))
-        raise UsageError(f"EMA width {wanted:g} was not kept; this run has {widths}, and 0 is the weights themselves")
-    return wanted
+        raise UsageError(f"EMA width {width:g} was not kept; this run has {widths}, and 0 is the weights themselves")
+    return width
 
 
-def load_ema_weights(denoiser: Denoiser, groups: Mapping[str, Mapping[str, Tensor]], chosen: float, where: str) -> None:
+def load_ema_weights(denoiser: Denoiser, groups: Mapping[str, Mapping[str, Tensor]], width: float, where: str) -> None:
     """Put the EMA weights of one width, or for 0 the weights themselves, into the network.
 
     Raises ToolkitError when they do not fit it.
     """
-    prefix = f"{chosen:g}/"
+    prefix = f"{width:g}/"
     averaged = {k.removeprefix(prefix): value for k, value in groups["ema"].items() if k.startswith(prefix)}
     try:
         # only parameters are averaged; what else a network keeps comes from the model as it is

@@ -59,11 +59,11 @@ class Batches:
         size = len(self.dataset)
         places = torch.tensor([step * self.total + p for p in positions])
         epochs = places // size
-        found = torch.empty_like(places)
+        rows = torch.empty_like(places)
         for epoch in epochs.unique().tolist():
             here = epochs == epoch
-            found[here] = self._order(epoch)[places[here] % size]
-        return found
+            rows[here] = self._order(epoch)[places[here] % size]
+        return rows
 
     def _step(self, step: int) -> Examples:
         return self._prepared(step, range(self.total))

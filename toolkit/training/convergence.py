@@ -70,11 +70,11 @@ def verdict(series: Sequence[Measurement], halfway: int) -> Verdict | None:
     gain = change(middle, last)
     if gain.high < 0:
         return Verdict("falling", f"{head}: {_falling(series, gain)}", last)
-    seen = f"the second half of the run changed it by {_percent(gain.share)} (+- {_percent(gain.share_reach)})"
+    observation = f"the second half of the run changed it by {_percent(gain.share)} (+- {_percent(gain.share_reach)})"
     if gain.share_reach < CONVERGED / 2:
-        text = f"{head}: it has levelled off, {seen}; whether a longer run would gain, this one cannot tell"
+        text = f"{head}: it has levelled off, {observation}; whether a longer run would gain, this one cannot tell"
         return Verdict("level", text, last)
-    text = f"{head}: {seen}, which {gain.n} examples cannot tell from nothing"
+    text = f"{head}: {observation}, which {gain.n} examples cannot tell from nothing"
     return Verdict("unclear", text, last)
 
 

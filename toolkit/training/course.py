@@ -22,10 +22,10 @@ class Course:
         return cls(((0, steps),))
 
     @classmethod
-    def read(cls, said: Iterable[Iterable[int]]) -> Course:
+    def read(cls, pairs: Iterable[Iterable[int]]) -> Course:
         """From what `plans` became in JSON. Raises ValueError when it is no course."""
         try:
-            plans = tuple((int(start), int(end)) for start, end in said)
+            plans = tuple((int(start), int(end)) for start, end in pairs)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"no course of a training: {error}") from None
         starts = [start for start, _ in plans]
@@ -49,5 +49,5 @@ class Course:
 
     def corrected(self, step: int, steps: int) -> Course:
         """The same up to `step`, and from there straight to 1 at `steps` >= step."""
-        kept = tuple(plan for plan in self.plans if plan[0] < step)
-        return Course((*kept, (step, steps))) if step else Course.of(steps)
+        plans = tuple(plan for plan in self.plans if plan[0] < step)
+        return Course((*plans, (step, steps))) if step else Course.of(steps)

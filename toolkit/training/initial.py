@@ -67,16 +67,16 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
-        result = func(*args, **given)
+        options = dict(kwargs or {})
+        result = func(*args, **options)
         name = getattr(func, "__name__", "")
         if name.endswith("_") and not name.startswith("_"):
             # torch.nn.init hands its tensor on by name, methods hand on themselves
-            target = args[0] if args else given.pop("tensor", None)
+            target = args[0] if args else options.pop("tensor", None)
             if isinstance(target, nn.Parameter):
-                given.pop("generator", None)
+                options.pop("generator", None)
                 # the history keeps its parameter, so that its id is no other's
-                self.seen.setdefault(id(target), _History(target)).note(name, _Call(func, args[1:], given))
+                self.seen.setdefault(id(target), _History(target)).note(name, _Call(func, args[1:], options))
         return result
 
 
@@ -89,13 +89,13 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
-        target = args[0] if args else given.get("tensor")
+        options = dict(kwargs or {})
+        target = args[0] if args else options.get("tensor")
         if getattr(func, "__name__", "") in _RANDOM | _CONSTANT and getattr(target, "is_meta", False):
             return target
-        if func in _EMPTY and given.get("device") is None:
-            given["device"] = "meta"
-        return func(*args, **given)
+        if func in _EMPTY and options.get("device") is None:
+            options["device"] = "meta"
+        return func(*args, **options)
 
 
 def counted(build: Callable[[], nn.Module]) -> nn.Module:

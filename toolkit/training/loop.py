@@ -208,7 +208,7 @@ def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
     for name, parameter in net.named_parameters():
         decayed = parameter.ndim > 1 and id(parameter) not in embeddings
         groups.setdefault((decayed, id(parameter) in hidden), []).append((name, parameter))
-    made = [
+    optimizers = [
         {
             "params": [parameter for _, parameter in members],
             "names": [name for name, _ in members],
@@ -218,9 +218,11 @@ def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
         for (decayed, turned), members in groups.items()
     ]
     if config.optimizer == "muon":
-        optimizer: torch.optim.AdamW = Muon(made, lr=config.lr, betas=config.betas, fused=True, compute=config.dtype)
+        optimizer: torch.optim.AdamW = Muon(
+            optimizers, lr=config.lr, betas=config.betas, fused=True, compute=config.dtype
+        )
     else:
-        optimizer = torch.optim.AdamW(made, lr=config.lr, betas=config.betas, fused=True)
+        optimizer = torch.optim.AdamW(optimizers, lr=config.lr, betas=config.betas, fused=True)
     return optimizer
 
 
@@ -239,14 +241,14 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
         began = time.perf_counter()
         net.train()
         loss = 0.0
-        seen: list[tuple[Tensor, Tensor]] = []
+        pairs: list[tuple[Tensor, Tensor]] = []
         for part in range(min(config.accumulate, config.batch)):
             positions = range(config.batch)[part :: config.accumulate]
             value, *levels = batch_loss(batches, config, state, positions)
             share = len(positions) / config.batch
             (share * value).backward()
             loss += share * float(value.detach())
-            seen.append((levels[0], levels[1]))
+            pairs.append((levels[0], levels[1]))
         norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
         lr = config.lr_at(state.step, state.course) * state.lr_factor
         taken = math.isfinite(loss) and math.isfinite(norm)
@@ -256,7 +258,7 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
             state.optimizer.step()
             state.updates += 1
             state.ema.update(state.updates, named)
-            times, unknown = (torch.cat(parts) for parts in zip(*seen, strict=True))
+            times, unknown = (torch.cat(parts) for parts in zip(*pairs, strict=True))
             state.time_distribution.observe(times, unknown, state.denoiser.schedule)
             if state.meter is not None:
                 state.meter.observe(times, unknown, state.denoiser.schedule)

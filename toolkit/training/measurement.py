@@ -108,10 +108,10 @@ def read(lines: Iterable[str | bytes]) -> list[Measurement]:
     """
     series: list[Measurement] = []
     for line in lines:
-        if (found := _parsed(line)) is not None:
-            while series and series[-1].step >= found.step:
+        if (entry := _parsed(line)) is not None:
+            while series and series[-1].step >= entry.step:
                 series.pop()
-            series.append(found)
+            series.append(entry)
     return series
 
 
@@ -171,11 +171,11 @@ def best_step(metrics: Path, steps: Sequence[int]) -> int:
         lines = read_capped(metrics, MAX_BYTES).splitlines()
     except OSError:
         lines = []
-    found = best(read(lines), steps)
-    if found is None:
+    lowest = best(read(lines), steps)
+    if lowest is None:
         known = ", ".join(map(str, steps)) or "none"
         raise UsageError(f"the held-out loss of no stored step was measured ({metrics}); name the step: {known}")
-    return found.step
+    return lowest.step
 
 
 def _six(value: float) -> float:

@@ -88,9 +88,9 @@ def measured(denoiser: Denoiser, batches: BatchSource, config: Config, varied: b
     state = start(copy.deepcopy(denoiser), replace(config, warmup=0))
     seconds = []
     began = time.perf_counter()
-    for done in fit(batches, config, state):
+    for step in fit(batches, config, state):
         now = time.perf_counter()
-        if done.step > _WARM:
+        if step.step > _WARM:
             seconds.append(now - began)
         began = now
     return 1 / (mean if varied else median)(seconds)

@@ -144,16 +144,18 @@ def means(name: str) -> Iterator[Check]:
     From 10 deviations of noise the flow keeps a tenth of x_T, the reverse SDE a hundredth.
     """
     large = TOGETHER[-1]
-    lost = float(end_shift(SAMPLERS[name](), oracle(large)[0], times(large, 20)).abs().max())
-    yield below(f"G1 {name}, 20 steps, 256 px: share lost of a brightness", lost, 0.11)
+    error = float(end_shift(SAMPLERS[name](), oracle(large)[0], times(large, 20)).abs().max())
+    yield below(f"G1 {name}, 20 steps, 256 px: share lost of a brightness", error, 0.11)
 
 
 def chain_of_ddpm() -> Iterator[Check]:
     """Check the recipes of DDPM: T ancestral steps on a chain of T."""
     for name, chain in {"linear-beta": LinearChain(), "cosine-beta": CosineChain()}.items():
         modes = SpectrumDenoiser(chain, torch.ones(1, dtype=DTYPE))
-        got = float(end_variance(DDPM(), modes, GRIDS["trailing"](chain, 1000)))
-        yield close(f"G1 ddpm, {name}, 1000 trailing steps, white: variance / truth", got, 1.0, NEAR, "recipes use it")
+        value = float(end_variance(DDPM(), modes, GRIDS["trailing"](chain, 1000)))
+        yield close(
+            f"G1 ddpm, {name}, 1000 trailing steps, white: variance / truth", value, 1.0, NEAR, "recipes use it"
+        )
 
 
 def few_ancestral_steps() -> Iterator[Check]:
@@ -172,8 +174,8 @@ def few_ancestral_steps() -> Iterator[Check]:
         for name, sampler in samplers.items():
             off = 0.0
             for n in (1, 2, 5, 10):
-                got = float(end_variance(sampler, modes, GRIDS["uniform"](SCHEDULE, n)))
-                off = max(off, abs(got / std**2 - 1))
+                value = float(end_variance(sampler, modes, GRIDS["uniform"](SCHEDULE, n)))
+                off = max(off, abs(value / std**2 - 1))
             yield close(f"G2 {name} with error, 1 to 10 steps, deviation {std:g}: variance off by", off, 0.0, 1e-10)
 
 

@@ -108,9 +108,9 @@ def deterministic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]
         yield close(f"C1 {name}, {how}{data}: order", round(measured(sampler, data, 4), 3), declared, TOLERANCE)
     if several:
         low, high = AS_SHIPPED[name]
-        got = round(measured(sampler, "mixture", 0), 3)
+        order = round(measured(sampler, "mixture", 0), 3)
         text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        yield Check(f"C1 {name}, as shipped, mixture: order", got, text, low - TOLERANCE <= got <= high + TOLERANCE)
+        yield Check(f"C1 {name}, as shipped, mixture: order", order, text, low - TOLERANCE <= order <= high + TOLERANCE)
 
 
 def stochastic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]:

@@ -69,9 +69,9 @@ def ancestral_variance() -> Iterator[Check]:
     for n in (10, 100):
         times = GRIDS["trailing"](chain, n)
         for variance in ("beta-tilde", "beta"):
-            got = final_variance(DDPM(variance), oracle, times)
+            value = final_variance(DDPM(variance), oracle, times)
             exact = oracle.ancestral_variance(times, variance)
-            yield close(f"C2 ddpm, {variance}, {n} steps: final variance", got, exact, 1e-12, "data: 0.25")
+            yield close(f"C2 ddpm, {variance}, {n} steps: final variance", value, exact, 1e-12, "data: 0.25")
 
 
 def special_points() -> Iterator[Check]:

@@ -63,22 +63,22 @@ def about(path: Path) -> About:
     return header
 
 
-def begin(path: Path, mended: list[str] | None = None) -> tuple[About, Generator[np.ndarray, None, None]]:
+def begin(path: Path, faults: list[str] | None = None) -> tuple[About, Generator[np.ndarray, None, None]]:
     """Return the header, and the sound in blocks (frames, n) float32 at its own rate, with all its n channels.
 
     Streams one after the other in one file are joined, at the rate and with the channels of the first. mended: gets a
     line for each thing that is wrong with a file that can be decoded. Raises Unreadable or OSError, perhaps only after
     the last block: use none of them before.
     """
-    events = _events(path, [] if mended is None else mended)
+    events = _events(path, [] if faults is None else faults)
     header = next(events)
     assert isinstance(header, About)
     return header, events  # type: ignore[return-value]  # nothing but blocks follows
 
 
-def blocks(path: Path, mended: list[str] | None = None) -> Iterator[np.ndarray]:
+def blocks(path: Path, faults: list[str] | None = None) -> Iterator[np.ndarray]:
     """Yield the sound in blocks, as `begin` does. Raises as it does."""
-    yield from begin(path, mended)[1]
+    yield from begin(path, faults)[1]
 
 
 def stream(path: Path, rate: int | None, channels: int) -> Iterator[np.ndarray]:
@@ -90,20 +90,20 @@ def stream(path: Path, rate: int | None, channels: int) -> Iterator[np.ndarray]:
     yield from resampled(own, header.rate, rate or header.rate, channels)
 
 
-def _events(path: Path, mended: list[str]) -> Generator[About | np.ndarray, None, None]:
+def _events(path: Path, faults: list[str]) -> Generator[About | np.ndarray, None, None]:
     """Yield the header of the first stream, then the blocks of all."""
-    with _found(path) as (file, found):
+    with _found(path) as (file, container):
         size = os.fstat(file.fileno()).st_size
         first: About | None = None
         total = 0
-        for number, piece in enumerate(found.pieces):
+        for number, piece in enumerate(container.pieces):
             try:
-                with _decoder(file, found, piece) as sound:
-                    header = _about(sound, found, size)
+                with _decoder(file, container, piece) as sound:
+                    header = _about(sound, container, size)
                     if first is None:
                         first = header
                         yield header
-                    parts = _decoded(sound, header, piece, mended, "cut off" in found.mended)
+                    parts = _decoded(sound, header, piece, faults, "cut off" in container.mended)
                     if header[:2] != first[:2]:
                         parts = resampled(parts, header.rate, first.rate, first.channels, all_channels=True)
                     for block in parts:
@@ -114,10 +114,10 @@ def _events(path: Path, mended: list[str]) -> Generator[About | np.ndarray, None
             except soundfile.LibsndfileError as error:
                 if not number:
                     raise
-                mended.append(f"stream {number + 1} cannot be read ({reason(error)})")
+                faults.append(f"stream {number + 1} cannot be read ({reason(error)})")
         if not total:
             raise Unreadable("no samples")
-        mended += found.mended
+        faults += container.mended
 
 
 def resampled(
@@ -201,19 +201,19 @@ def _found(path: Path) -> Iterator[tuple[BinaryIO, Found]]:
 
 
 @contextlib.contextmanager
-def _decoder(file: BinaryIO, found: Found, piece: Piece) -> Iterator[Any]:
+def _decoder(file: BinaryIO, container: Found, piece: Piece) -> Iterator[Any]:
     """Open one piece by libsndfile. Raises Unreadable, OSError."""
     source: Any = Patched(file, piece.parts) if piece.parts else file.fileno() if _BY_NUMBER else file
     file.seek(0)
     try:
         opened = soundfile.SoundFile(source, closefd=False)
     except soundfile.LibsndfileError:
-        if not found.mended:
+        if not container.mended:
             raise
-        raise Unreadable(f"damaged ({', '.join(found.mended)}): no sound is left") from None
+        raise Unreadable(f"damaged ({', '.join(container.mended)}): no sound is left") from None
     with opened as sound:
-        if _FAMILY.get(sound.format) != found.kind:
-            raise Unreadable(f"not the {found.kind} file it seems to be")
+        if _FAMILY.get(sound.format) != container.kind:
+            raise Unreadable(f"not the {container.kind} file it seems to be")
         if not (1 <= sound.channels <= MAX_CHANNELS and RATES[0] <= sound.samplerate <= RATES[1]):
             raise Unreadable(f"{sound.channels} channels at {sound.samplerate:,} Hz")
         # otherwise soundfile seeks after each block, which fails where the length is unknown, and is slow
@@ -221,13 +221,13 @@ def _decoder(file: BinaryIO, found: Found, piece: Piece) -> Iterator[Any]:
         yield sound
 
 
-def _about(sound: Any, found: Found, size: int) -> About:
-    plain = found.kind != "FLAC" and sound.subtype.startswith(_PLAIN)
+def _about(sound: Any, container: Found, size: int) -> About:
+    plain = container.kind != "FLAC" and sound.subtype.startswith(_PLAIN)
     most = size // sound.channels if plain else size * _DENSEST
-    return About(sound.samplerate, sound.channels, min(max(0, sound.frames), most), f"{found.kind} {sound.subtype}")
+    return About(sound.samplerate, sound.channels, min(max(0, sound.frames), most), f"{container.kind} {sound.subtype}")
 
 
-def _decoded(sound: Any, header: About, piece: Piece, mended: list[str], cut: bool) -> Iterator[np.ndarray]:
+def _decoded(sound: Any, header: About, piece: Piece, faults: list[str], cut: bool) -> Iterator[np.ndarray]:
     """Yield blocks (frames, n) float32 up to the end, or up to where decoding fails. Raises Unreadable."""
     total = bad = 0
     most = max(1, _BLOCK // header.channels)
@@ -263,6 +263,6 @@ def _decoded(sound: Any, header: About, piece: Piece, mended: list[str], cut: bo
         raise Unreadable(f"{bad:,} samples are not numbers (NaN or infinite)")
     if failed:
         of = f" of {seconds(stated, header.rate)}" if stated is not None and stated > total else ""
-        mended.append(f"decoding stops after {seconds(total, header.rate)}{of}")
+        faults.append(f"decoding stops after {seconds(total, header.rate)}{of}")
     elif stated is not None and total < stated - _FEW and not cut:
-        mended.append(f"{seconds(stated - total, header.rate)} of {seconds(stated, header.rate)} are damaged")
+        faults.append(f"{seconds(stated - total, header.rate)} of {seconds(stated, header.rate)} are damaged")

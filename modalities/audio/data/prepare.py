@@ -90,28 +90,28 @@ def _to_int16(block: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.clip(np.rint(block * 32768), -32768, 32767).astype("<i2"))
 
 
-def _silence(sound: DecodedFile, measured: Measured, treatment: Treatment) -> str:
-    if measured.peak > _CANCELLED * sound.peak and measured.peak >= 10 ** (treatment.silence / 20):
+def _silence(sound: DecodedFile, measurements: Measured, treatment: Treatment) -> str:
+    if measurements.peak > _CANCELLED * sound.peak and measurements.peak >= 10 ** (treatment.silence / 20):
         return f"silence: its channels cancel each other when they are mixed to {treatment.channels}"
     why = f" (its peak is {20 * math.log10(sound.peak):.0f} dB)" if sound.peak else ""
-    return f"silence{why}" + (f" beside a constant offset of {measured.offset:+.2g}" if measured.offset else "")
+    return f"silence{why}" + (f" beside a constant offset of {measurements.offset:+.2g}" if measurements.offset else "")
 
 
 def _decode(path: Path, name: str, treatment: Treatment, scratch: Path, alive: Alive) -> tuple[DecodedFile, Measured]:
     """Return a file at its new rate without its constant offset, and its measurements."""
-    mended: list[str] = []
-    header, own = decode.begin(path, mended)
+    faults: list[str] = []
+    header, own = decode.begin(path, faults)
     meter = Meter(header)
     sound = _collect((meter.add(block) for block in own), header.rate, treatment, scratch, alive)
-    measured = meter.done(name, mended)
-    if treatment.dc and measured.offset:  # it goes before the resampler, which would ring where it begins and ends
+    measurements = meter.done(name, faults)
+    if treatment.dc and measurements.offset:  # it goes before the resampler, which would ring where it begins and ends
         offset = meter.offset()
         scratch.unlink(missing_ok=True)
         parts = (block - offset for block in decode.blocks(path))
         sound = _collect(parts, header.rate, treatment, scratch, alive)
     if not sound.frames:
         raise decode.Unreadable(f"too short: not one sample is left at {treatment.rate:,} Hz")
-    return sound, measured
+    return sound, measurements
 
 
 def _collect(

@@ -178,9 +178,9 @@ def _loudness(read: Read) -> Row:
     value = (f"{low} dB" if low == high else f"{low} to {high} dB, median {np.median(levels):.0f}") + " (mean power)"
     kind, level = read.options.loudness, read.options.level
     level = LEVELS[kind] if level is None else level
-    made = {"peak": f"each peak is brought to {level:g} dB", "rms": f"each mean power is brought to {level:g} dB",
+    sentences = {"peak": f"each peak is brought to {level:g} dB", "rms": f"each mean power is brought to {level:g} dB",
             "lufs": f"each is brought to {level:g} LUFS", "none": "left as it is"}[kind]  # fmt: skip
-    value += f"; {made}"
+    value += f"; {sentences}"
     raised = int((gains > RAISED_DB).sum())
     if raised:
         value += f"; raised by {RAISED_DB:.0f} to {gains.max():.0f} dB, noise too: {_of(raised, len(gains))}"
@@ -206,12 +206,12 @@ def _copies(read: Read) -> list[Row]:
     groups: dict[str, list[int]] = defaultdict(list)
     for i, sound in enumerate(read.sounds):
         groups[sound.digest].append(i)
-    found = [group for group in groups.values() if len(group) > 1]
-    across = sum(len(set(read.test[group].tolist())) > 1 for group in found)
-    unlike = sum(len({read.entries[i].label for i in group}) > 1 for group in found)
+    alike = [group for group in groups.values() if len(group) > 1]
+    across = sum(len(set(read.test[group].tolist())) > 1 for group in alike)
+    unlike = sum(len({read.entries[i].label for i in group}) > 1 for group in alike)
     more = [f"{across:,} of them in training and held out" if across else "",
             f"{unlike:,} under different labels" if unlike else ""]  # fmt: skip
-    names = [" = ".join(read.sounds[i].name for i in group) for group in found]
+    names = [" = ".join(read.sounds[i].name for i in group) for group in alike]
     rows = understood.problem("copies", names, more=", ".join(text for text in more if text))
     return [row.model_copy(update={"data": {"groups": row.data, "across": across, "unlike": unlike}}) for row in rows]
 

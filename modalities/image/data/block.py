@@ -41,7 +41,7 @@ class Transparency(NamedTuple):
 def of_folder(
     listing: Listing,
     survey: Survey,
-    taken: Sequence[Seen],
+    pictures: Sequence[Seen],
     pixels: np.ndarray,
     test: np.ndarray,
     alike: repeats.Alike,
@@ -50,36 +50,36 @@ def of_folder(
     options: Data,
 ) -> Understood:
     """Return the block about a folder or shards. pixels: (N, C, H, W) of the pictures `taken`, test: (N,) bool."""
-    read = list(dict.fromkeys(one.entry.name for one in taken))
+    read = list(dict.fromkeys(one.entry.name for one in pictures))
     lines = [*listing.notes, *_missing_reader(listing)]
-    found = [
+    rows = [
         understood.files(read, listing.ignored, decode.names()),
-        *label_rows.rows(listing, [one.entry for one in taken], test),
-        sizes([one.size for one in taken], plan, options),
-        *levels([one.extent for one in taken], [one.name for one in taken], plan, options),
+        *label_rows.rows(listing, [one.entry for one in pictures], test),
+        sizes([one.size for one in pictures], plan, options),
+        *levels([one.extent for one in pictures], [one.name for one in pictures], plan, options),
         _channels(pixels.shape[1], options),
-        *_transparency(transparency, len(taken), pixels.shape[1], options),
+        *_transparency(transparency, len(pictures), pixels.shape[1], options),
         *_several(survey, options),
-        *repeats.rows(pixels, test, alike, [one.name for one in taken]),
+        *repeats.rows(pixels, test, alike, [one.name for one in pictures]),
         *understood.left_out(listing.rejected),
         *understood.notes(lines),
     ]
-    proposed = proposals([one.size for one in taken], pixels, test, transparency.pictures, options)
-    return Understood(rows=tuple(found), proposals=proposed)
+    proposed = proposals([one.size for one in pictures], pixels, test, transparency.pictures, options)
+    return Understood(rows=tuple(rows), proposals=proposed)
 
 
 def of_named(pixels: np.ndarray, test: np.ndarray, labels: np.ndarray, names: Sequence[str], own: str) -> Understood:
     """Return the block about a data set that has a name. own: the size of its pictures, "28 x 28"."""
     counts = Counter(labels.tolist())
     each = {name: counts[i] for i, name in enumerate(names)}
-    held = int(test.sum())
+    test_count = int(test.sum())
     listed = ", ".join(f"{name} ({count:,})" for name, count in each.items())
     _, channels, height, width = pixels.shape
     size = f"{width} x {height}" + ("" if own == f"{width} x {height}" else f", resized from {own}")
     return Understood(
         rows=(
-            Row(name="splits", value=f"{len(test) - held:,} train, {held:,} held out: the data set's own",
-                data={"train": len(test) - held, "test": held, "by": "data set"}),
+            Row(name="splits", value=f"{len(test) - test_count:,} train, {test_count:,} held out: the data set's own",
+                data={"train": len(test) - test_count, "test": test_count, "by": "data set"}),
             Row(name="labels", value=f"{len(names):,} of the data set: {listed}", data={"counts": each}),
             Row(name="sizes", value=size, data={"size": written(width, height)}, change="--size 64"),
             Row(name="channels", value=_CHANNELS[channels], data=channels),
@@ -154,18 +154,18 @@ def proposals(
     own: Sequence[geometry.Size], pixels: np.ndarray, test: np.ndarray, transparent: int, options: Data
 ) -> dict[str, JsonValue]:
     """Return the options that fit these pictures, where they are not what is taken anyway."""
-    found: dict[str, JsonValue] = {}
-    taken = (pixels.shape[3], pixels.shape[2])
-    if options.sides is None and geometry.common(own) != taken:
+    values: dict[str, JsonValue] = {}
+    learned_size = (pixels.shape[3], pixels.shape[2])
+    if options.sides is None and geometry.common(own) != learned_size:
         size = geometry.proposed(own, LONGEST_PROPOSED)
         size = geometry.proposed(own, geometry.DEFAULT) if size[0] == size[1] else size
-        if size != taken:
-            found["data.size"] = written(*size)
+        if size != learned_size:
+            values["data.size"] = written(*size)
     if options.channels == "auto" and 2 * transparent > len(pixels):
-        found["data.channels"] = 4 if pixels.shape[1] == 3 else 2
+        values["data.channels"] = 4 if pixels.shape[1] == 3 else 2
     if len(test) - int(test.sum()) < FEW_PICTURES:
-        found["model.preset"] = "tiny"
-    return found
+        values["model.preset"] = "tiny"
+    return values
 
 
 def _channels(channels: int, options: Data) -> Row:
@@ -175,8 +175,8 @@ def _channels(channels: int, options: Data) -> Row:
     return Row(name="channels", value=value, data=channels, change=change)
 
 
-def _transparency(found: Transparency, count: int, channels: int, options: Data) -> list[Row]:
-    transparent = found.pictures
+def _transparency(transparency: Transparency, count: int, channels: int, options: Data) -> list[Row]:
+    transparent = transparency.pictures
     if channels in (2, 4):
         value = f"learned; {transparent:,} of {count:,} pictures have some"
         data: JsonValue = {"transparent": transparent, "learned": True}
@@ -189,7 +189,7 @@ def _transparency(found: Transparency, count: int, channels: int, options: Data)
     data = {"transparent": transparent, "learned": False, "background": options.background}
     rows = [Row(name="transparency", value=value, data=data, change=change)]
     more = f"they are as {options.background} as what they are laid on, so that nothing is seen"
-    return rows + understood.problem("invisible pictures", found.vanished, change, more)
+    return rows + understood.problem("invisible pictures", transparency.vanished, change, more)
 
 
 def _several(survey: Survey, options: Data) -> list[Row]:

@@ -93,22 +93,22 @@ def _laid(image: Image.Image, plan: Plan, turn: Image.Transpose | None) -> Decod
     return Decoded(_bordered(array.transpose(2, 0, 1), plan), transparent, vanished)
 
 
-def orientation(opened: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, by default 1 (upright). Read it after load(): Pillow itself turns TIFFs."""
     try:
-        return int(opened.getexif().get(_ORIENTATION_TAG, 1))
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # broken metadata does not make a picture unusable
         return 1
 
 
-def resizable(opened: Image.Image) -> Image.Image:
+def resizable(image: Image.Image) -> Image.Image:
     """Return the picture in L, RGB or RGBA, modes that `resize` supports."""
-    alpha = opened.has_transparency_data
-    if opened.mode == "RGBA" or (opened.mode in ("L", "RGB") and not alpha):
-        return opened  # convert() would copy it
+    alpha = image.has_transparency_data
+    if image.mode == "RGBA" or (image.mode in ("L", "RGB") and not alpha):
+        return image  # convert() would copy it
     if alpha:
-        return opened.convert("RGBA")
-    return opened.convert("L" if opened.mode == "1" else "RGB")
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _varies(image: Image.Image) -> bool:

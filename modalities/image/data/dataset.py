@@ -82,14 +82,14 @@ def _decode(listing: Listing, source: Path, options: Data, home: Path, notify: C
         raise DataError(f"no picture in {source}: {what_else(listing, decode.names())}")
     listing.entries = thin(listing.entries, options.limit)
     with decode.quiet():
-        seen = survey.look(listing, options.frames == "all", options.limit, notify)
-    if not seen.seen:
+        overview = survey.look(listing, options.frames == "all", options.limit, notify)
+    if not overview.seen:
         raise _unreadable(listing, source)
-    extents, names = [one.extent for one in seen.seen], [one.name for one in seen.seen]
+    extents, names = [one.extent for one in overview.seen], [one.name for one in overview.seen]
     ranges = levels.over_all(extents, names, options.range)
-    size = options.sides or geometry.default([one.size for one in seen.seen])
+    size = options.sides or geometry.default([one.size for one in overview.seen])
     plan = plan_of(options, size, 3 if options.channels == "auto" else options.channels, ranges)
-    corpus = cache.build(listing, seen, plan, options, home, notify)
+    corpus = cache.build(listing, overview, plan, options, home, notify)
     if corpus is None:
         raise _unreadable(listing, source)
     return corpus
@@ -112,5 +112,5 @@ def own_size(folder: Path) -> geometry.Size | None:
         return None
     listing = walk(folder, decode.readable())
     with decode.quiet():
-        seen = survey.look(listing, False, None, lambda _: None)
-    return geometry.common([one.size for one in seen.seen])
+        overview = survey.look(listing, False, None, lambda _: None)
+    return geometry.common([one.size for one in overview.seen])

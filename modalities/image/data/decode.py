@@ -81,27 +81,27 @@ def look(stream: BinaryIO, every_frame: bool = False) -> Look:
 
     Raises Unreadable, or any exception of Pillow.
     """
-    with _open(stream) as opened:
-        width, height = opened.size
+    with _open(stream) as image:
+        width, height = image.size
         # PNG may have its EXIF behind the pixels; TIFF is upright already
-        if opened.format != "TIFF" and "exif" in opened.info and orientation(opened) in SIDEWAYS:
+        if image.format != "TIFF" and "exif" in image.info and orientation(image) in SIDEWAYS:
             width, height = height, width
-        held, found = _frames(opened), []
-        for frame in range(min(held, MAX_FRAMES) if every_frame else 1):
-            if frame or deep.is_deep(opened):
-                opened.seek(frame)
-            found.append(_extent(opened, stream, frame) if deep.is_deep(opened) else Extent())
-        return Look((width, height), held, found)
+        frames, extents = _frames(image), []
+        for frame in range(min(frames, MAX_FRAMES) if every_frame else 1):
+            if frame or deep.is_deep(image):
+                image.seek(frame)
+            extents.append(_extent(image, stream, frame) if deep.is_deep(image) else Extent())
+        return Look((width, height), frames, extents)
 
 
 def pictures(stream: BinaryIO, plan: Plan, frames: Sequence[int] = (0,)) -> Iterator[Decoded | str]:
     """Decode some pictures of a file, frames in rising order, or give the reason why not."""
     try:
-        with _open(stream) as opened:
+        with _open(stream) as image:
             for frame in frames:
                 try:
-                    opened.seek(frame)
-                    yield _decoded(opened, stream, frame, plan)
+                    image.seek(frame)
+                    yield _decoded(image, stream, frame, plan)
                 except Exception as error:
                     yield reason(error)
     except Exception as error:  # damaged files make Pillow raise nearly everything
@@ -174,7 +174,7 @@ def reason(error: Exception) -> str:
 def _open(stream: BinaryIO) -> Iterator[Image.Image]:
     """Open a picture whose size is allowed. Raises Unreadable, or any exception of Pillow."""
     try:
-        opened = Image.open(stream, formats=formats())
+        image = Image.open(stream, formats=formats())
     except UnidentifiedImageError:
         stream.seek(0)
         start = stream.read(12)
@@ -183,11 +183,11 @@ def _open(stream: BinaryIO) -> Iterator[Image.Image]:
         if start[4:8] == b"ftyp" and "HEIF" not in formats():
             raise Unreadable("not a picture that is read here, or HEIC: pip install diffusion-toolkit[heic]") from None
         raise
-    with opened:
-        width, height = opened.size
+    with image:
+        width, height = image.size
         if width * height > MAX_PIXELS:
             raise Unreadable(f"{width} x {height} pixels, more than the {MAX_PIXELS // 10**6} million allowed")
-        yield opened
+        yield image
 
 
 def _decoded(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> Decoded:
@@ -219,13 +219,13 @@ def _alone(size: Size) -> contextlib.AbstractContextManager[object]:
     return _one_large if size[0] * size[1] > _LARGE_PIXELS else contextlib.nullcontext()
 
 
-def _extent(opened: Image.Image, stream: BinaryIO, frame: int) -> Extent:
+def _extent(image: Image.Image, stream: BinaryIO, frame: int) -> Extent:
     """Return the values of a deep picture, which is decoded for that."""
     again = _reopened(stream, frame)
-    with _alone(opened.size):
-        if in_bands(opened.size):
-            return strips.extent_of(strips.of(opened, stream, frame, again).bands())
-        return extent(deep.values(opened, again))
+    with _alone(image.size):
+        if in_bands(image.size):
+            return strips.extent_of(strips.of(image, stream, frame, again).bands())
+        return extent(deep.values(image, again))
 
 
 def _reopened(stream: BinaryIO, frame: int) -> deep.Again:
@@ -233,18 +233,18 @@ def _reopened(stream: BinaryIO, frame: int) -> deep.Again:
 
     def again() -> Image.Image:
         stream.seek(0)
-        opened = Image.open(stream, formats=formats())
-        opened.seek(frame)
-        return opened
+        image = Image.open(stream, formats=formats())
+        image.seek(frame)
+        return image
 
     return again
 
 
-def _frames(opened: Image.Image) -> int:
+def _frames(image: Image.Image) -> int:
     """Return the number of pictures in a file; photographs of telephones, which add small ones, have one."""
-    if opened.format == "MPO":
+    if image.format == "MPO":
         return 1
     try:
-        return int(getattr(opened, "n_frames", 1))
+        return int(getattr(image, "n_frames", 1))
     except Exception:  # damaged behind the first picture, which may be whole
         return 1

@@ -64,12 +64,12 @@ def look(listing: Listing, every_frame: bool, limit: int | None, notify: Callabl
         if isinstance(result, str):
             listing.reject(entry.name, result)
             continue
-        held, array, found = result
+        held, array, pictures = result
         if held > 1:
             survey.frames[entry.name] = held
             survey.arrays += array
-        for number, size, extent in found:
-            name = f"{entry.name}[{number}]" if held > 1 and len(found) > 1 else entry.name
+        for number, size, extent in pictures:
+            name = f"{entry.name}[{number}]" if held > 1 and len(pictures) > 1 else entry.name
             if not np.isfinite(extent[1:]).all():
                 listing.reject(name, levels.NOT_NUMBERS)
             else:
@@ -81,10 +81,12 @@ def look(listing: Listing, every_frame: bool, limit: int | None, notify: Callabl
     return survey
 
 
-def split_names(survey: Survey, seen: Sequence[Seen]) -> list[str]:
+def split_names(survey: Survey, pictures: Sequence[Seen]) -> list[str]:
     """Return by what the split of each picture is decided: its file, or itself where few arrays hold all."""
     apart = 0 < survey.arrays < FEW_FILES
-    return [one.name if apart and one.entry.name.lower().endswith(arrays.ENDING) else one.entry.name for one in seen]
+    return [
+        one.name if apart and one.entry.name.lower().endswith(arrays.ENDING) else one.entry.name for one in pictures
+    ]
 
 
 def _look(entry: Entry, every_frame: bool) -> tuple[int, bool, list[tuple[int, Size, Extent]]] | str:
@@ -110,18 +112,18 @@ def _extents(array: np.ndarray) -> list[Extent]:
     kind = levels.kind_of(array.dtype)
     if kind == "bytes":
         return [Extent()] * len(array)
-    found = []
+    extents = []
     axes = tuple(range(1, array.ndim))
     for start in range(0, len(array), _BLOCK):
         block = np.asarray(array[start : start + _BLOCK])
-        found += [Extent(kind, float(a), float(b)) for a, b in zip(block.min(axes), block.max(axes), strict=True)]
-    return found
+        extents += [Extent(kind, float(a), float(b)) for a, b in zip(block.min(axes), block.max(axes), strict=True)]
+    return extents
 
 
-def _thin(seen: Sequence[Seen], limit: int) -> list[Seen]:
+def _thin(pictures: Sequence[Seen], limit: int) -> list[Seen]:
     """Return at most `limit` pictures of each split, selected by a hash of their name, in their order."""
     chosen: set[str] = set()
     for split in (*SPLITS, None):
-        names = [one.name for one in seen if one.entry.split == split]
+        names = [one.name for one in pictures if one.entry.split == split]
         chosen.update(sorted(names, key=lambda name: score("limit/" + name))[:limit])
-    return [one for one in seen if one.name in chosen]
+    return [one for one in pictures if one.name in chosen]

@@ -190,9 +190,9 @@ def _read(
     pace, packed = Pace(), source.packed
     for document in documents(source, problems):
         held = None if document.split is None else document.split == "test"
-        told = normal(document.given, form) if document.given else ""
-        if told:
-            spool.write(told)
+        start = normal(document.given, form) if document.given else ""
+        if start:
+            spool.write(start)
         size = key = 0
         for block in normal_blocks(document.blocks, form) if form else document.blocks:
             spool.write(block)
@@ -206,10 +206,10 @@ def _read(
         if packed:
             seen.end(held)
         else:
-            seen.item(size + len(told), hash((key, told)), held)
+            seen.item(size + len(start), hash((key, start)), held)
             if not len(sizes) % _LOOKS and pace.due():
                 notify(f"read {len(sizes):,} texts")
-        given.append(len(told))
+        given.append(len(start))
         sizes.append(size)
         raw.append(ids.setdefault(document.label, len(ids)))
         if held is not None:

@@ -117,13 +117,13 @@ def string_fields(rows: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def _flat(row: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
+    columns: list[tuple[str, object]] = []
     for name, value in row.items():
         if isinstance(value, Mapping) and not prefix:
-            found += _flat(value, f"{name}.")
+            columns += _flat(value, f"{name}.")
         else:
-            found.append((prefix + name, value))
-    return found
+            columns.append((prefix + name, value))
+    return columns
 
 
 def _place(name: str, known: Mapping[str, int], numbers: Mapping[str, int], names: Sequence[str]) -> int:

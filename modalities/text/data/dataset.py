@@ -173,14 +173,14 @@ def open_path(options: Data) -> Source:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     items = options.items in ("line", "file") or bool(options.separator) or options.labels == "speaker"
-    said: list[Row] = []
+    rows: list[Row] = []
     if path.is_dir():
-        said = formats.choose(listing, options.formats, items)
+        rows = formats.choose(listing, options.formats, items)
         if options.splits == "auto":
             formats.split_files(listing)
     if not listing.entries and not listing.rejected:
         raise DataError(f"no text in {path}: {files.what_else(listing, formats.FORMATS)}")
-    return replace(source_of(path, listing, options), said=tuple(said))
+    return replace(source_of(path, listing, options), said=tuple(rows))
 
 
 def _longer(stored: TokenCorpus, skipped: int, length: int, whole: bool) -> list[Row]:

@@ -25,7 +25,7 @@ def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
     listing, problems = it.source.listing, it.problems
     read = [entry.name for entry in listing.entries]
     listed = [*listing.rejected, *problems.unreadable]
-    lost = [f"{count:,} {kind}" for kind, count in problems.losses.most_common()]
+    losses = [f"{count:,} {kind}" for kind, count in problems.losses.most_common()]
     return [
         understood.files(read, listing.ignored, FORMATS),
         *_splits(it),
@@ -41,7 +41,11 @@ def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
         *_mended(problems),
         *it.source.said,
         *understood.left_out(listed),
-        *([Row(name="rows left out", value="; ".join(lost), data=dict(problems.losses), warning=True)] if lost else []),
+        *(
+            [Row(name="rows left out", value="; ".join(losses), data=dict(problems.losses), warning=True)]
+            if losses
+            else []
+        ),
         *understood.notes([*listing.notes, *problems.lines]),
     ]
 
@@ -73,8 +77,8 @@ def _labels(it: Measured) -> list[Row]:
         why = "none" if by == "none" else f"none: --labels {by} does not tell all texts apart"
         return [Row(name="labels", value=why + more, data={}, change=change, warning=by != "none")]
     listed = ", ".join(f"{printable(name)} ({count:,})" for name, count in it.labels.most_common(LABELS_SHOWN))
-    left = f", ... {len(it.labels) - LABELS_SHOWN:,} more" if len(it.labels) > LABELS_SHOWN else ""
-    value = f"{len(it.names):,} by {by}: {listed}{left}{more}"
+    rest = f", ... {len(it.labels) - LABELS_SHOWN:,} more" if len(it.labels) > LABELS_SHOWN else ""
+    value = f"{len(it.names):,} by {by}: {listed}{rest}{more}"
     return [Row(name="labels", value=value, data=dict(it.labels), change=change or "--labels none")]
 
 
@@ -127,9 +131,9 @@ def _forms(it: Measured) -> list[Row]:
         return []
     one, several = it.mixed
     value = f"{one:,} characters with accents are one code point, {several:,} are several"
-    said = it.options.normalise
+    option = it.options.normalise
     value += f"; all are made one ({it.form})" if it.form else "; left as they are, so that they are different tokens"
-    change = "--normalise nfc" if said == "none" else "--normalise none"
+    change = "--normalise nfc" if option == "none" else "--normalise none"
     return [Row(name="accents", value=value, data={"one": one, "several": several}, change=change, warning=not it.form)]
 
 
@@ -162,16 +166,16 @@ def _sizes(it: Measured) -> list[Row]:
 
 
 def _copies(it: Measured) -> list[Row]:
-    found = []
+    rows = []
     count, copies, (shared, held) = len(it.survey.sizes), it.survey.copies, it.survey.shared
     if copies:
         value = f"{copies:,} of {count:,} {it.noun} occur again ({copies / count:.1%})"
-        found.append(Row(name="copies", value=value, data=copies, warning=copies > count / 2))
+        rows.append(Row(name="copies", value=value, data=copies, warning=copies > count / 2))
     if shared:
         value = f"{shared:,} of {held:,} held-out {it.noun} are in the training split too"
         leak = shared > LEAK * held
         value += ": figures of held-out text will flatter" if leak else ""
-        found.append(
+        rows.append(
             Row(
                 name="copies across splits",
                 value=value,
@@ -180,7 +184,7 @@ def _copies(it: Measured) -> list[Row]:
                 warning=leak,
             )
         )
-    return found
+    return rows
 
 
 def _tokens(it: Measured, vocabulary: Vocabulary) -> Row:
@@ -220,9 +224,9 @@ def longer(skipped: int, cut: int, sizes: np.ndarray, length: int) -> list[Row]:
         return []
     most = np.quantile(sizes, USUAL_SHARE, method="inverted_cdf")
     wanted = most if most > length else sizes.max()
-    needed = next((option for option in LENGTHS if option >= wanted), LENGTHS[-1])
+    result = next((option for option in LENGTHS if option >= wanted), LENGTHS[-1])
     how = "are left out" if skipped else "are cut into several"
     value = f"{skipped + cut:,} of {len(sizes):,} items have more than {length} tokens and {how}; "
     value += f"{USUAL_SHARE:.0%} have up to {int(most):,}, the longest {int(sizes.max()):,}"
-    change = f"--length {needed}" if needed > length else ""
+    change = f"--length {result}" if result > length else ""
     return [Row(name="longer items", value=value, data=skipped + cut, change=change, warning=True)]

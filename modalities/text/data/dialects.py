@@ -89,20 +89,20 @@ def is_table(lines: Sequence[str]) -> bool:
 
 def _delimiter(lines: Sequence[str], default: str, quotes: str, cut: bool) -> str:
     """Return what divides nearly all rows into equally many columns; that of the ending where nothing does."""
-    found: dict[str, tuple[float, bool]] = {}
+    scores: dict[str, tuple[float, bool]] = {}
     for mark in DELIMITERS.values():
         rows = _rows(lines, mark, quotes != "no", cut)
         columns, share = _mode(rows)
         if columns > 1:
-            found[mark] = share, len(rows[0]) == columns
-    good = [mark for mark, (share, first) in found.items() if share >= _ENOUGH and first]
-    good = good or [mark for mark, (share, _) in found.items() if share >= _ENOUGH]
+            scores[mark] = share, len(rows[0]) == columns
+    good = [mark for mark, (share, first) in scores.items() if share >= _ENOUGH and first]
+    good = good or [mark for mark, (share, _) in scores.items() if share >= _ENOUGH]
     if len(good) > 1 and default in good and not any(mark in good for mark in ("\t", ";") if mark != default):
         return default
     if good:
         return good[0]
-    likely = max(found, key=lambda mark: found[mark], default=default)
-    return likely if found and default not in found and found[likely][0] >= 0.6 else default
+    likely = max(scores, key=lambda mark: scores[mark], default=default)
+    return likely if scores and default not in scores and scores[likely][0] >= 0.6 else default
 
 
 def _rows(lines: Sequence[str], mark: str, quotes: bool, cut: bool) -> list[list[str]]:

@@ -67,14 +67,14 @@ class Grammar:
                 after[told], came[told, place] = given[told], before[told]
             value = after
         state = np.where(self.whole, value, -np.inf).argmax(1)
-        found = tokens.copy()
+        result = tokens.copy()
         feasible = value[np.arange(rows), state] > -np.inf
         each = np.arange(rows)
         for place in reversed(range(length)):
             told, way = fixed[:, place], came[each, place, state]
-            found[:, place] = np.where(told, tokens[:, place], which[each, place, kind[np.where(told, 0, way)]])
+            result[:, place] = np.where(told, tokens[:, place], which[each, place, kind[np.where(told, 0, way)]])
             state = np.where(told, way, source[np.where(told, 0, way)])
-        return np.where(feasible[:, None], found, tokens)
+        return np.where(feasible[:, None], result, tokens)
 
     @cached_property
     def _ways(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

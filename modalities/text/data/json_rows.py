@@ -76,12 +76,12 @@ def _array(parts: Iterator[str], name: str, problems: Problems) -> Iterator[obje
             value, place = decode(buffer, place)
         except (ValueError, RecursionError):
             buffer, place = buffer[place:], 0
-            wanted = 2 * len(buffer) + 1  # doubled, so that a long element is not parsed over and over
-            while more and len(buffer) < wanted:
+            size = 2 * len(buffer) + 1  # doubled, so that a long element is not parsed over and over
+            while more and len(buffer) < size:
                 part = next(parts, None)
                 more = part is not None
                 buffer += part or ""
-            if (not more and len(buffer) < wanted) or len(buffer) > text_files.LONGEST_ROW:
+            if (not more and len(buffer) < size) or len(buffer) > text_files.LONGEST_ROW:
                 try:
                     value, place = decode(buffer, 0)
                 except (ValueError, RecursionError):

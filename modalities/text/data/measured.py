@@ -101,14 +101,14 @@ class Measured:
 
     def proposals(self) -> dict[str, JsonValue]:
         """Return values of a recipe that fit, by dotted keys."""
-        found: dict[str, JsonValue] = {"data.tokens": self.tokens, "data.length": self.length}
+        values: dict[str, JsonValue] = {"data.tokens": self.tokens, "data.length": self.length}
         if self.lines_are_items and self.options.items == "auto":
-            found["data.items"] = "line"
+            values["data.items"] = "line"
         if self.separator:
-            found["data.separator"] = self.separator
+            values["data.separator"] = self.separator
         if self.options.labels == "none" and files.label_names(self.source.listing.entries):
-            found["data.labels"] = "folder"
-        return found | {"model.preset": "smoke" if self.characters < FEW_CHARACTERS else "small"}
+            values["data.labels"] = "folder"
+        return values | {"model.preset": "smoke" if self.characters < FEW_CHARACTERS else "small"}
 
 
 def _bytes(counts: np.ndarray) -> int:

@@ -65,10 +65,10 @@ def json(parts: Iterable[str], name: str, options: Data, problems: Problems) -> 
     known = columns.string_fields(objects)
     all_names = known + [key for row in objects for key in row if key not in known]
     names = list(dict.fromkeys(all_names))
-    said = _said(options)
-    field = "" if said else options.field if options.field != "text" or "text" in known else ""
+    rows = _said(options)
+    field = "" if rows else options.field if options.field != "text" or "text" in known else ""
     sample = [[_or_empty(row, key) for key in known] for row in objects]
-    usable = names if said or (field and field not in known) else known
+    usable = names if rows or (field and field not in known) else known
     wide = [row + [""] * (len(usable) - len(known)) for row in sample]
     choice = _choice(name, usable, wide, field, options, problems, names) if objects else None
     if choice is None:
@@ -77,7 +77,7 @@ def json(parts: Iterable[str], name: str, options: Data, problems: Problems) -> 
                 problems.lost(name, f"rows that are {_kind_of(value)}, not an object, left out")
         return
     fields = [usable[place] for place in choice.places]
-    if not said and not choice.why and fields != [options.field]:
+    if not rows and not choice.why and fields != [options.field]:
         problems.guess("columns", f"no field '{options.field}', but {fields[0]}")
         problems.change = f"--field {fields[0]}"
     by = options.labels.partition(":")[2]

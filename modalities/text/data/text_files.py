@@ -76,8 +76,8 @@ class Problems:
 
     @property
     def notes(self) -> list[str]:
-        mended = [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._counts.items())]
-        return self._lines + mended
+        lines = [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._counts.items())]
+        return self._lines + lines
 
     @property
     def lines(self) -> list[str]:
@@ -90,8 +90,10 @@ class Problems:
 
     @property
     def rejected(self) -> list[str]:
-        lost = [f"{printable(name)}: {count:,} {printable(kind)}" for (name, kind), count in sorted(self._lost.items())]
-        return self.unreadable + lost
+        lines = [
+            f"{printable(name)}: {count:,} {printable(kind)}" for (name, kind), count in sorted(self._lost.items())
+        ]
+        return self.unreadable + lines
 
 
 def _by_kind(counts: Counter[tuple[str, str]]) -> Counter[str]:

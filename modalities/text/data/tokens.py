@@ -184,10 +184,10 @@ def learn(tokens: str, counts: np.ndarray, blocks: Iterable[str]) -> Vocabulary:
         return Vocabulary("byte")
     if kind == "bpe":
         return Vocabulary("bpe", merges=bpe.learn(blocks, size))
-    found = np.flatnonzero(counts)
-    if len(found) > MANY_CHARACTERS:
-        found = np.flatnonzero(counts >= RARE)
-    return Vocabulary("char", known=found.astype("<u4").tobytes().decode("utf-32-le"))
+    ids = np.flatnonzero(counts)
+    if len(ids) > MANY_CHARACTERS:
+        ids = np.flatnonzero(counts >= RARE)
+    return Vocabulary("char", known=ids.astype("<u4").tobytes().decode("utf-32-le"))
 
 
 def parse(tokens: str) -> tuple[str, int]:

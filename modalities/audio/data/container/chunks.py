@@ -92,19 +92,19 @@ class Inside(Exception):
 def find(file: BinaryIO, start: int, size: int, form: Form) -> Found:
     """Return the samples of a file of `size` bytes that begins at `start`. Raises Unreadable, Inside."""
     pieces: list[Piece] = []
-    mended: list[str] = []
+    faults: list[str] = []
     while True:
         piece, lines, end = _one(file, start, size, form)
         pieces.append(piece)
-        mended += lines
+        faults += lines
         file.seek(end)
         after = file.read(40)
         if form_of(after) is None or len(pieces) >= _MOST_CHUNKS:  # nothing was joined to its end
             break
         form, start = form_of(after) or form, end
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} files, one after the other")
-    return Found(form.kind, tuple(pieces), tuple(mended))
+        faults.append(f"{len(pieces):,} files, one after the other")
+    return Found(form.kind, tuple(pieces), tuple(faults))
 
 
 def _one(file: BinaryIO, start: int, size: int, form: Form) -> tuple[Piece, list[str], int]:

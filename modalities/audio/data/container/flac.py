@@ -32,14 +32,14 @@ def find(data: Content, start: int, size: int) -> Found:
     starts = [start]
     while (at := data.find(_MARK, starts[-1] + len(_MARK), size)) > 0:
         starts.append(at)
-    pieces, mended = [], []
+    pieces, faults = [], []
     for first, stop in zip(starts, [*starts[1:], size], strict=True):
         piece, lines = _one(data, first, stop, size)
         pieces.append(piece)
-        mended += lines
+        faults += lines
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} files, one after the other")
-    return Found("FLAC", tuple(pieces), tuple(mended))
+        faults.append(f"{len(pieces):,} files, one after the other")
+    return Found("FLAC", tuple(pieces), tuple(faults))
 
 
 def _one(data: Content, start: int, stop: int, size: int) -> tuple[Piece, list[str]]:

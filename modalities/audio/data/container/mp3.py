@@ -76,20 +76,20 @@ def find(data: Content, start: int, size: int) -> Found:
     streams = [stream for stream in streams if stream.frames]
     if not streams:
         raise Unreadable("no MP3 frames")
-    mended = [f"{first:,} bytes before the sound are skipped"] if first else []
-    mended += [f"{lost:,} bytes inside are skipped"] if lost else []
+    faults = [f"{first:,} bytes before the sound are skipped"] if first else []
+    faults += [f"{lost:,} bytes inside are skipped"] if lost else []
     pieces = []
     for stream in streams:
         more = stream.frames - (stream.frames if stream.stated is None else stream.stated)
         if abs(more) > _SLACK:
             line = "its header says less, and more follows" if more > 0 else "cut off"
-            mended += [line] if line not in mended else []
+            faults += [line] if line not in faults else []
         pieces.append(Piece(_counted(data, stream)))
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} streams, one after the other")
-    elif not mended and streams[0].ranges[0].start == 0 and streams[0].stated is not None:
+        faults.append(f"{len(pieces):,} streams, one after the other")
+    elif not faults and streams[0].ranges[0].start == 0 and streams[0].stated is not None:
         pieces = [Piece()]
-    return Found("MP3", tuple(pieces), tuple(mended))
+    return Found("MP3", tuple(pieces), tuple(faults))
 
 
 def _counted(data: Content, stream: _Stream) -> tuple[Part, ...]:
@@ -102,8 +102,8 @@ def _counted(data: Content, stream: _Stream) -> tuple[Part, ...]:
         head[1] |= 1  # without a check sum
         head[2] = head[2] & 0x0C | 0x90  # a bit rate that leaves room for it
         length = (_frame(head[1], head[2]) or (0,))[0]
-        counted = bytes(head) + bytes(at - 4) + b"Xing" + struct.pack(">II", 1, stream.frames)
-        return (counted.ljust(length, b"\0"), *stream.ranges)
+        header = bytes(head) + bytes(at - 4) + b"Xing" + struct.pack(">II", 1, stream.frames)
+        return (header.ljust(length, b"\0"), *stream.ranges)
     if abs(stream.frames - stream.stated) <= _SLACK or data[first.start + at : first.start + at + 4] == b"VBRI":
         return stream.ranges
     length = (_frame(data[first.start + 1], data[first.start + 2]) or (0,))[0]

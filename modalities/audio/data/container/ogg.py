@@ -35,7 +35,7 @@ def find(data: Content, start: int, size: int) -> Found:
         links[-1].append(page)
         at = page.end
     lost += max(0, size - at)
-    mended = []
+    faults = []
     pieces = []
     others = 0
     for pages in links:
@@ -48,18 +48,18 @@ def find(data: Content, start: int, size: int) -> Found:
         if last.end > size:
             parts = (range(first.at, last.at), _cut(data[last.at : size]))
         if last.end > size or not last.flags & _END:
-            mended.append("cut off")
+            faults.append("cut off")
         whole = len(links) == 1 and first.at == 0 and last.end <= size
         pieces.append(Piece(() if whole else tuple(part for part in parts if len(part))))
     if not pieces:
         raise Unreadable("OGG with something other than Vorbis or Opus")
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} streams, one after the other")
+        faults.append(f"{len(pieces):,} streams, one after the other")
     if others:
-        mended.append(f"{others:,} streams are neither Vorbis nor Opus and are left out")
+        faults.append(f"{others:,} streams are neither Vorbis nor Opus and are left out")
     if lost > 1000:
-        mended.append(f"{lost:,} bytes between its pages are skipped")
-    return Found("OGG", tuple(pieces), tuple(mended))
+        faults.append(f"{lost:,} bytes between its pages are skipped")
+    return Found("OGG", tuple(pieces), tuple(faults))
 
 
 def _inside(data: Content, pages: list[_Page]) -> bool:

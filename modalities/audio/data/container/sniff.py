@@ -46,8 +46,8 @@ def find(file: BinaryIO, size: int) -> Found:
         file.seek(start)
         if (skipped := _first_mark(file.read(_SKIPPED))) > 0:
             file.seek(start + skipped)
-            found = _begun(file, start + skipped, size, file.read(512))
-            return found._replace(mended=(f"{skipped:,} bytes before the sound are skipped", *found.mended))
+            container = _begun(file, start + skipped, size, file.read(512))
+            return container._replace(mended=(f"{skipped:,} bytes before the sound are skipped", *container.mended))
         with _mapped(file, size) as data, contextlib.suppress(Unreadable):
             return mp3.find(data, start, size)
     raise Unreadable(_what_it_is(head, size))

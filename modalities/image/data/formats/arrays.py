@@ -81,15 +81,15 @@ def look(stream: BinaryIO, size: int) -> Layout:
 
 def opened(entry: Entry, stream: BinaryIO) -> np.ndarray:
     """Return the array of a file, mapped where it is a file of its own: (N, H, W, C) or (N, H, W)."""
-    found = look(stream, entry.size)
+    header = look(stream, entry.size)
     if entry.offset is None:
         array = np.load(entry.path, mmap_mode="r", allow_pickle=False)
     else:
         stream.seek(0)
         array = np.lib.format.read_array(stream, allow_pickle=False)
-    if found.pictures is None:
+    if header.pictures is None:
         array = array[None]
-    if found.first:
+    if header.first:
         array = np.moveaxis(array, 1, -1)
     return array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
 
@@ -110,7 +110,9 @@ def bands(entry: Entry, stream: BinaryIO, number: int) -> Iterator[np.ndarray]:
         top += step
 
 
-def _checked(found: Layout) -> Layout:
-    if found.height * found.width > MAX_PIXELS:
-        raise Unreadable(f"{found.width} x {found.height} pixels, more than the {MAX_PIXELS // 10**6} million allowed")
-    return found
+def _checked(layout: Layout) -> Layout:
+    if layout.height * layout.width > MAX_PIXELS:
+        raise Unreadable(
+            f"{layout.width} x {layout.height} pixels, more than the {MAX_PIXELS // 10**6} million allowed"
+        )
+    return layout

@@ -52,15 +52,15 @@ def resized(images: Iterator[Image.Image], size: Size, target: Size, box: Box) -
     if factors == (1, 1) and size[0] * size[1] <= _WHOLE_PIXELS:
         left, top, right, bottom = 0, 0, *size
     whole: Any = None
-    done, seen = 0, 0
+    done, rows_read = 0, 0
     for part in _blocks(images, top, bottom, factors[1]):
         band = part.convert("RGBa") if part.mode == "RGBA" else part
         band = band.reduce(factors, (left, 0, right, band.height))
         if whole is None:
             whole = Image.new(band.mode, (band.width, -(-(bottom - top) // factors[1])))
         whole.paste(band, (0, done))
-        done, seen = done + band.height, seen + part.height
-    if seen != bottom - top:
+        done, rows_read = done + band.height, rows_read + part.height
+    if rows_read != bottom - top:
         raise OSError("image file is truncated")
     # a box that Pillow gets as it is, it rounds to 32 bits; here before the box is moved
     ends = [float(np.float32(end)) for end in box] if factors == (1, 1) else box

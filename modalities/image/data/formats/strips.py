@@ -34,19 +34,19 @@ class Large(NamedTuple):
     """Size and EXIF orientation of what the bands show, once the first is read."""
 
 
-def of(opened: Image.Image, stream: BinaryIO, frame: int, again: deep.Again) -> Large:
+def of(image: Image.Image, stream: BinaryIO, frame: int, again: deep.Again) -> Large:
     """Return a picture that was opened and not loaded yet. Raises TooLarge."""
-    size, kind = opened.size, opened.format
+    size, kind = image.size, image.format
     if kind == "PNG" and frame == 0 and (header := strips_png.header(stream)):
         png = header
         about = strips_png.without_pixels
         return Large(lambda: strips_png.bands(stream, png), lambda: (size, canvas.orientation(about(png))))
-    if kind == "TIFF" and canvas.orientation(opened) == 1 and (layout := strips_tiff.layout(opened)):
+    if kind == "TIFF" and canvas.orientation(image) == 1 and (layout := strips_tiff.layout(image)):
         tiff = layout
         return Large(lambda: strips_tiff.bands(stream, tiff), lambda: (size, 1))
-    if kind in ("BMP", "PPM") and (lines := _lines(opened, again)):
-        return Large(lines, lambda: (size, canvas.orientation(opened)))
-    whole = Whole(opened, again)
+    if kind in ("BMP", "PPM") and (lines := _lines(image, again)):
+        return Large(lines, lambda: (size, canvas.orientation(image)))
+    whole = Whole(image, again)
     return Large(whole.bands, whole.shape)
 
 
