@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 import toolkit
-from modalities.audio.evaluate.judge import FEATURES, SoundJudge, copy_features, fitted
+from modalities.audio.evaluate.judge import FEATURES, SoundJudge, copy_features, fit_length
 from modalities.audio.mel import default
 from modalities.audio.modality import Audio
 from toolkit import paths, recipe
@@ -197,7 +197,7 @@ def main() -> None:
             f"{sampler or s.sampler}, {steps or s.steps} steps, guidance {s.guidance if guidance is None else guidance}"
         )
         print(f"  {chosen.n / seconds:.2f} samples/s; {generator.modality.view().rate(samples.raw, seconds)}")
-        raw = fitted(samples.raw, real.shape[-1])
+        raw = fit_length(samples.raw, real.shape[-1])
         seen = [critic.names[i] for i in critic.labels(raw).tolist()]
         if samples.labels:
             print(f"  agreement with the asked label, n = {chosen.n}: {share(agreement(samples.labels, seen))}")

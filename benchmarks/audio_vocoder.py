@@ -64,7 +64,7 @@ def by_polish(spec: mel.MelSpec, iterations: int) -> Vocoder:
     def run(clip: Tensor, number: int) -> Tensor:
         padded = torch.nn.functional.pad(clip, (0, -clip.shape[-1] % spec.hop))[None]
         noise = 0.1 * torch.randn(padded.shape, generator=torch.Generator().manual_seed(number))
-        return fitted(griffin_lim.matched(noise, mel.log_mel(padded, spec), spec, iterations)[0], clip.shape[-1])
+        return fitted(griffin_lim.match_mel(noise, mel.log_mel(padded, spec), spec, iterations)[0], clip.shape[-1])
 
     return run
 
@@ -93,7 +93,7 @@ def measured(way: Vocoder, clips: list[Tensor], rate: int) -> tuple[list[Tensor]
         began = time.perf_counter()
         made.append(way(clip, number))
         seconds = time.perf_counter() - began
-        figures = vocoder.paired(clip.numpy(), made[-1].numpy(), rate)
+        figures = vocoder.pair_metrics(clip.numpy(), made[-1].numpy(), rate)
         found.append({**figures, TIME: seconds * rate / clip.shape[-1]})
     return made, {name: np.array([figures[name] for figures in found]) for name in found[0]}
 

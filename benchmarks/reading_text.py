@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def lines(megabytes: int) -> Iterator[str]:
     """Yield lines of a play that have text, shuffled, until they come to so many megabytes."""
-    play = (paths.shipped("assets") / "shakespeare" / "train.txt").read_text("utf-8")
+    play = (paths.shipped_folder("assets") / "shakespeare" / "train.txt").read_text("utf-8")
     every = [line for line in play.split("\n") if line.strip()]
     draw, size = random.Random(0), 0
     while size < megabytes * 1_000_000:

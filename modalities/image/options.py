@@ -63,7 +63,7 @@ class Data(Options):
         width, height = int(form[1]), int(form[2] or form[1])
         if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
             raise ValueError(f"each side must be from {SMALLEST} to {LARGEST} pixels, not {size}")
-        return written(width, height)
+        return size_text(width, height)
 
     @field_validator("levels")
     @classmethod
@@ -86,7 +86,7 @@ class Data(Options):
         return two_numbers(self.levels)
 
 
-def written(width: int, height: int) -> int | str:
+def size_text(width: int, height: int) -> int | str:
     """Return a size as it is typed: 32, or "64x48"."""
     return width if width == height else f"{width}x{height}"
 

@@ -20,7 +20,7 @@ from toolkit.diffusion import (
     sample,
     trajectory,
 )
-from toolkit.diffusion.multistep import _unified
+from toolkit.diffusion.multistep import _unified_step
 from toolkit.diffusion.reverse import Constant, Extended, Noisiness, decay, noise_term, step_to
 from toolkit.diffusion.sampler import Memory, Point, at
 from toolkit.verify.oracle import GaussianDenoiser
@@ -211,7 +211,7 @@ def test_without_noise_uni_c_is_the_corrector() -> None:
     p, q = POINTS[2], POINTS[3]
     for others in ([1, 3], [0, 1, 3]):
         nodes = [(POINTS[i], full(0.2 + 0.3 * i * i)) for i in [*others, 2]]
-        theirs = _unified(p, q, full(0.4), nodes[:-1], nodes[-1][1])
+        theirs = _unified_step(p, q, full(0.4), nodes[:-1], nodes[-1][1])
         assert float(step_to(p, q, Constant(0.0), full(0.4), nodes)) == pytest.approx(float(theirs), abs=1e-13)
 
 

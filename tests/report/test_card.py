@@ -13,7 +13,7 @@ from toolkit.errors import UsageError
 from toolkit.report import report
 from toolkit.report.card import card, md
 from toolkit.report.facts import gather
-from toolkit.report.mark import marked, ours
+from toolkit.report.mark import mark, ours
 
 
 def front(text: str) -> dict[str, object]:
@@ -123,4 +123,4 @@ def test_a_page_of_the_users_own_stays(tmp_path: Path) -> None:
 
 
 def test_a_mark_is_of_its_text() -> None:
-    assert ours(marked("a")) and not ours(marked("a").replace("a", "b", 1)) and not ours("a") and not ours("")
+    assert ours(mark("a")) and not ours(mark("a").replace("a", "b", 1)) and not ours("a") and not ours("")

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from toolkit.report.curves import BOTTOM, HEIGHT, TOP, Curve, draw, label, log_ticks, smoothed, thinned, ticks
+from toolkit.report.curves import BOTTOM, HEIGHT, TOP, Curve, draw, label, log_ticks, smooth, thin_out, ticks
 
 
 def heights(figure: str, kind: str) -> list[float]:
@@ -18,11 +18,11 @@ def heights(figure: str, kind: str) -> list[float]:
 
 def test_smoothing_keeps_straight_lines_and_does_not_lag() -> None:
     line = [3 + 0.5 * i for i in range(100)]
-    assert smoothed(line) == pytest.approx(line)
+    assert smooth(line) == pytest.approx(line)
     peak = [0.0] * 50 + [1.0] + [0.0] * 50
-    mean = smoothed(peak)
+    mean = smooth(peak)
     assert sum(mean) == pytest.approx(1) and mean == mean[::-1] and max(mean) < 0.5
-    assert smoothed([2.0]) == [2.0]
+    assert smooth([2.0]) == [2.0]
 
 
 def test_ticks_are_round_and_inside() -> None:
@@ -63,7 +63,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
 
 def test_thinning_keeps_the_extremes() -> None:
     points = [(float(i), math.sin(i)) for i in range(10_000)] + [(10_000.0, 50.0)]
-    thin = thinned(points)
+    thin = thin_out(points)
     assert len(thin) <= 800 and (10_000.0, 50.0) in thin and thin == sorted(thin)
 
 

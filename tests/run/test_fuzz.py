@@ -75,7 +75,7 @@ def resuming(run: Path) -> None:
     data_block.check_same(before[1], before[1], run, False)
     CheckpointStore(run / "checkpoints").load(notify=quiet)
     with Metrics(run / "metrics.jsonl", 1) as metrics:
-        metrics.told()
+        metrics.take_notes()
 
 
 def measuring(run: Path) -> None:

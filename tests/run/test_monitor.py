@@ -270,7 +270,7 @@ def test_what_is_measured_follows_a_length_that_is_corrected(tmp_path: Path) -> 
     long = kept.amounts
     plan.state.step = 100
     assert kept.due(prepare.Course.of(1000)) and kept.measure() is not None
-    shorter = prepare.Course.of(1000).corrected(110, 140)
+    shorter = prepare.Course.of(1000).correct(110, 140)
     plan.state.step = 140
     assert kept.due(shorter) and kept.measure() is not None
     assert kept.amounts.calls < 0.2 * long.calls

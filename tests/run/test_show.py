@@ -117,6 +117,6 @@ def test_the_sampler_has_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pyt
         out = io.StringIO()
         screen = Console(file=out, force_terminal=terminal, width=100)
         monkeypatch.setattr(console, "console", lambda screen=screen: screen)
-        samples = console.tracked(generator.steps(4, seed=1), "sampling").samples
+        samples = console.track(generator.steps(4, seed=1), "sampling").samples
         assert samples.x.equal(expected.x)
         assert ("100%" in out.getvalue()) == terminal and bool(out.getvalue().strip()) == terminal

@@ -26,7 +26,7 @@ from toolkit.cli import (
     train,
     verify,
 )
-from toolkit.cli.modality_options import helped
+from toolkit.cli.modality_options import with_help
 from toolkit.console import one_line
 from toolkit.errors import Interrupted, StorageError, ToolkitError
 
@@ -42,8 +42,8 @@ _NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
 """Torch's words for it on a processor, and on graphics processors."""
 # options that only a modality knows are left in context.args, for toolkit/cli/modality_options.py
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
-train_help, sample_help = helped(train.further), helped(sample.further)
-evaluate_help = helped(evaluate.further_options)
+train_help, sample_help = with_help(train.further), with_help(sample.further)
+evaluate_help = with_help(evaluate.further_options)
 app.command(context_settings=FURTHER, cls=train_help)(train.train)
 app.command(context_settings=FURTHER, cls=sample_help, short_help="Sample a trained run.")(sample.sample)
 app.command(context_settings=FURTHER, cls=evaluate_help, short_help="Judge the samples of runs, or anybody's files.")(

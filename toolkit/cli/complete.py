@@ -32,12 +32,12 @@ def runs(incomplete: str) -> list[str]:
     if not incomplete and Path("runs").is_dir():
         incomplete = "runs/"
     folders = [(path, (path / "recipe.toml").is_file()) for path in _below(incomplete) if path.is_dir()]
-    return _shown(f"{path.as_posix()}{'' if is_run else '/'}" for path, is_run in folders)
+    return _without_odd_names(f"{path.as_posix()}{'' if is_run else '/'}" for path, is_run in folders)
 
 
 def recipes(incomplete: str) -> list[str]:
     """Return names of recipes, the full ones behind the short, and .toml files and folders."""
-    root = paths.shipped("recipes")
+    root = paths.shipped_folder("recipes")
     full = sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/*.toml"))
     short = [name.partition("/")[2] for name in full]
     return _beginning([*(name for name in short if short.count(name) == 1), *full], incomplete) + _files(
@@ -102,10 +102,10 @@ def settings(incomplete: str) -> list[str]:
 
 
 def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
-    return _shown(name for name in names if name.startswith(incomplete))
+    return _without_odd_names(name for name in names if name.startswith(incomplete))
 
 
-def _shown(names: Iterable[str]) -> list[str]:
+def _without_odd_names(names: Iterable[str]) -> list[str]:
     """Without names that a shell would trip over."""
     return [name for name in names if name.isprintable()]
 
@@ -125,7 +125,7 @@ def _below(incomplete: str) -> Iterator[Path]:
 
 def _files(incomplete: str, ending: str) -> list[str]:
     paths = [path for path in _below(incomplete) if path.is_dir() or path.suffix == ending]
-    return _shown(f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in paths)
+    return _without_odd_names(f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in paths)
 
 
 def _content(context: typer.Context, name: str) -> Any:

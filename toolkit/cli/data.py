@@ -11,7 +11,7 @@ import typer
 
 from toolkit.cli import complete
 from toolkit.cli.console import AsJson, notifier, print_result
-from toolkit.cli.modality_options import declared_options, helped, value_of
+from toolkit.cli.modality_options import declared_options, value_of, with_help
 from toolkit.console import duration
 from toolkit.data import remembered
 from toolkit.errors import DataError, UsageError
@@ -37,7 +37,7 @@ def _further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
         yield f"{name}: which data", find(name).Data
 
 
-@app.command(cls=helped(_further), context_settings=MORE)
+@app.command(cls=with_help(_further), context_settings=MORE)
 def inspect(
     context: typer.Context,
     folder: Annotated[
@@ -70,13 +70,13 @@ def inspect(
     key = remembered.key(path, asked, code) if os.path.exists(path) else None
     content = remembered.load(key) if key else None
     if content is None:
-        content = _inspected(folder, modality, recipe, settings or [], context, estimate, say)
+        content = _inspection(folder, modality, recipe, settings or [], context, estimate, say)
         if key:
             remembered.save(key, content)
     print_result(as_json, content, table(Understood(rows=content["rows"])))
 
 
-def _inspected(
+def _inspection(
     folder: str,
     modality: str | None,
     name: str | None,
@@ -92,7 +92,7 @@ def _inspected(
     from toolkit.evaluation.folders import guess
     from toolkit.recipe import guess as guesses
     from toolkit.recipe import trust
-    from toolkit.recipe.choose import changed
+    from toolkit.recipe.choose import change
 
     path = Path(folder).expanduser()
     if modality is None:
@@ -117,7 +117,7 @@ def _inspected(
     }
     rows = [row.model_dump(mode="json") for row in understood.rows]
     if estimate:
-        rows.append(_row("time", _estimate(changed(chosen, proposals), say)))
+        rows.append(_row("time", _estimate(change(chosen, proposals), say)))
     command = _command(folder, modality, name, context.args, settings, proposals)
     rows.append(_row("to train", command))
     return {

@@ -23,10 +23,10 @@ from toolkit.cli.modality_options import (
     words_of,
 )
 from toolkit.cli.sample import Step, Width, folder_name, step_of
-from toolkit.console import notify, one_line, tracked
+from toolkit.console import notify, one_line, track
 from toolkit.errors import UsageError
 from toolkit.paths import check_writable
-from toolkit.recipe.check import checked
+from toolkit.recipe.check import validate
 
 if TYPE_CHECKING:
     from toolkit.evaluation.table import Metric, Table
@@ -157,7 +157,7 @@ def _folder(
     known = [*(key for key in kind.Data.model_fields if key != "source"), *judging.model_fields]
     texts = string_options(kind.Data) | string_options(judging)
     typed = parse_modality_options(further, known, f"modality '{name}'", own, texts, flags(judging))
-    options = checked(judging, {key: typed.pop(key) for key in judging.model_fields if key in typed}, "", "--")
+    options = validate(judging, {key: typed.pop(key) for key in judging.model_fields if key in typed}, "", "--")
     reading = evaluator_of(kind(kind.Data(), kind.Model())).reading(samples, source, typed)
     real = folders.reference(name, source, reading, say)
     examples = folders.collect(real, samples, say)
@@ -189,13 +189,13 @@ def _runs(
     for run in runs:  # all are looked at before the first is sampled, which takes long
         refuse_links(run, *([] if out is None else [out.expanduser()]))
         generator = toolkit.load(run, device=ask["device"], ema=ema, step=step, notify=say, modality=ask["modality"])
-        real = generator.unopened()
+        real = generator.fresh_modality()
         evaluator_of(real)
         judging = real.EvaluationOptions
         whose = f"the evaluation of '{real.name}'"
         texts = string_options(judging)
         typed = parse_modality_options(ask["further"], judging.model_fields, whose, ask["own"], texts, flags(judging))
-        options = checked(judging, typed, "", "--")
+        options = validate(judging, typed, "", "--")
         opening.append((run, generator, real, options))
     made = []
     for run, generator, real, options in opening:
@@ -212,17 +212,17 @@ def _runs(
         if n:
             say(f"sampling {run}")
             start = time.monotonic()
-            sampled = examples(tracked(generator.steps(n, seed=seed, batch=ask["batch"], **how), "sampling").samples)
+            sampled = examples(track(generator.steps(n, seed=seed, batch=ask["batch"], **how), "sampling").samples)
             about["sampling_seconds"] = round(time.monotonic() - start, 1)
         further = bits(generator, real, say) if ask["likelihood"] else []
         home = out or place(generator, name)
         tables.append(_judge(real, sampled, options, about, home, say, further))
         if ask["convergence"]:
-            _converged(run, generator, real, ask, home, say)
+            _show_convergence(run, generator, real, ask, home, say)
     return tables
 
 
-def _converged(
+def _show_convergence(
     run: Path, generator: Generator, real: Modality, ask: dict[str, Any], folder: Path, say: Callable[[str], None]
 ) -> None:
     import toolkit
@@ -244,11 +244,11 @@ def _judge(
     further: Sequence[Metric] = (),
 ) -> Table:
     """Assess `made`, unless it is None, and write metrics.json and pictures. further: figures known already."""
-    from toolkit.evaluation.evaluate import judged, write
+    from toolkit.evaluation.evaluate import judge_samples, write
     from toolkit.evaluation.table import EvaluationResult, Table
 
     table, result = (
-        judged(real, examples, about, options, say) if examples else (Table((), about), EvaluationResult([]))
+        judge_samples(real, examples, about, options, say) if examples else (Table((), about), EvaluationResult([]))
     )
     table = replace(table, figures=(*table.figures, *further))
     for path in write(table, result, real, examples, folder.expanduser()):

@@ -1,6 +1,6 @@
 """Options that only a modality knows, typed as --NAME VALUE like any other: --rate 16000, --seconds 2, --mel FILE.
 
-`parse_modality_options` reads them, and `helped` shows them in --help by what their docstrings say.
+`parse_modality_options` reads them, and `with_help` shows them in --help by what their docstrings say.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def parse_modality_options(
     return values
 
 
-def helped(further: Further) -> type[TyperCommand]:
+def with_help(further: Further) -> type[TyperCommand]:
     """Return a command whose --help ends with the options that `further` finds."""
 
     class Helped(TyperCommand):
@@ -168,12 +168,12 @@ def modality_of(typed: Sequence[str]) -> type[Modality] | None:
     Raises UsageError.
     """
     from toolkit.discovery import find
-    from toolkit.recipe.trust import allowed
+    from toolkit.recipe.trust import may_run
     from toolkit.run.layout import read_run
 
     runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
     name = value_of("--modality", typed)
     if runs and name is None:
         recipe, _ = read_run(Path(runs[0]).expanduser())
-        name = recipe.modality if allowed(recipe) else None
+        name = recipe.modality if may_run(recipe) else None
     return None if name is None else find(name)

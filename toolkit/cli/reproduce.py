@@ -101,7 +101,7 @@ def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None, threads: in
         show(plan)
 
     result = reproduce(recipe, out, smoke, device, notify, train, threads)
-    rows = [(row.figure.name, row.band.text, row.shown, row.verdict, row.note) for row in result.rows]
+    rows = [(row.figure.name, row.band.text, row.value_text, row.verdict, row.note) for row in result.rows]
     print_table(rows, ("figure", "expected", "measured (95 % interval)", "", ""))
     notify(f"figures: {out / 'evaluation' / FILE}")
     return result

@@ -13,7 +13,7 @@ import typer
 
 from toolkit.cli import complete
 from toolkit.cli.modality_options import declared_options, modality_of, parse_modality_options, string_options
-from toolkit.console import notify, tracked
+from toolkit.console import notify, track
 from toolkit.errors import StorageError, UsageError
 from toolkit.modality import Options
 
@@ -91,7 +91,7 @@ def sample(
     shows those of a run.
     """
     from toolkit.recipe import typed
-    from toolkit.recipe.check import checked
+    from toolkit.recipe.check import validate
     from toolkit.run import sample_folder
     from toolkit.run.generator import load
     from toolkit.run.layout import refuse_links
@@ -112,7 +112,7 @@ def sample(
         declared_options(context),
         string_options(kind.SampleOptions),
     )
-    asked = checked(kind.SampleOptions, further, "sample", "--")
+    asked = validate(kind.SampleOptions, further, "sample", "--")
     n = n or kind.conditioning().count(asked) or 64
     folder = (
         out.expanduser() if out else run.expanduser() / "samples" / folder_name({**overrides, **further}, ema, seed)
@@ -121,7 +121,7 @@ def sample(
     about = sample_folder.request(generator, n, seed, {**overrides, **further})
     folder = sample_folder.place(folder, about, exact=out is not None)
     start = time.monotonic()
-    samples = tracked(generator.steps(n, seed=seed, batch=batch, **options, **further), "sampling").samples
+    samples = track(generator.steps(n, seed=seed, batch=batch, **options, **further), "sampling").samples
     seconds = time.monotonic() - start
     try:
         sample_folder.record(folder, about)

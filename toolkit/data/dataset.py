@@ -143,7 +143,7 @@ class Splits:
         return cls(source, train, test, facts, Understood(rows=tuple(rows)))
 
 
-def checked_identity(value: object) -> str:
+def check_identity(value: object) -> str:
     """Return an identity that was kept in a file. Raises ValueError for what `identity_of` does not give."""
     if not isinstance(value, str) or re.fullmatch(_IDENTITY, value) is None:
         raise ValueError("no hash")

@@ -40,7 +40,7 @@ def scan(root: Path, extensions: Collection[str], noun: str, labels: str = "auto
     Folders around everything else are no labels: pack/kick/1.wav has the label kick. Names are compared in NFC.
     Raises UsageError for other values, DataError for a metadata file that cannot be read.
     """
-    how = _parsed(labels)
+    how = _parse(labels)
     if splits not in ("auto", "none"):
         raise UsageError(f"data.splits '{splits}': write auto, or none to read folders called train and test as others")
     listing = walk(root, extensions)
@@ -127,7 +127,7 @@ SIZE = re.compile(r"[0-9]{1,5}x[0-9]{1,5}(@[0-9]x?)?|[0-9]{1,5}px|scalable|symbo
 """Names of folders that are sizes of one picture, as icon themes have them."""
 
 
-def _parsed(labels: str) -> str | int | Pattern:
+def _parse(labels: str) -> str | int | Pattern:
     """Return "auto", "metadata" or "none", a level of folders (0: the one a file lies in), or a pattern for names.
 
     Raises UsageError for what is none of these.

@@ -85,7 +85,7 @@ def walk(root: Path, extensions: Collection[str]) -> Listing:
     return listing
 
 
-def _add_file(item: tree.Found, listing: Listing) -> None:
+def _add_file(item: tree.TreeItem, listing: Listing) -> None:
     assert item.info is not None
     if not stat.S_ISREG(item.info.st_mode):
         listing.reject(item.name, "not a regular file")
@@ -106,7 +106,7 @@ def label_names(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[st
     return tuple(name for name in order if name in present) or tuple(sorted(present, key=_natural))
 
 
-def labelled(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
+def label_numbers(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
     """Return the labels as they can be shown, and the number of each entry's: (N,) int64, 0 where there are none."""
     names = label_names(entries, order)
     number = {name: i for i, name in enumerate(names)}

@@ -17,7 +17,7 @@ BROKEN = "broken link"
 _OF_THE_SYSTEM = ("/proc", "/sys")
 
 
-class Found(NamedTuple):
+class TreeItem(NamedTuple):
     """A file, or a folder that is not read."""
 
     name: str
@@ -29,7 +29,7 @@ class Found(NamedTuple):
     """Reason that a folder is not read, or a file cannot be looked at; "" where nothing is wrong."""
 
 
-def walk(root: Path) -> Iterator[Found]:
+def walk(root: Path) -> Iterator[TreeItem]:
     """Yield all files under `root`, and the folders that are not read; names that begin with a dot are passed over."""
     system = {os.stat(place).st_dev for place in _OF_THE_SYSTEM if os.path.ismount(place)}
     visited: set[tuple[int, int]] = set()
@@ -41,14 +41,14 @@ def walk(root: Path) -> Iterator[Found]:
         try:
             here = os.stat(os.path.join(folder, os.curdir))  # the dot inside needs the right to search
             if here.st_dev in system:
-                yield Found(name or ".", Path(folder), None, SYSTEM)
+                yield TreeItem(name or ".", Path(folder), None, SYSTEM)
                 continue
             if (here.st_dev, here.st_ino) in visited:  # a link back to a parent would never end
-                yield Found(name or ".", Path(folder), None, AGAIN)
+                yield TreeItem(name or ".", Path(folder), None, AGAIN)
                 continue
             children = sorted(os.listdir(folder))
         except OSError as error:
-            yield Found(name or ".", Path(folder), None, _reason(error))
+            yield TreeItem(name or ".", Path(folder), None, _reason(error))
             continue
         visited.add((here.st_dev, here.st_ino))
         below = []
@@ -61,11 +61,11 @@ def walk(root: Path) -> Iterator[Found]:
                 below.append(relative)
                 continue
             try:
-                yield Found(relative, Path(path), os.stat(path))
+                yield TreeItem(relative, Path(path), os.stat(path))
             except FileNotFoundError:
-                yield Found(relative, Path(path), None, BROKEN)
+                yield TreeItem(relative, Path(path), None, BROKEN)
             except OSError as error:
-                yield Found(relative, Path(path), None, _reason(error))
+                yield TreeItem(relative, Path(path), None, _reason(error))
         waiting += reversed(below)
 
 

@@ -39,7 +39,7 @@ def examples(samples: Samples) -> Examples:
     return Examples(samples.raw, {"label": numbers} if samples.labels else {})
 
 
-def judged(
+def judge_samples(
     real: Modality,
     samples: Examples,
     about: dict[str, Any],

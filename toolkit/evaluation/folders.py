@@ -16,7 +16,7 @@ from toolkit.discovery import by_files, find
 from toolkit.errors import DataError, UsageError
 from toolkit.evaluation.evaluate import evaluator_of
 from toolkit.modality import Modality
-from toolkit.recipe.check import checked
+from toolkit.recipe.check import validate
 
 OVERVIEWS = {"grid.png", "index.html"}
 """Files of `toolkit sample` that hold no single sample."""
@@ -34,7 +34,7 @@ def reference(name: str, source: str, options: Mapping[str, Any], notify: Callab
     kind = find(name)
     if "source" not in kind.Data.model_fields:
         raise UsageError(f"modality '{name}' reads no folders")
-    modality = kind(checked(kind.Data, {**options, "source": source}, "", "--"), kind.Model())
+    modality = kind(validate(kind.Data, {**options, "source": source}, "", "--"), kind.Model())
     modality.open(paths.cache(), notify)
     return modality
 

@@ -19,7 +19,7 @@ MAX_BYTES = 256 << 20
 _MEASURED, _CHECK = "right of tested", "check"
 
 
-class Kept(NamedTuple):
+class JudgeFile(NamedTuple):
     """The content of a judge's file."""
 
     weights: dict[str, Tensor]
@@ -41,7 +41,7 @@ def keep(path: Path, weights: Mapping[str, Tensor], right: int = 0, tested: int 
     write_bytes_atomic(path, serialise(dict(weights), {_MEASURED: score, _CHECK: _check(weights, score)}))
 
 
-def load(path: Path, own: Mapping[str, Tensor]) -> Kept | None:
+def load(path: Path, own: Mapping[str, Tensor]) -> JudgeFile | None:
     """Return what a file holds for a network with the weights `own`; None where it is not there, or is damaged.
 
     Files of before there was a hash in them count as not measured: that is done again, and with it they get one.
@@ -59,10 +59,10 @@ def load(path: Path, own: Mapping[str, Tensor]) -> Kept | None:
         return None
     if _CHECK not in metadata:
         finite = all(bool(value.isfinite().all()) for value in weights.values())
-        return Kept(weights, 0, 0) if finite else None
+        return JudgeFile(weights, 0, 0) if finite else None
     if metadata[_CHECK] != _check(weights, metadata[_MEASURED]) or not 0 <= right <= tested:
         return None
-    return Kept(weights, right, tested)
+    return JudgeFile(weights, right, tested)
 
 
 def _check(weights: Mapping[str, Tensor], score: str) -> str:

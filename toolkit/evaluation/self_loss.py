@@ -38,11 +38,11 @@ Batch = tuple[Tensor, dict[str, Tensor]]
 
 def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: int = 0) -> list[Metric]:
     """Both. `real`: the opened data; the ceiling is the loss of the same network untrained."""
-    held = list(held_out(real, seed))
+    held = list(held_out_batches(real, seed))
     new = build.denoiser(run.recipe, real).to(run.device)
     value, ceiling = losses(run, run.denoiser, held, seed), losses(run, new, held, seed)
     first = _figure(HELD_OUT, value, None, float(ceiling.mean()))
-    sample_losses = losses(run, run.denoiser, sampled(run, samples), seed)
+    sample_losses = losses(run, run.denoiser, sample_batches(run, samples), seed)
     return [first, _figure(SAMPLED, sample_losses, first.value, None)]
 
 
@@ -70,7 +70,7 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
     return torch.cat(parts)
 
 
-def held_out(real: Modality, seed: int) -> Iterator[Batch]:
+def held_out_batches(real: Modality, seed: int) -> Iterator[Batch]:
     """Held-out examples spread evenly, or training examples where none are, as training would be given them."""
     data = real.dataset("test")
     data = data if len(data) else real.dataset("train")
@@ -80,7 +80,7 @@ def held_out(real: Modality, seed: int) -> Iterator[Batch]:
         yield real.encode(examples.raw), dict(examples.cond)
 
 
-def sampled(run: Generator, samples: Samples) -> Iterator[Batch]:
+def sample_batches(run: Generator, samples: Samples) -> Iterator[Batch]:
     """Samples as they would be read back, with the conditions that they were asked under."""
     x = run.modality.encode(samples.raw)
     names = {name: i for i, name in enumerate(run.modality.labels)}

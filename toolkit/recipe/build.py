@@ -35,7 +35,7 @@ from toolkit.errors import UsageError
 from toolkit.recipe.check import instantiate
 from toolkit.recipe.objects import Named, absent, describe
 from toolkit.recipe.schema import Diffusion, Recipe, Train
-from toolkit.training.initial import initialised
+from toolkit.training.initial import initialise
 from toolkit.training.loop import Config
 from toolkit.training.objective import Objective
 from toolkit.training.precision import resolve
@@ -115,7 +115,7 @@ def grid(
     Raises UsageError.
     """
     if isinstance(spec, Tensor):
-        return functools.partial(_fixed, spec)
+        return functools.partial(_fixed_times, spec)
     if callable(spec):
         return spec
     if not isinstance(spec, str | dict):
@@ -131,7 +131,7 @@ def grid(
     return spacing
 
 
-def _fixed(times: Tensor, schedule: Schedule, n: int) -> Tensor:
+def _fixed_times(times: Tensor, schedule: Schedule, n: int) -> Tensor:
     return times
 
 
@@ -168,9 +168,7 @@ def denoiser(recipe: Recipe, modality: Modality, weights: bool = True) -> Denois
     noise = schedule(recipe.diffusion)
     net = network(recipe, modality, weights)
     try:
-        result = (
-            modality.denoiser(net, noise, recipe.diffusion.prediction) if spec is None else _called(spec, net, noise)
-        )
+        result = modality.denoiser(net, noise, recipe.diffusion.prediction) if spec is None else _call(spec, net, noise)
     except ValueError as error:
         raise UsageError(f"diffusion.{'prediction' if spec is None else 'denoiser'}: {error}") from None
     if not isinstance(result, Denoiser):
@@ -186,19 +184,19 @@ def network(recipe: Recipe, modality: Modality, weights: bool = True) -> nn.Modu
     _present(spec, "network")
 
     def make() -> nn.Module:
-        net = modality.network() if spec is None else _called(spec, modality)
+        net = modality.network() if spec is None else _call(spec, modality)
         if not isinstance(net, nn.Module):
             raise UsageError(f"network: {describe(spec)} gave {describe(net)}, which is no torch.nn.Module")
         return net
 
     if weights:
-        return initialised(make, recipe.train.seed)
+        return initialise(make, recipe.train.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # as there, for what is random and no weight
         return make()
 
 
-def _called(function: Any, *arguments: Any) -> Any:
+def _call(function: Any, *arguments: Any) -> Any:
     """Return what a function or class of the user's gives for as many of the arguments as it has no default for."""
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):

@@ -19,7 +19,7 @@ from toolkit.recipe.objects import absent, is_object
 M = TypeVar("M", bound=BaseModel)
 
 
-def checked(model: type[M], mapping: Mapping[str, Any], where: str, prefix: str = "") -> M:
+def validate(model: type[M], mapping: Mapping[str, Any], where: str, prefix: str = "") -> M:
     """`mapping` as a `model`. In messages `where` comes first, and `prefix` before each key."""
     try:
         return model.model_validate(mapping)

@@ -57,13 +57,13 @@ class ExpectedMetric(StrictOptions):
     def text(self) -> str:
         """The band as a person reads it: "0.99 +- 0.02", "at least 0.95", "0.2 to 0.4"; shares in percent."""
         if self.within is not None:
-            return f"{self.shown(self.value)} +- {self.shown(self.within)}"
-        low, high = (None if end is None else self.shown(end) for end in (self.at_least, self.at_most))
+            return f"{self.text_of(self.value)} +- {self.text_of(self.within)}"
+        low, high = (None if end is None else self.text_of(end) for end in (self.at_least, self.at_most))
         if low is not None and high is not None:
             return f"{low} to {high}"
         return f"at least {low}" if low is not None else f"at most {high}"
 
-    def shown(self, value: float) -> str:
+    def text_of(self, value: float) -> str:
         """A value of this figure as a person reads it."""
         return f"{100 * value:.4g} %" if self.unit == "share" else f"{value:.4g} {self.unit}".rstrip()
 

@@ -11,9 +11,9 @@ from toolkit.errors import UsageError
 from toolkit.evaluation.table import Metric
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report.facts import RunFacts
-from toolkit.report.figures import Judged
+from toolkit.report.figures import Evaluation
 from toolkit.report.html import clean
-from toolkit.report.mark import marked
+from toolkit.report.mark import mark
 from toolkit.report.text import commands, exactness, summary, unfinished
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
@@ -48,7 +48,7 @@ def card(facts: RunFacts, license: str = "unknown") -> str:
     trained = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.machine.items())
     if trained:
         parts += ["## Trained on", md(trained)]
-    return marked(clean("\n\n".join(parts)) + "\n")
+    return mark(clean("\n\n".join(parts)) + "\n")
 
 
 def check_license(license: str) -> None:
@@ -62,26 +62,26 @@ def front(facts: RunFacts, license: str, metrics: list[Metric]) -> str:
     diffusion = facts.recipe.diffusion
     schedule = diffusion.schedule if isinstance(diffusion.schedule, str) else diffusion.schedule["name"]
     tags = dict.fromkeys([facts.kind, "diffusion", "diffusion-toolkit", schedule, f"{diffusion.prediction}-prediction"])
-    lines = ["---", f"license: {_quoted(license)}", 'library_name: "diffusion-toolkit"', "tags:"]
-    lines += [f"- {_quoted(word)}" for word in tags]
+    lines = ["---", f"license: {_quote(license)}", 'library_name: "diffusion-toolkit"', "tags:"]
+    lines += [f"- {_quote(word)}" for word in tags]
     names = list(dict.fromkeys(figure.name for figure in metrics)) or ["loss"]
-    lines += ["metrics:", *(f"- {_quoted(name)}" for name in names)]
+    lines += ["metrics:", *(f"- {_quote(name)}" for name in names)]
     if metrics:
         data = facts.source or facts.kind
-        lines += ["model-index:", f"- name: {_quoted(facts.title)}", "  results:", "  - task:"]
-        lines += [f"      type: {_quoted(f'{facts.kind}-generation')}", "    dataset:"]
-        lines += [f"      name: {_quoted(data)}", f"      type: {_quoted(data)}", "    metrics:"]
+        lines += ["model-index:", f"- name: {_quote(facts.title)}", "  results:", "  - task:"]
+        lines += [f"      type: {_quote(f'{facts.kind}-generation')}", "    dataset:"]
+        lines += [f"      name: {_quote(data)}", f"      type: {_quote(data)}", "    metrics:"]
         for figure in metrics:
-            lines += [f"    - type: {_quoted(figure.name)}", f"      name: {_quoted(figure.title)}"]
+            lines += [f"    - type: {_quote(figure.name)}", f"      name: {_quote(figure.title)}"]
             lines += [f"      value: {json.dumps(figure.value)}"]
     return "\n".join([*lines, "---"])
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return json.dumps(clean(text), ensure_ascii=False)
 
 
-def _table(one: Judged, expected: Mapping[str, ExpectedMetric]) -> str:
+def _table(one: Evaluation, expected: Mapping[str, ExpectedMetric]) -> str:
     headings, cells = one.cells(expected)
     rows = [[md(cell) for cell in row] for row in (headings, *cells)]
     rows.insert(1, ["---"] * len(headings))

@@ -35,7 +35,7 @@ class Curve:
     """Further lines over the same steps, by name, drawn thin; one called floor is dashed."""
 
 
-def smoothed(values: Sequence[float], share: float = 0.06) -> list[float]:
+def smooth(values: Sequence[float], share: float = 0.06) -> list[float]:
     """The mean of the values around each, over `share` of all; windows shrink at the ends, so it does not lag."""
     half = max(1, round(len(values) * share / 2))
     sums = [0.0]
@@ -105,12 +105,12 @@ def draw(curve: Curve) -> Markup | None:
     )
     lines = [("raw" if curve.smooth and len(values) > 4 else "main", points)]
     if lines[0][0] == "raw":
-        lines.append(("main", list(zip((step for step, _ in points), smoothed(values), strict=True))))
+        lines.append(("main", list(zip((step for step, _ in points), smooth(values), strict=True))))
     for name, line in beside.items():
-        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thinned(line))
+        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thin_out(line))
         parts.append(tag("polyline", points=at, class_="raw", stroke_dasharray="5 4" if name == "floor" else None))
     for kind, line in lines:
-        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thinned(line))
+        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thin_out(line))
         parts.append(tag("polyline", points=at, class_=kind))
     if len(points) == 1:
         parts.append(tag("circle", cx=f"{x(first):.1f}", cy=f"{y(values[0]):.1f}", r=4, class_="dot"))
@@ -128,7 +128,7 @@ def draw(curve: Curve) -> Markup | None:
     return tag("figure", caption, svg, class_="plot")
 
 
-def thinned(points: Sequence[Point]) -> list[Point]:
+def thin_out(points: Sequence[Point]) -> list[Point]:
     """At most two points for each of MOST_POINTS columns: the lowest and the highest, in their order."""
     if len(points) <= 2 * MOST_POINTS:
         return list(points)

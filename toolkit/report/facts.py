@@ -15,7 +15,7 @@ from toolkit.discovery import built_in, find
 from toolkit.modality import Facts, Modality
 from toolkit.recipe import Recipe
 from toolkit.report import run_files
-from toolkit.report.figures import Judged, judged
+from toolkit.report.figures import Evaluation, evaluations
 from toolkit.run.generator import read_run
 from toolkit.training.precision import features
 
@@ -48,7 +48,7 @@ class RunFacts:
     """Machine of the training, as far as the run says."""
     here: Mapping[str, str]
     """Machine of the report."""
-    judged: tuple[Judged, ...]
+    judged: tuple[Evaluation, ...]
     files: tuple[tuple[str, int], ...]
     """(name, bytes)"""
     made: str
@@ -89,7 +89,7 @@ def gather(run: Path, notify: Callable[[str], None] = print) -> RunFacts:
         "finished" if whole else "training" if run_files.in_use(run) else "stopped",
         tuple(lines), step, steps, run_files.training_seconds(lines),
         run_files.parameter_count(saved[0], recipe.train.ema[-1]) if saved else None,
-        machine, _here(), tuple(judged(run, steps)),
+        machine, _here(), tuple(evaluations(run, steps)),
         tuple(run_files.files(run, (PAGE, CARD, "lock"))),
         f"{datetime.now():%Y-%m-%d %H:%M}",
     )  # fmt: skip

@@ -30,8 +30,8 @@ def page(facts: RunFacts) -> str:
     bodies = {
         "Samples": sections.samples(facts, album),
         "From noise to sample": sections.film(facts, album),
-        "Measured": sections.measured(facts, album),
-        "Expected": sections.awaited(facts),
+        "Measured": sections.evaluation(facts, album),
+        "Expected": sections.figures_elsewhere(facts),
         "Training": sections.training(facts),
         "Data": data(facts),
         "How it came to be": sections.history(facts, album),
@@ -100,10 +100,10 @@ def recipe(facts: RunFacts) -> Markup:
     diffusion, sample = facts.recipe.diffusion, facts.recipe.sample
     chosen = [
         ("schedule", diffusion.schedule), ("the network predicts", diffusion.prediction),
-        ("sampler", f"{_named(sample.sampler)}, {sample.steps} steps on grid {_named(sample.grid)}{_again(sample)}"),
+        ("sampler", f"{_name(sample.sampler)}, {sample.steps} steps on grid {_name(sample.grid)}{_again(sample)}"),
         ("guidance", f"{sample.guidance:g}" + (" (off)" if sample.guidance == 1 else "")),
     ]  # fmt: skip
-    rows = [(what, _named(value)) for what, value in chosen]
+    rows = [(what, _name(value)) for what, value in chosen]
     toml = tag("details", tag("summary", "recipe.toml, all of it"), tag("pre", recipes.dump(facts.recipe)))
     return join([table(rows), toml])
 
@@ -112,7 +112,7 @@ def _again(sample: recipes.Sample) -> str:
     return f", then {sample.restarts} times the last {sample.back} again" if sample.restarts else ""
 
 
-def _named(value: object) -> str:
+def _name(value: object) -> str:
     if not isinstance(value, dict):
         return str(value)
     options = ", ".join(f"{key} = {option}" for key, option in value.items() if key != "name")

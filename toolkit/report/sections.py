@@ -15,7 +15,7 @@ from toolkit.report import run_files
 from toolkit.report.curves import Curve, draw
 from toolkit.report.embed import inlay
 from toolkit.report.facts import RunFacts, of_modality
-from toolkit.report.figures import Judged, Line, place
+from toolkit.report.figures import Evaluation, Line, place
 from toolkit.report.html import Markup, join, table, tag
 from toolkit.report.media import Album
 from toolkit.training.measurement import Measurement
@@ -164,11 +164,11 @@ def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def measured(facts: RunFacts, album: Album) -> Markup | None:
+def evaluation(facts: RunFacts, album: Album) -> Markup | None:
     """Tables of the evaluation, beside what the recipe expects, and its pictures; None for a run without any."""
     expected = facts.recipe.expected
     meanings = own_meanings(facts)
-    parts = [_judged(one, {} if one.name else expected.figures, meanings) for one in facts.judged]
+    parts = [_evaluation(one, {} if one.name else expected.figures, meanings) for one in facts.judged]
     if parts and expected.figures and not all(one.name for one in facts.judged):
         parts.append(tag("p", f"What is expected was measured {_where(expected)}.", class_="soft"))
     root = facts.run / "evaluation"
@@ -180,7 +180,7 @@ def measured(facts: RunFacts, album: Album) -> Markup | None:
     return join(parts) if parts else None
 
 
-def awaited(facts: RunFacts) -> Markup | None:
+def figures_elsewhere(facts: RunFacts) -> Markup | None:
     """Return the recipe's metrics from elsewhere, where this run itself was not evaluated as the recipe says."""
     expected = facts.recipe.expected
     if not expected.figures or not all(one.name for one in facts.judged):
@@ -192,7 +192,8 @@ def awaited(facts: RunFacts) -> Markup | None:
     )
     meanings = own_meanings(facts)
     rows = [
-        (_named(name, meaning(name, meanings)), _came_to(band), band.text) for name, band in expected.figures.items()
+        (_name_cell(name, meaning(name, meanings)), _came_to(band), band.text)
+        for name, band in expected.figures.items()
     ]
     return join([tag("p", sentence), table(rows, ("figure", "came to (95 % interval)", "a reproduction comes to"))])
 
@@ -213,11 +214,11 @@ def _where(expected: Expected) -> str:
 
 
 def _came_to(band: ExpectedMetric) -> str:
-    interval = "" if band.interval is None else " ({} to {})".format(*map(band.shown, band.interval))
-    return f"{band.shown(band.value)}{interval}"
+    interval = "" if band.interval is None else " ({} to {})".format(*map(band.text_of, band.interval))
+    return f"{band.text_of(band.value)}{interval}"
 
 
-def _named(name: str, meaning: str) -> Markup:
+def _name_cell(name: str, meaning: str) -> Markup:
     """A metric's name, and below it what it means."""
     return join([name, tag("small", meaning)]) if meaning else join([name])
 
@@ -235,7 +236,7 @@ PICTURES = {
 """Return the caption of a picture with this name."""
 
 
-def _judged(one: Judged, expected: Mapping[str, ExpectedMetric], meanings: Mapping[str, str]) -> Markup:
+def _evaluation(one: Evaluation, expected: Mapping[str, ExpectedMetric], meanings: Mapping[str, str]) -> Markup:
     lines = one.lines(expected)
     headings = [*one.cells(expected)[0], "real to noise"]
     by_label = [line for line in lines if line.name.startswith(BY_LABEL)]
@@ -262,7 +263,7 @@ def _row(line: Line, meanings: Mapping[str, str]) -> tuple[object, ...]:
     label = line.name.startswith(BY_LABEL)
     words = "" if label else meaning(line.name if line.figure is None else line.figure.name, meanings)
     name = line.name.removeprefix(BY_LABEL) if label else line.name
-    return (_named(name, words), *line.cells, "" if line.figure is None else meter(line.figure))
+    return (_name_cell(name, words), *line.cells, "" if line.figure is None else meter(line.figure))
 
 
 def meter(figure: Metric) -> Markup:

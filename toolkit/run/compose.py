@@ -36,7 +36,7 @@ from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import UsageError, unknown
 from toolkit.modality import Facts, Request
 from toolkit.recipe import build
-from toolkit.recipe.check import checked
+from toolkit.recipe.check import validate
 from toolkit.recipe.objects import plain
 from toolkit.recipe.schema import Sample
 from toolkit.training.precision import autocast
@@ -80,7 +80,7 @@ class Sampling(Sample):
         values = {name: plain(value) for name, value in options.items() if value is not None}
         if isinstance(times := values.get("grid"), Tensor):
             values["steps"] = len(times) - 1
-        return checked(cls, {**dict(section), **values}, "sample")
+        return validate(cls, {**dict(section), **values}, "sample")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def denoise(
     other = None if weak is None else weak.denoiser
 
     def part(cond: dict[str, Tensor]) -> Denoise:
-        inner = guided(run.denoiser, cond, how, len(modality.labels), other)
+        inner = guide(run.denoiser, cond, how, len(modality.labels), other)
         bounds = modality.facts.bounds
         return clip(inner, *bounds) if how.clip and bounds else inner
 
@@ -189,7 +189,7 @@ def denoise(
     return Inference(inner, run.device, run.dtype)
 
 
-def guided(
+def guide(
     denoiser: Denoiser, cond: dict[str, Tensor], how: Sampling, null: int, weak: Denoiser | None = None
 ) -> Denoise:
     """Return the denoiser under conditions, led away from the weak one or from no label: `null` is that label."""
@@ -215,10 +215,10 @@ def label_numbers(label: Label, known: Sequence[str], n: int) -> list[int] | Non
         return None
     if label is None:
         return [i % len(known) for i in range(n)]
-    index = {"": len(known), UNCONDITIONAL: len(known)} | {_composed(name): i for i, name in enumerate(known)}
-    if isinstance(label, str) and _composed(label) not in index and "," in label:
+    index = {"": len(known), UNCONDITIONAL: len(known)} | {_normal_form(name): i for i, name in enumerate(known)}
+    if isinstance(label, str) and _normal_form(label) not in index and "," in label:
         label = [part.strip() for part in label.split(",")]
-    wanted = [_composed(str(name)) for name in ([label] if isinstance(label, str | int) else label)]
+    wanted = [_normal_form(str(name)) for name in ([label] if isinstance(label, str | int) else label)]
     if not 0 < len(wanted) <= n:
         raise UsageError(f"{len(wanted)} labels for {n} samples; give one label, or at most one for each")
     for name in wanted:
@@ -227,7 +227,7 @@ def label_numbers(label: Label, known: Sequence[str], n: int) -> list[int] | Non
     return [index[wanted[i % len(wanted)]] for i in range(n)]
 
 
-def _composed(name: str) -> str:
+def _normal_form(name: str) -> str:
     """Return a label as it is compared: é is one character, however it was typed."""
     return unicodedata.normalize("NFC", name)
 

@@ -21,8 +21,8 @@ from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import Modality, Options, Request
 from toolkit.recipe import Recipe, build, choose, objects, trust
-from toolkit.recipe.check import checked
-from toolkit.recipe.format import explained
+from toolkit.recipe.check import validate
+from toolkit.recipe.format import explain
 from toolkit.recipe.objects import Named
 from toolkit.run import data_block, layout, weights
 from toolkit.run.compose import (
@@ -39,7 +39,7 @@ from toolkit.run.compose import (
 from toolkit.run.notebook import image
 from toolkit.run.post_hoc import load_between
 from toolkit.run.protected import read_run as read_run
-from toolkit.run.samples import Part, Samples, SampleStep, drained, gather
+from toolkit.run.samples import Part, Samples, SampleStep, drain, gather
 from toolkit.training.measurement import best_step
 from toolkit.training.precision import resolve
 from toolkit.training.storage.checkpoint import CheckpointStore
@@ -87,7 +87,7 @@ class Generator:
         page = f"<p><code>{html.escape(text)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"
         return page + ("" if self.run is None else image(self.run / layout.PICTURE, "samples at the end of training"))
 
-    def unopened(self) -> Modality:
+    def fresh_modality(self) -> Modality:
         """Return the modality anew, as the recipe says: to open the data that the run was trained on."""
         kind = type(self.modality)
         return kind(*recipes.validate_for(self.recipe, kind))
@@ -134,7 +134,7 @@ class Generator:
         Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. Raises UsageError.
         """
         values = {"steps": steps, "guidance": guidance, "sampler": sampler, "grid": grid, "restarts": restarts}
-        return drained(self.steps(n, label, seed, batch, weak, **values, **options))
+        return drain(self.steps(n, label, seed, batch, weak, **values, **options))
 
     def steps(
         self,
@@ -214,7 +214,7 @@ class Generator:
         for name in options:
             if name not in OPTIONS and name not in asked:
                 raise unknown("option", name, ["n", "label", "seed", "batch", "weak", *OPTIONS, *asked])
-        ask = checked(
+        ask = validate(
             self.modality.SampleOptions, {name: value for name, value in options.items() if name in asked}, "sample"
         )
         return {name: value for name, value in options.items() if name not in asked}, ask
@@ -259,23 +259,23 @@ def load(
     objects.require(recipe, run)
     store, own = CheckpointStore(run / layout.CHECKPOINTS), recipe.network is recipe.diffusion.denoiser is None
     at = best_step(run / layout.METRICS, store.steps()) if step == "best" else step
-    with explained(run / layout.RECIPE):
+    with explain(run / layout.RECIPE):
         opened = kind(*recipes.validate_for(recipe, kind), facts)
         if wrong := opened.wrong_facts():
             raise ToolkitError(f"{run / layout.FACTS}: {wrong}; restore it from a copy, or take another run")
         # counted before anything is read or built: the recipe may ask for a network of any size
-        counted = weights.counted(opened) if own else None
+        counted = weights.without_numbers(opened) if own else None
         if counted is not None:
             weights.require_to_load(counted, len(recipe.train.ema))
     spans = None if counted is None else weights.spans(counted, len(recipe.train.ema))
     save = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
     if save is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
-    with explained(run / layout.RECIPE):
+    with explain(run / layout.RECIPE):
         built = build.denoiser(recipe, opened, weights=False)
-    if line := save.written_by_another:
+    if line := save.version_note:
         notify(line)
-    with explained(run / layout.RECIPE):
+    with explain(run / layout.RECIPE):
         if ema is None or ema in (0, *recipe.train.ema):
             ema = weights.resolve_ema_width(recipe, ema)
             weights.load_ema_weights(built, save.groups, ema, f"{save.folder}")

@@ -66,10 +66,10 @@ def prepare(
         start = choose.choose(recipe, data=data, notify=notify, **options)
     named = choose.name_of(start, None if data is None else os.fspath(data))
     folder = Path("runs") / named if out is None else Path(out).expanduser()
-    return _opened(start, folder, where, notify, threads, follow_data)
+    return _open(start, folder, where, notify, threads, follow_data)
 
 
-def _opened(
+def _open(
     recipe: Recipe, out: Path, where: torch.device, notify: Callable[[str], None], threads: int | None, follow: bool
 ) -> TrainingRun:
     kind = trust.modality_of(recipe)
@@ -112,7 +112,7 @@ def _opened(
     state = loop.start(denoiser, config)
     if checkpoint is not None:
         with using(measured.threads):
-            for line in filter(None, (checkpoint.drift, checkpoint.written_by_another)):
+            for line in filter(None, (checkpoint.drift, checkpoint.version_note)):
                 notify(line)
         state.restore(checkpoint.groups, checkpoint.state)
     if state.course is None:
@@ -125,7 +125,7 @@ def _opened(
             f"goes on from step {state.step:,} to about {state.course.steps:,}; the learning rate is {now:.2g} again"
         )
     elif steps is not None and state.step < steps != state.course.steps:  # the checkpoints after it are gone
-        state.course = state.course.corrected(state.step, steps)
+        state.course = state.course.correct(state.step, steps)
     if state.step >= state.course.steps:
         notify(f"this run is finished, after step {state.step:,}; it goes on when more --steps or --minutes are asked")
     return TrainingRun(recipe, out, modality, state, config, batches, measured, checkpoint is not None, notify)

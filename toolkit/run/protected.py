@@ -17,7 +17,7 @@ from toolkit.recipe.schema import Recipe
 from toolkit.run import layout
 from toolkit.training.storage.checkpoint import CheckpointStore
 from toolkit.training.storage.files import write_bytes_atomic
-from toolkit.training.storage.manifest import COPIES, COPY_CAP, Damaged, Manifest, content, verified
+from toolkit.training.storage.manifest import COPIES, COPY_CAP, Damaged, Manifest, content, verify
 
 
 class _Copy(NamedTuple):
@@ -69,7 +69,7 @@ def _newest(name: str, whole: Sequence[tuple[Path, Manifest]]) -> _Copy | None:
     for folder, manifest in whole:
         if name in manifest.files:
             with suppress(Damaged):
-                return _Copy(folder / name, verified(folder, name, manifest))
+                return _Copy(folder / name, verify(folder, name, manifest))
     return None
 
 

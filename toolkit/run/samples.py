@@ -116,7 +116,7 @@ class SampleStep:
         return f"<step {self.index} of {self.total} for {len(self.which)} samples, t = {self.t:.4g} to {self.s:.4g}>"
 
 
-def drained(steps: Iterable[SampleStep]) -> Samples:
+def drain(steps: Iterable[SampleStep]) -> Samples:
     """Take all steps, and return the samples that the last one has."""
     (last,) = deque(steps, maxlen=1)
     return last.samples

@@ -16,14 +16,14 @@ from toolkit.data.understood import Understood
 from toolkit.errors import Interrupted, NotFiniteError
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
-from toolkit.recipe.format import stamped
+from toolkit.recipe.format import stamp
 from toolkit.run import pictures, plan, previews, protected
 from toolkit.run.data_block import with_passes
 from toolkit.run.events import Event, Note, Progress, Saved
 from toolkit.run.generator import Generator
 from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, MACHINE, METRICS, PREVIEWS, RECIPE, refuse_links, sweep
 from toolkit.run.monitor import Monitor
-from toolkit.run.spared import Spared
+from toolkit.run.spared import SpareFiles
 from toolkit.run.weights import load_ema_weights, resolve_ema_width
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -65,7 +65,7 @@ class TrainingRun:
     clock: Callable[[], float] = time.monotonic
     _saved: tuple[int, float] = field(default=(-1, 0.0), init=False)
     """Step of the last checkpoint, and when one was saved, or tried to be, by the clock."""
-    spared: Spared = field(default_factory=Spared, init=False)
+    spared: SpareFiles = field(default_factory=SpareFiles, init=False)
 
     def __iter__(self) -> Iterator[Event]:
         """The same as `run()`: train, event by event."""
@@ -111,7 +111,7 @@ class TrainingRun:
                 protected.write(self.out, self.copies())
             device = next(self.state.denoiser.net.parameters()).device
             with self.spared.file("descriptions"):
-                write_json_atomic(self.out / DATA, stamped(self.understood().model_dump(mode="json")))
+                write_json_atomic(self.out / DATA, stamp(self.understood().model_dump(mode="json")))
                 write_json_atomic(self.out / MACHINE, machine(device, self.config.dtype))
             if self.state.step < self.course.steps:
                 for path in pictures.last_pictures(self):
@@ -120,7 +120,7 @@ class TrainingRun:
             elif monitor.due(self.course):  # stopped while it was measured for the last time
                 with Metrics(self.out / METRICS, self.state.step) as metrics:
                     monitor.look(self.course, metrics, signals.heed)
-                yield from self._concluded(monitor, store, signals)
+                yield from self._conclude(monitor, store, signals)
             if self.seconds is not None:
                 with self.spared.file("recipe"):
                     if not protected.restore(self.out):  # of a version that kept no copies
@@ -138,7 +138,7 @@ class TrainingRun:
         recipe, state = self.recipe, self.state
         if self.seconds is not None and state.step >= self.course.steps:
             recipe = recipes.replace(recipe, {"train.steps": state.step})
-        facts = stamped(self.modality.facts.model_dump(mode="json"))
+        facts = stamp(self.modality.facts.model_dump(mode="json"))
         return {RECIPE: recipes.dump_run(recipe).encode(), FACTS: json_bytes(FACTS, facts)}
 
     def _train(self, store: CheckpointStore, signals: Signals, monitor: Monitor) -> Iterator[Event]:
@@ -159,9 +159,9 @@ class TrainingRun:
             if self._saved[0] != state.step:
                 self._save(store, budget, monitor)
             raise
-        yield from self._concluded(monitor, store, signals)
+        yield from self._conclude(monitor, store, signals)
 
-    def _concluded(self, monitor: Monitor, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
+    def _conclude(self, monitor: Monitor, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
         with suppress(StopAsked):
             yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course, signals.heed))
 
@@ -169,7 +169,7 @@ class TrainingRun:
         """Train to the end of the course, with checkpoints on the way. Raises Interrupted where a stop was asked."""
         state = self.state
         began, first = self.clock(), state.step
-        drawn = pictures.passed(self)
+        drawn = pictures.count_reached(self)
         losses: list[float] = []
         spikes, metrics = Spikes(), Metrics(self.out / METRICS, state.step)
         with self.spared.statistics(metrics), metrics:
@@ -184,15 +184,15 @@ class TrainingRun:
                     if result.step % LOG_EVERY == 0 or result.step == steps:
                         metrics.write(result, losses)
                         losses.clear()
-                        if metrics.loss is not None and (jump := spikes.seen(metrics.loss)):
+                        if metrics.loss is not None and (jump := spikes.observe(metrics.loss)):
                             yield Note(f"step {result.step}: {jump}")
                     monitor.look(self.course, metrics, signals.heed)
                     budget.lap()
                     rate = (result.step - first) / max(1e-9, self.clock() - began)
-                    left = (steps - result.step) / rate if self.seconds is None else max(0.0, budget.left())
+                    left = (steps - result.step) / rate if self.seconds is None else max(0.0, budget.seconds_left())
                     yield Progress(
                         result.step, steps, metrics.loss if metrics.loss is not None else result.loss,
-                        rate * self.config.batch, left, result.lr, *monitor.shown(),
+                        rate * self.config.batch, left, result.lr, *monitor.losses(),
                     )  # fmt: skip
                     if not result.taken:
                         yield Note(
@@ -208,25 +208,25 @@ class TrainingRun:
                     if (due or signals.save) and not state.skipped_in_a_row:  # what is between bad steps is no state
                         signals.save = False
                         try:
-                            yield from self._tried(store, budget, monitor)
+                            yield from self._try_save(store, budget, monitor)
                         except NotFiniteError:
                             yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                             first, began = state.step, self.clock()
                             break
-                    if pictures.passed(self) > drawn and result.step < steps:
-                        drawn, n = pictures.passed(self), self.amounts().preview
+                    if pictures.count_reached(self) > drawn and result.step < steps:
+                        drawn, n = pictures.count_reached(self), self.amounts().preview
                         if n:
                             yield from pictures.preview(self, f"step-{result.step:08d}.png", n, signals)
                             budget.count_pictures(pictures.work_of(self, n))
-                    yield from map(Note, metrics.told())
-                    yield from self.spared.told()
+                    yield from map(Note, metrics.take_notes())
+                    yield from self.spared.take_notes()
                     if signals.stop is not None:
-                        yield from self._stopped(signals.stop, steps, store, budget, monitor)
+                        yield from self._stop(signals.stop, steps, store, budget, monitor)
                 if state.skipped_in_a_row >= ROLLBACK_AFTER:
                     yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                     first, began = state.step, self.clock()
 
-    def _stopped(
+    def _stop(
         self, number: int, steps: int, store: CheckpointStore, budget: Budget, monitor: Monitor
     ) -> Iterator[Event]:
         """Save, and raise Interrupted."""
@@ -239,7 +239,7 @@ class TrainingRun:
             sentence = str(error)
         raise Interrupted(number, f"stopped after step {self.state.step:,} of {steps:,}; {sentence}")
 
-    def _tried(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Iterator[Event]:
+    def _try_save(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Iterator[Event]:
         """Save, if the disk takes it; if not, training goes on to the next one. Raises NotFiniteError."""
         with self.spared.file("checkpoint"):
             yield self._save(store, budget, monitor)
@@ -269,7 +269,7 @@ class TrainingRun:
         ahead = pictures.work_of(self, on_the_way + kinds.final + kinds.film) + monitor.ahead(course)
         if step < course.steps:
             left = budget.steps_left(progress, ahead, 60 * train.checkpoint_minutes)
-            self.state.course = course if left is None else course.corrected(step, step + left)
+            self.state.course = course if left is None else course.correct(step, step + left)
 
     def amounts(self) -> previews.Amounts:
         """Return how many samples its pictures show."""

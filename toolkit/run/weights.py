@@ -26,14 +26,14 @@ SLACK = 1 << 20
 """Bytes by which a file may differ for its names and for buffers of another version."""
 
 
-def counted(modality: Modality) -> nn.Module | None:
+def without_numbers(modality: Modality) -> nn.Module | None:
     """Return the network of the [model] section without any numbers; None for one of a user's own code.
 
     That has been named, and may look at its numbers while it is built, which ours do not.
     """
     if not type(modality).network.__module__.startswith("modalities."):
         return None
-    return initial.counted(modality.network)
+    return initial.without_numbers(modality.network)
 
 
 def spans(net: nn.Module, widths: int) -> dict[str, Span]:
@@ -64,7 +64,11 @@ def require_to_train(recipe: Recipe, modality: Modality, device: torch.device) -
         numbers *= side
     what = f"a batch of {recipe.train.batch:,} examples of shape {' x '.join(map(str, modality.shape))}"
     memory.require(8 * numbers, what, "take a smaller --batch")
-    if recipe.network is not None or recipe.diffusion.denoiser is not None or (net := counted(modality)) is None:
+    if (
+        recipe.network is not None
+        or recipe.diffusion.denoiser is not None
+        or (net := without_numbers(modality)) is None
+    ):
         return
     size = sum(parameter.numel() for parameter in net.parameters())
     fix = "take a smaller preset, --width or --depth"

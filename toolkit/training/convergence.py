@@ -53,7 +53,7 @@ def verdict(series: Sequence[Measurement], halfway: int) -> Verdict | None:
     lowest = min(series, key=lambda m: m.loss)
     rise = change(lowest, last)
     if rise.mean > SURE * student(rise.n - 1) / Z95 * rise.error and rise.share > LEAST_RISE:
-        return _risen(lowest, last, rise)
+        return _rise_verdict(lowest, last, rise)
     head = _head(last)
     if (near := _above_floor(last)) < CONVERGED:
         text = f"{head}: converged to within {_percent(near)} of the floor, the least that any network can lose here"
@@ -107,7 +107,7 @@ def _falling(series: Sequence[Measurement], gain: Difference) -> str:
     return f"still falling, by {rate} per tenth of the run at its end and by {half}: more steps would help"
 
 
-def _risen(lowest: Measurement, last: Measurement, rise: Difference) -> Verdict:
+def _rise_verdict(lowest: Measurement, last: Measurement, rise: Difference) -> Verdict:
     rose = f"rose by {_percent(rise.share)} (+- {_percent(rise.share_reach)})"
     ends = f"the best snapshot is step {lowest.step:,}"
     slower = f"to {last.loss:.4g}; {ends}; try a lower train.lr"

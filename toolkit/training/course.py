@@ -47,7 +47,7 @@ class Course:
                 done += (1 - done) * min(1.0, share)
         return done
 
-    def corrected(self, step: int, steps: int) -> Course:
+    def correct(self, step: int, steps: int) -> Course:
         """The same up to `step`, and from there straight to 1 at `steps` >= step."""
         plans = tuple(plan for plan in self.plans if plan[0] < step)
         return Course((*plans, (step, steps))) if step else Course.of(steps)

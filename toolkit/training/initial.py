@@ -80,7 +80,7 @@ class _Watch(TorchFunctionMode):
         return result
 
 
-class _Unfilled(TorchFunctionMode):
+class _WithoutNumbers(TorchFunctionMode):
     """Makes tensors on the meta device, and leaves them as they are made.
 
     `with torch.device("meta")` says the same, and fills them, for which it imports a second of torch.
@@ -98,13 +98,13 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **options)
 
 
-def counted(build: Callable[[], nn.Module]) -> nn.Module:
+def without_numbers(build: Callable[[], nn.Module]) -> nn.Module:
     """Return what `build` gives, with parameters that have shapes and no numbers, and so take no memory."""
-    with _Unfilled():
+    with _WithoutNumbers():
         return build()
 
 
-def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Return what `build` gives, each parameter drawn from the law that its module chose, by (seed, its name).
 
     Parameters that were made from random tensors, and not filled in place, depend on (seed, order) instead.

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from toolkit.diffusion.denoiser import Denoiser, RegressionDenoiser
 from toolkit.diffusion.loss import TimeDistribution, Uniform, Unweighted, Weighting, weighted
-from toolkit.diffusion.randomness import dropout_keys, dropped, normal, stratified, uniform
+from toolkit.diffusion.randomness import dropout_keys, dropout_uniforms, normal, stratified, uniform
 from toolkit.diffusion.schedule import beside
 from toolkit.diffusion.variance import VarianceMeter
 from toolkit.errors import ToolkitError
 from toolkit.nn.dropout import attach
 from toolkit.training.course import Course
-from toolkit.training.ema import KEPT_AT, Copied, PowerEMA
+from toolkit.training.ema import KEPT_AT, EarlierAverages, PowerEMA
 from toolkit.training.muon import Muon, hidden_weights
 from toolkit.training.objective import Objective, example_losses
 from toolkit.training.precision import autocast
@@ -136,7 +136,7 @@ class State:
         """Take over a checkpoint's tensors and numbers."""
         self.denoiser.net.load_state_dict(groups["model"])
         self.ema.load_state_dict(groups["ema"])
-        self.ema.copied = Copied(int(facts[COPIED]), dict(groups[COPIED])) if COPIED in facts else None
+        self.ema.copied = EarlierAverages(int(facts[COPIED]), dict(groups[COPIED])) if COPIED in facts else None
         order = [name for group in self.optimizer.param_groups for name in group["names"]]
         named = dict(self.denoiser.net.named_parameters())
         slots: dict[int, dict[str, Tensor]] = {}
@@ -197,7 +197,8 @@ def start(denoiser: Denoiser, config: Config) -> State:
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
     measured = isinstance(denoiser, RegressionDenoiser) and config.objective is None
     meter = VarianceMeter() if measured else None
-    return State(denoiser, optimizer, average, config.time_distribution.fresh(), attach(denoiser.net, dropped), meter)
+    drops = attach(denoiser.net, dropout_uniforms)
+    return State(denoiser, optimizer, average, config.time_distribution.fresh(), drops, meter)
 
 
 def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:

@@ -108,22 +108,25 @@ def read(lines: Iterable[str | bytes]) -> list[Measurement]:
     """
     series: list[Measurement] = []
     for line in lines:
-        if (entry := _parsed(line)) is not None:
+        if (entry := _parse(line)) is not None:
             while series and series[-1].step >= entry.step:
                 series.pop()
             series.append(entry)
     return series
 
 
-def _parsed(line: str | bytes) -> Measurement | None:
+def _parse(line: str | bytes) -> Measurement | None:
     if (b'"each"' if isinstance(line, bytes) else '"each"') not in line:  # type: ignore[operator]
         return None
     try:
         entry = json.loads(line)
         step, draws, each, text = entry["step"], entry["draws"], entry["each"], entry.get("verdict", "")
         rows = [_numbers(each[name]) for name in ("held_out", "trained", "floor")]
-        levels = [Level(_number(level["noise"]), *map(_known, (level[k] for k in _KINDS))) for level in entry["levels"]]
-        floor = _known(entry["floor"])
+        levels = [
+            Level(_number(level["noise"]), *map(_optional_number, (level[k] for k in _KINDS)))
+            for level in entry["levels"]
+        ]
+        floor = _optional_number(entry["floor"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     whole = type(step) is int and type(draws) is int and isinstance(text, str) and len(levels) <= MAX_LEVELS
@@ -144,7 +147,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _known(value: Any) -> float | None:
+def _optional_number(value: Any) -> float | None:
     return None if value is None else _number(value)
 
 

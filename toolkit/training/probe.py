@@ -62,7 +62,7 @@ def probe(
     """
     notify("measuring the speed of this machine ...")
     began = time.perf_counter()
-    rate = rate or measured
+    rate = rate or measure_speed
     # only four-dimensional weights have a second layout
     planar = any(p.ndim == 4 for p in denoiser.net.parameters())
     layouts = [channels_last] if channels_last is not None else [False, True] if planar else [False]
@@ -83,7 +83,7 @@ def probe(
     return Probe(rates[count, best], best, dtype, peak_memory(), count, max(counts), took)
 
 
-def measured(denoiser: Denoiser, batches: BatchSource, config: Config, varied: bool) -> float:
+def measure_speed(denoiser: Denoiser, batches: BatchSource, config: Config, varied: bool) -> float:
     """Steps a second, an average of a few."""
     state = start(copy.deepcopy(denoiser), replace(config, warmup=0))
     seconds = []

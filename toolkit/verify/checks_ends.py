@@ -31,7 +31,7 @@ from toolkit.diffusion import (
 from toolkit.diffusion.grid import Grid, highest
 from toolkit.verify.check import Check, below, close
 from toolkit.verify.ends_known import KNOWN
-from toolkit.verify.measure import Remembered, end_shift, end_variance
+from toolkit.verify.measure import CachedSchedule, end_shift, end_variance
 from toolkit.verify.oracle import DTYPE, SpectrumDenoiser, TokenChain
 from toolkit.verify.spectra import Spectrum, picture, sound, together, white
 
@@ -57,7 +57,7 @@ INDEPENDENT: dict[str, Variances] = {
     "euler-ancestral": SpectrumDenoiser.ancestral_variance,
 }
 """Recursions that share no code with the samplers."""
-SCHEDULE = Remembered(RectifiedFlow())
+SCHEDULE = CachedSchedule(RectifiedFlow())
 
 
 class End(NamedTuple):
@@ -201,7 +201,7 @@ def texts(
         return torch.randn(rows, length, chain.table.shape[1], generator=generator, dtype=DTYPE)
 
     start = float(chain.schedule(times[0])[1]) * noise()
-    tokens = chain.written(sample(chain, chain.schedule, sampler, start, times, noise))
+    tokens = chain.nearest_tokens(sample(chain, chain.schedule, sampler, start, times, noise))
     likely = (tokens[:, 1:] == (tokens[:, :-1] + 1) % len(chain.table)).to(DTYPE).mean(1)
     return LikelyPairs(float(likely.mean()), float(likely.std()) / math.sqrt(rows))
 

@@ -22,7 +22,7 @@ from toolkit.diffusion import (
     Schedule,
     UniPC3,
 )
-from toolkit.diffusion.multistep import _unified
+from toolkit.diffusion.multistep import _unified_step
 from toolkit.diffusion.sampler import Memory, Point, at
 from toolkit.verify.check import Check, below
 from toolkit.verify.measure import log_uniform, no_noise, sigma_uniform
@@ -46,7 +46,7 @@ def polynomials() -> Iterator[Check]:
     for k in (2, 3):
         p, q = points[3], points[4]
         others = [(n, _ones(_poly(n.lam, k))) for n in [*points[4 - k : 3], q]]
-        value = float(_unified(p, q, _ones(0.4), others, _ones(_poly(p.lam, k))))
+        value = float(_unified_step(p, q, _ones(0.4), others, _ones(_poly(p.lam, k))))
         yield below(f"C7 UniC-{k}: x_hat of degree {k} in lambda", abs(value - _exact_data(p, q, 0.4, k)), 1e-12)
     for variable in ("t", "rho", "lambda"):
         for k in (1, 2, 3, 4):

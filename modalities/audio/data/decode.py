@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from modalities.audio.data.container import sniff
-from modalities.audio.data.container.parts import Found, Patched, Piece, Unreadable, seconds
+from modalities.audio.data.container.parts import Container, PartReader, Piece, Unreadable, seconds
 from toolkit.console import printable
 from toolkit.errors import DataError
 
@@ -87,12 +87,12 @@ def stream(path: Path, rate: int | None, channels: int) -> Iterator[np.ndarray]:
     Raises as `begin`.
     """
     header, own = begin(path)
-    yield from resampled(own, header.rate, rate or header.rate, channels)
+    yield from resample(own, header.rate, rate or header.rate, channels)
 
 
 def _events(path: Path, faults: list[str]) -> Generator[About | np.ndarray, None, None]:
     """Yield the header of the first stream, then the blocks of all."""
-    with _found(path) as (file, container):
+    with _open_container(path) as (file, container):
         size = os.fstat(file.fileno()).st_size
         first: About | None = None
         total = 0
@@ -103,9 +103,9 @@ def _events(path: Path, faults: list[str]) -> Generator[About | np.ndarray, None
                     if first is None:
                         first = header
                         yield header
-                    parts = _decoded(sound, header, piece, faults, "cut off" in container.mended)
+                    parts = _decode(sound, header, piece, faults, "cut off" in container.mended)
                     if header[:2] != first[:2]:
-                        parts = resampled(parts, header.rate, first.rate, first.channels, all_channels=True)
+                        parts = resample(parts, header.rate, first.rate, first.channels, all_channels=True)
                     for block in parts:
                         total += len(block)
                         if total > MAX_SECONDS * first.rate:
@@ -120,7 +120,7 @@ def _events(path: Path, faults: list[str]) -> Generator[About | np.ndarray, None
         faults += container.mended
 
 
-def resampled(
+def resample(
     parts: Iterable[np.ndarray], own: int, rate: int, channels: int, all_channels: bool = False
 ) -> Iterator[np.ndarray]:
     """Yield blocks of `own` Hz as (frames, channels) float32 at `rate` Hz. all_channels: it may be any number."""
@@ -194,16 +194,16 @@ def reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _found(path: Path) -> Iterator[tuple[BinaryIO, Found]]:
+def _open_container(path: Path) -> Iterator[tuple[BinaryIO, Container]]:
     """Open the file when it is of a format that may reach libsndfile. Raises Unreadable, OSError."""
     with path.open("rb", buffering=0) as file:  # unbuffered: libsndfile reads on from the file's own position
         yield file, sniff.find(file, os.fstat(file.fileno()).st_size)
 
 
 @contextlib.contextmanager
-def _decoder(file: BinaryIO, container: Found, piece: Piece) -> Iterator[Any]:
+def _decoder(file: BinaryIO, container: Container, piece: Piece) -> Iterator[Any]:
     """Open one piece by libsndfile. Raises Unreadable, OSError."""
-    source: Any = Patched(file, piece.parts) if piece.parts else file.fileno() if _BY_NUMBER else file
+    source: Any = PartReader(file, piece.parts) if piece.parts else file.fileno() if _BY_NUMBER else file
     file.seek(0)
     try:
         opened = soundfile.SoundFile(source, closefd=False)
@@ -221,13 +221,13 @@ def _decoder(file: BinaryIO, container: Found, piece: Piece) -> Iterator[Any]:
         yield sound
 
 
-def _about(sound: Any, container: Found, size: int) -> About:
+def _about(sound: Any, container: Container, size: int) -> About:
     plain = container.kind != "FLAC" and sound.subtype.startswith(_PLAIN)
     most = size // sound.channels if plain else size * _DENSEST
     return About(sound.samplerate, sound.channels, min(max(0, sound.frames), most), f"{container.kind} {sound.subtype}")
 
 
-def _decoded(sound: Any, header: About, piece: Piece, faults: list[str], cut: bool) -> Iterator[np.ndarray]:
+def _decode(sound: Any, header: About, piece: Piece, faults: list[str], cut: bool) -> Iterator[np.ndarray]:
     """Yield blocks (frames, n) float32 up to the end, or up to where decoding fails. Raises Unreadable."""
     total = bad = 0
     most = max(1, _BLOCK // header.channels)

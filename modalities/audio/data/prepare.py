@@ -65,7 +65,7 @@ def prepare(path: Path, name: str, treatment: Treatment, scratch: Path, alive: A
         sound, measured = _decode(path, name, treatment, scratch, alive)
         if sound.peak == 0 or sound.peak < 10 ** (treatment.silence / 20):
             raise decode.Unreadable(_silence(sound, measured, treatment))
-        rate, blocks = treatment.rate, functools.partial(_watched, sound.blocks, alive)
+        rate, blocks = treatment.rate, functools.partial(_watch, sound.blocks, alive)
         sound.start, sound.stop = loudness.bounds(blocks, sound.peak, treatment.trim, rate)
         sound.gain = loudness.gain(blocks, sound.peak, treatment)
         before, after = sound.start / rate, (sound.frames - sound.stop) / rate
@@ -80,7 +80,7 @@ def prepare(path: Path, name: str, treatment: Treatment, scratch: Path, alive: A
         return decode.reason(error)
 
 
-def _watched(blocks: Callable[[], Iterable[np.ndarray]], alive: Alive) -> Iterator[np.ndarray]:
+def _watch(blocks: Callable[[], Iterable[np.ndarray]], alive: Alive) -> Iterator[np.ndarray]:
     for block in blocks():
         alive()
         yield block
@@ -103,7 +103,7 @@ def _decode(path: Path, name: str, treatment: Treatment, scratch: Path, alive: A
     header, own = decode.begin(path, faults)
     meter = Meter(header)
     sound = _collect((meter.add(block) for block in own), header.rate, treatment, scratch, alive)
-    measurements = meter.done(name, faults)
+    measurements = meter.result(name, faults)
     if treatment.dc and measurements.offset:  # it goes before the resampler, which would ring where it begins and ends
         offset = meter.offset()
         scratch.unlink(missing_ok=True)
@@ -122,7 +122,7 @@ def _collect(
     frames, peak = 0, 0.0
     with contextlib.ExitStack() as stack:
         file: BinaryIO | None = None
-        for block in decode.resampled(_watched(lambda: own, alive), own_rate, treatment.rate, channels):
+        for block in decode.resample(_watch(lambda: own, alive), own_rate, treatment.rate, channels):
             if not len(block):
                 continue
             frames += len(block)
@@ -139,7 +139,7 @@ def _collect(
 def _narrow(sound: DecodedFile, alive: Alive) -> None:
     """Put `samples` in place of the content of a scratch file; half as long, they stay behind what is read."""
     with sound.path.open("r+b") as file:
-        for block in _watched(sound.samples, alive):
+        for block in _watch(sound.samples, alive):
             _write(file, [block])
         file.truncate()
 

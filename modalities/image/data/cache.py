@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from modalities.image.data import block, copies, decode, geometry, repeats
-from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.canvas import Picture, Plan
 from modalities.image.data.files import open_entry
 from modalities.image.data.formats import arrays
 from modalities.image.data.levels import Kind, Range
-from modalities.image.data.survey import Seen, Survey, split_names
+from modalities.image.data.survey import PictureInfo, Survey, split_names
 from modalities.image.options import Data
 from toolkit.data import store
-from toolkit.data.dataset import checked_identity, identity_of
-from toolkit.data.listing import Entry, Listing, labelled
+from toolkit.data.dataset import check_identity, identity_of
+from toolkit.data.listing import Entry, Listing, label_numbers
 from toolkit.data.selection import has_splits, test_mask
 from toolkit.data.understood import Understood
 
@@ -72,7 +72,7 @@ def load(folder: Path) -> Corpus | None:
         names, rejected = (tuple(map(str, about[name])) for name in ("names", "rejected"))
         understood = Understood.model_validate(about["understood"])
         ranges = {kind: Range(*map(float, range)) for kind, range in about["ranges"].items()}
-        mean, std, identity = float(about["mean"]), float(about["std"]), checked_identity(about["identity"])
+        mean, std, identity = float(about["mean"]), float(about["std"]), check_identity(about["identity"])
         numbered = labels.dtype == np.int64 and test.dtype == bool and len(pixels) > 0
         if not (numbered and labels.min() >= 0 and labels.max() == max(0, len(names) - 1)):
             return None
@@ -94,7 +94,7 @@ def build(
     """
 
     def fill(staging: Path) -> bool:
-        pictures, seen_through = _decode_all(listing, survey.seen, plan, options, staging, notify)
+        pictures, seen_through = _decode_all(listing, survey.pictures, plan, options, staging, notify)
         if not pictures:
             return False
         final = plan
@@ -106,8 +106,8 @@ def build(
         return True
 
     auto = 2 if options.channels == "auto" else 1
-    return store.opened(
-        folder, load, len(survey.seen) * plan.channels * plan.size[0] * plan.size[1] * auto, fill, _NOUN
+    return store.build_and_load(
+        folder, load, len(survey.pictures) * plan.channels * plan.size[0] * plan.size[1] * auto, fill, _NOUN
     )
 
 
@@ -125,17 +125,22 @@ def moments(pixels: np.ndarray, test: np.ndarray) -> tuple[float, float]:
     return mean, float(np.sqrt(share @ (values - mean) ** 2))
 
 
-Job = tuple[Entry, list[Seen]]
+Job = tuple[Entry, list[PictureInfo]]
 
 
 def _decode_all(
-    listing: Listing, wanted: Sequence[Seen], plan: Plan, options: Data, staging: Path, notify: Callable[[str], None]
-) -> tuple[list[Seen], block.Transparency]:
+    listing: Listing,
+    wanted: Sequence[PictureInfo],
+    plan: Plan,
+    options: Data,
+    staging: Path,
+    notify: Callable[[str], None],
+) -> tuple[list[PictureInfo], block.Transparency]:
     """Write pixels.npy; return the pictures that are in it, in its order, and how transparent they are.
 
     The others are rejected.
     """
-    pictures: list[Seen] = []
+    pictures: list[PictureInfo] = []
     coloured, notes, transparent = options.channels != "auto", 0, 0
     vanished: list[str] = []
     (width, height), channels = plan.size, plan.channels
@@ -163,7 +168,7 @@ def _decode_all(
     return pictures, block.Transparency(transparent, vanished)
 
 
-def _jobs(pictures: Sequence[Seen]) -> Iterator[Job]:
+def _jobs(pictures: Sequence[PictureInfo]) -> Iterator[Job]:
     """Yield each file once, with its pictures; large arrays in parts."""
     start = 0
     while start < len(pictures):
@@ -175,7 +180,7 @@ def _jobs(pictures: Sequence[Seen]) -> Iterator[Job]:
         start = end
 
 
-def _decode(job: Job, plan: Plan) -> list[Decoded | str]:
+def _decode(job: Job, plan: Plan) -> list[Picture | str]:
     entry, pictures = job
     numbers = [one.number for one in pictures]
     try:
@@ -188,7 +193,7 @@ def _decode(job: Job, plan: Plan) -> list[Decoded | str]:
 
 
 def _describe(
-    pictures: list[Seen],
+    pictures: list[PictureInfo],
     transparency: block.Transparency,
     listing: Listing,
     survey: Survey,
@@ -198,7 +203,7 @@ def _describe(
 ) -> None:
     """Write labels.npy, test.npy, names.json and about.json."""
     entries = [one.entry for one in pictures]
-    names, labels = labelled(entries, listing.label_order)
+    names, labels = label_numbers(entries, listing.label_order)
     pixels = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
     first = copies.exact(pixels)
     groups = None if has_splits(entries) else copies.groups(pixels, first)
@@ -222,7 +227,7 @@ def _describe(
     store.save_json(staging / "about.json", about)
 
 
-def _held_out(pictures: Sequence[Seen], survey: Survey, groups: np.ndarray | None) -> np.ndarray:
+def _held_out(pictures: Sequence[PictureInfo], survey: Survey, groups: np.ndarray | None) -> np.ndarray:
     """Return which pictures are for testing, (N,) bool; the frames of one file all are or none.
 
     groups: (N,), of pictures that are alike and belong into one split, or None.
@@ -231,7 +236,7 @@ def _held_out(pictures: Sequence[Seen], survey: Survey, groups: np.ndarray | Non
     files = {name: replace(one.entry, name=name) for name, one in zip(names, pictures, strict=True)}
     number = {name: i for i, name in enumerate(files)}
     place = np.array([number[name] for name in names])
-    together = None if groups is None else copies.joined(place, groups)
+    together = None if groups is None else copies.join_groups(place, groups)
     return test_mask(list(files.values()), together)[place]
 
 

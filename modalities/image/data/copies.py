@@ -62,7 +62,7 @@ def groups(pixels: np.ndarray, first: np.ndarray) -> np.ndarray:
     return _components(one, other, len(first))
 
 
-def joined(files: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def join_groups(files: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the group of each file (F,), of which all that share a group have one. files, groups: (N,) of pictures."""
     count = int(files.max()) + 1
     return _components(files, count + groups, count + int(groups.max()) + 1)[:count]

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished, orientation, resizable
+from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Picture, Plan, finish, orientation, resizable
 from modalities.image.data.formats import arrays, deep, strips
 from modalities.image.data.formats.arrays import Unreadable
 from modalities.image.data.geometry import Size
@@ -94,24 +94,24 @@ def look(stream: BinaryIO, every_frame: bool = False) -> Look:
         return Look((width, height), frames, extents)
 
 
-def pictures(stream: BinaryIO, plan: Plan, frames: Sequence[int] = (0,)) -> Iterator[Decoded | str]:
+def pictures(stream: BinaryIO, plan: Plan, frames: Sequence[int] = (0,)) -> Iterator[Picture | str]:
     """Decode some pictures of a file, frames in rising order, or give the reason why not."""
     try:
         with _open(stream) as image:
             for frame in frames:
                 try:
                     image.seek(frame)
-                    yield _decoded(image, stream, frame, plan)
+                    yield _decode(image, stream, frame, plan)
                 except Exception as error:
                     yield reason(error)
     except Exception as error:  # damaged files make Pillow raise nearly everything
         yield from (reason(error) for _ in frames)
 
 
-def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence[int]) -> Iterator[Decoded | str]:
+def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence[int]) -> Iterator[Picture | str]:
     """Decode some pictures of a .npy file."""
     try:
-        array = arrays.opened(entry, stream)
+        array = arrays.open_array(entry, stream)
     except Exception as error:
         yield from (reason(error) for _ in numbers)
         return
@@ -122,16 +122,16 @@ def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence
             large = strips.Large(functools.partial(arrays.bands, entry, stream, i), lambda: (size, 1))
             try:
                 with _alone(size):
-                    result: Decoded | str = strips.decoded(large, plan)
+                    result: Picture | str = strips.decode(large, plan)
             except Exception as error:
                 result = reason(error)
             yield result
         return
     for i in numbers:
-        yield finished(Image.fromarray(np.ascontiguousarray(as_bytes(np.asarray(array[i]), plan.ranges))), plan)
+        yield finish(Image.fromarray(np.ascontiguousarray(as_bytes(np.asarray(array[i]), plan.ranges))), plan)
 
 
-def one(path: Path, plan: Plan) -> Decoded | str:
+def one(path: Path, plan: Plan) -> Picture | str:
     """Decode the first picture of a file, or give the reason why not. Raises OSError."""
     entry = Entry(path.name, path, path.stat().st_size)
     with path.open("rb") as stream:
@@ -190,23 +190,23 @@ def _open(stream: BinaryIO) -> Iterator[Image.Image]:
         yield image
 
 
-def _decoded(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> Decoded:
+def _decode(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> Picture:
     with _alone(opened.size):
         is_deep = deep.is_deep(opened)
         if not is_deep:
             longest = 2 * max(plan.size)
             opened.draft(None, (longest, longest))  # JPEG only: decodes at 1/2, 1/4 or 1/8 when that is enough
         if in_bands(opened.size):
-            return strips.decoded(strips.of(opened, stream, frame, _reopened(stream, frame)), plan)
+            return strips.decode(strips.of(opened, stream, frame, _reopener(stream, frame)), plan)
         if is_deep:
-            values = deep.values(opened, _reopened(stream, frame))
+            values = deep.values(opened, _reopener(stream, frame))
             if not np.isfinite(extent(values)[1:]).all():
                 raise Unreadable(NOT_NUMBERS)
             image = Image.fromarray(as_bytes(values, plan.ranges))
         else:
             opened.load()
             image = resizable(opened)
-        return finished(image, plan, UPRIGHT.get(orientation(opened)))
+        return finish(image, plan, UPRIGHT.get(orientation(opened)))
 
 
 def in_bands(size: Size) -> bool:
@@ -221,14 +221,14 @@ def _alone(size: Size) -> contextlib.AbstractContextManager[object]:
 
 def _extent(image: Image.Image, stream: BinaryIO, frame: int) -> Extent:
     """Return the values of a deep picture, which is decoded for that."""
-    again = _reopened(stream, frame)
+    again = _reopener(stream, frame)
     with _alone(image.size):
         if in_bands(image.size):
             return strips.extent_of(strips.of(image, stream, frame, again).bands())
         return extent(deep.values(image, again))
 
 
-def _reopened(stream: BinaryIO, frame: int) -> deep.Again:
+def _reopener(stream: BinaryIO, frame: int) -> deep.Again:
     """Return a function that opens the same picture of a file anew."""
 
     def again() -> Image.Image:

@@ -66,7 +66,7 @@ def token_bytes(merges: Sequence[tuple[int, int]]) -> list[bytes]:
     return tokens
 
 
-def checked(merges: list[Any]) -> tuple[tuple[int, int], ...]:
+def check_merges(merges: list[Any]) -> tuple[tuple[int, int], ...]:
     """Merges from parsed JSON. Raises ValueError for what `learn` cannot have made."""
     if len(merges) > 2 * LARGEST:
         raise ValueError("too many merges")

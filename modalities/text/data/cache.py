@@ -30,7 +30,7 @@ from modalities.text.data.tokens import EOS, SEP, Vocabulary, learn, parse
 from modalities.text.options import Data
 from toolkit.console import printable
 from toolkit.data import selection, store
-from toolkit.data.dataset import checked_identity, identity_of
+from toolkit.data.dataset import check_identity, identity_of
 from toolkit.data.locate import Pace
 from toolkit.data.splits import SPLITS
 from toolkit.data.understood import Understood
@@ -100,7 +100,7 @@ def load(folder: Path) -> TokenCorpus | None:
         vocabulary = Vocabulary.from_text(about["vocabulary"])
         names, rejected = (tuple(map(str, about[name])) for name in ("names", "rejected"))
         understood = Understood.model_validate(about["understood"])
-        form, identity = str(about["form"]), checked_identity(about["identity"])
+        form, identity = str(about["form"]), check_identity(about["identity"])
         if form not in ("", "nfc", "nfd"):
             raise ValueError(form)
         splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in SPLITS]
@@ -153,7 +153,7 @@ def build(source: Source, options: Data, folder: Path, notify: Callable[[str], N
         return True
 
     needed = 4 * sum(entry.size for entry in source.listing.entries)
-    return store.opened(folder, load, needed, fill, _NOUN)
+    return store.build_and_load(folder, load, needed, fill, _NOUN)
 
 
 def _score(key: str) -> float:

@@ -95,14 +95,14 @@ def choose(
     return Choice(tuple(places), by_label, why if len(names) > 1 else "", change)
 
 
-def dotted(row: Mapping[str, object], name: str) -> object:
+def value_at(row: Mapping[str, object], name: str) -> object:
     """Return the value of a field, "translation.en" of a nested one; raises KeyError where there is none."""
     if name in row:
         return row[name]
     head, dot, rest = name.partition(".")
     inner = row[head]
     if dot and isinstance(inner, Mapping):
-        return dotted(inner, rest)
+        return value_at(inner, rest)
     raise KeyError(name)
 
 

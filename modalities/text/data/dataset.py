@@ -58,7 +58,7 @@ class Texts(Dataset):
         uncut = (given > 0) | whole
         self.skipped = int((uncut & (counts > length)).sum())
         pieces = _stretches(counts, length, self.width) if packed else _pieces(counts, uncut, length)
-        starts, sizes, which = _laid_out(begins, counts, pieces, length, self.width)
+        starts, sizes, which = _lay_out(begins, counts, pieces, length, self.width)
         self._starts, self._sizes = torch.from_numpy(starts), torch.from_numpy(sizes)
         self.lengths = None if packed else self._sizes
         self.labels = torch.from_numpy(label[which]) if labelled else None
@@ -180,7 +180,7 @@ def open_path(options: Data) -> Source:
             formats.split_files(listing)
     if not listing.entries and not listing.rejected:
         raise DataError(f"no text in {path}: {files.what_else(listing, formats.FORMATS)}")
-    return replace(source_of(path, listing, options), said=tuple(rows))
+    return replace(source_of(path, listing, options), rows=tuple(rows))
 
 
 def _longer(stored: TokenCorpus, skipped: int, length: int, whole: bool) -> list[Row]:
@@ -228,7 +228,7 @@ def _pieces(counts: np.ndarray, uncut: np.ndarray, length: int) -> np.ndarray:
     return np.where(uncut, (counts <= length).astype(np.int64), pieces)
 
 
-def _laid_out(
+def _lay_out(
     begins: np.ndarray, counts: np.ndarray, pieces: np.ndarray, length: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the first token, the number of tokens and the text of each example, each (N,) int64."""

@@ -38,9 +38,9 @@ def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
         *_sizes(it),
         *_copies(it),
         _tokens(it, vocabulary),
-        *_mended(problems),
-        *it.source.said,
-        *understood.left_out(listed),
+        *_repair_rows(problems),
+        *it.source.rows,
+        *understood.unusable_rows(listed),
         *(
             [Row(name="rows left out", value="; ".join(losses), data=dict(problems.losses), warning=True)]
             if losses
@@ -54,7 +54,7 @@ def _splits(it: Measured) -> list[Row]:
     what = "characters" if it.source.packed else it.noun
     by = it.source.listing.splits_by
     share = f"{it.source.test:.0%}"
-    if it.survey.named:
+    if it.survey.names_splits:
         how, change = by or "the data set's own", "--splits none" if by else ""
     elif it.source.packed:
         how, change = f"the last {share} of each text", "--test 0.1"
@@ -98,7 +98,7 @@ def _format(it: Measured) -> Row:
     return Row(name="format", value=value, data={"items": not it.source.packed, "pairs": it.paired}, change=change)
 
 
-def _guessed(counts: Counter[str]) -> str:
+def _guesses_text(counts: Counter[str]) -> str:
     return ", ".join(f"{printable(value)} ({count:,})" for value, count in counts.most_common(LABELS_SHOWN))
 
 
@@ -107,7 +107,7 @@ def _encodings(problems: Problems) -> list[Row]:
     if not counts:
         return []
     unsure = "encodings" in problems.unsure
-    value = _guessed(counts) + ("; the files do not say it, the letters do" if unsure else "")
+    value = _guesses_text(counts) + ("; the files do not say it, the letters do" if unsure else "")
     return [Row(name="encodings", value=value, data=dict(counts), change="--encoding NAME" if unsure else "")]
 
 
@@ -121,7 +121,7 @@ def _dialects(problems: Problems) -> list[Row]:
         "columns": problems.change,
     }
     return [
-        Row(name=name, value=_guessed(counts[name]), data=dict(counts[name]), change=change)
+        Row(name=name, value=_guesses_text(counts[name]), data=dict(counts[name]), change=change)
         for name, change in changes.items() if counts[name]
     ]  # fmt: skip
 
@@ -167,7 +167,7 @@ def _sizes(it: Measured) -> list[Row]:
 
 def _copies(it: Measured) -> list[Row]:
     rows = []
-    count, copies, (shared, held) = len(it.survey.sizes), it.survey.copies, it.survey.shared
+    count, copies, (shared, held) = len(it.survey.sizes), it.survey.copies, it.survey.shared_items
     if copies:
         value = f"{copies:,} of {count:,} {it.noun} occur again ({copies / count:.1%})"
         rows.append(Row(name="copies", value=value, data=copies, warning=copies > count / 2))
@@ -206,7 +206,7 @@ def _tokens(it: Measured, vocabulary: Vocabulary) -> Row:
     return Row(name="tokens", value=value, data=vocabulary.size, change=change, warning=size < asked)
 
 
-def _mended(problems: Problems) -> list[Row]:
+def _repair_rows(problems: Problems) -> list[Row]:
     mends = problems.mends
     if not mends:
         return []

@@ -42,7 +42,7 @@ class Dialect:
     """Share of the rows that were looked at with so many columns."""
 
     @property
-    def shown(self) -> str:
+    def description(self) -> str:
         """For people: "2 columns divided by ;"."""
         mark = "tabs" if self.delimiter == "\t" else self.delimiter
         return f"{self.columns} columns divided by {mark}" if self.columns > 1 else "1 column"

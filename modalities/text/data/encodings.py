@@ -51,7 +51,7 @@ class Encoding(NamedTuple):
 
     codec: str
     """A name that Python knows."""
-    shown: str
+    title: str
     """The name for people: "utf-8 with mark"."""
     skip: int = 0
     """Bytes of the mark before the text."""

@@ -60,7 +60,7 @@ def _lines(parts: Iterable[str], name: str, problems: Problems) -> Iterator[obje
         try:
             yield loads(line)
         except (ValueError, RecursionError):
-            problems.lost(name, text_files.BAD_JSON)
+            problems.note_loss(name, text_files.BAD_JSON)
 
 
 def _array(parts: Iterator[str], name: str, problems: Problems) -> Iterator[object]:
@@ -86,7 +86,7 @@ def _array(parts: Iterator[str], name: str, problems: Problems) -> Iterator[obje
                     value, place = decode(buffer, 0)
                 except (ValueError, RecursionError):
                     if buffer.strip(" \t\n,") not in ("", "]"):
-                        problems.lost(name, DAMAGED)
+                        problems.note_loss(name, DAMAGED)
                     return
             else:
                 continue

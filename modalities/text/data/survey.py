@@ -70,7 +70,7 @@ class Survey:
         self._carry, self._long = "", 0
 
     @property
-    def named(self) -> bool:
+    def names_splits(self) -> bool:
         """True where the source names splits."""
         return 0 in self._held or 1 in self._held
 
@@ -80,7 +80,7 @@ class Survey:
         return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, np.int64)))
 
     @property
-    def shared(self) -> tuple[int, int]:
+    def shared_items(self) -> tuple[int, int]:
         """Those of the test split that are in the training split too, of how many, where the source names splits."""
         hashes, held = np.frombuffer(self._hashes, np.int64), np.frombuffer(self._held, np.int8)
         if not len(hashes) or not (held == 1).any():

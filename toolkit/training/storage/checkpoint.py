@@ -34,7 +34,7 @@ _STEP = re.compile(r"step-([0-9]{8,18})(?:\.([1-9][0-9]{0,5}))?")
 _LEFTOVER = re.compile(r"\.(tmp|del)-[0-9]+-[0-9a-f]{32}")
 
 
-class _Found(NamedTuple):
+class _Folder(NamedTuple):
     step: int
     revision: int
     """Number of earlier saves of the step."""
@@ -66,7 +66,7 @@ class Checkpoint:
         return f"saved with {self.threads} threads of torch {self.torch}, going on with {now}: last digits may differ"
 
     @property
-    def written_by_another(self) -> str | None:
+    def version_note(self) -> str | None:
         """One line when another version of the toolkit saved it, or None."""
         if self.toolkit in ("", toolkit.__version__):
             return None
@@ -102,7 +102,7 @@ class CheckpointStore:
         """
         copies = copies or {}
         what = f"the checkpoint of step {step}"
-        text = _checked(what, step, groups, state)
+        text = _state_text(what, step, groups, state)
         with writing(what, self.folder, self.size(groups, state, copies)):
             self._prepare()
             staged = self.folder / f".tmp-{step}-{uuid4().hex}"
@@ -187,7 +187,7 @@ class CheckpointStore:
             line = f"checkpoints in {self.folder} need {needed:,} bytes and {free:,} bytes are free"
             raise StorageError(f"{line}; make room, lower train.keep or choose another folder")
 
-    def _all(self) -> list[_Found]:
+    def _all(self) -> list[_Folder]:
         """All checkpoint folders, whole or not, oldest first. A link to a folder is none."""
         try:
             with os.scandir(self.folder) as entries:
@@ -197,7 +197,7 @@ class CheckpointStore:
         except OSError as error:
             raise ToolkitError(f"cannot read {self.folder}: {error.strerror}; may you read it?") from error
         matches = [match for match in map(_STEP.fullmatch, names) if match and match[1] == f"{int(match[1]):08d}"]
-        return sorted(_Found(int(match[1]), int(match[2] or 0), self.folder / match[0]) for match in matches)
+        return sorted(_Folder(int(match[1]), int(match[2] or 0), self.folder / match[0]) for match in matches)
 
     def _prepare(self) -> None:
         """Make the folder, and remove what saves that were killed have left."""
@@ -208,11 +208,11 @@ class CheckpointStore:
             if _LEFTOVER.fullmatch(name):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def _vacant(self, step: int) -> _Found:
+    def _vacant(self, step: int) -> _Folder:
         revision = max((one.revision + 1 for one in self._all() if one.step == step), default=0)
-        return _Found(step, revision, self.folder / (f"step-{step:08d}" + (f".{revision}" if revision else "")))
+        return _Folder(step, revision, self.folder / (f"step-{step:08d}" + (f".{revision}" if revision else "")))
 
-    def _prune(self, new: _Found, best: int | None = None) -> None:
+    def _prune(self, new: _Folder, best: int | None = None) -> None:
         """Delete all but `new`, the keep - 1 whole ones before it and the whole one of step `best`, later steps first.
 
         What cannot be deleted stays: the save itself has succeeded.
@@ -229,7 +229,7 @@ class CheckpointStore:
                 shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _checked(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> bytes:
+def _state_text(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> bytes:
     """`state` as JSON, after refusing whatever must not be saved."""
     if not 0 <= step < 10**18:
         raise ToolkitError(f"cannot save {what}: a step is a whole number, 0 or more")
@@ -245,7 +245,7 @@ def _checked(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> 
     return text
 
 
-def _looks_whole(one: _Found) -> bool:
+def _looks_whole(one: _Folder) -> bool:
     try:
         contents.read_manifest(one.path, one.step)
     except (Damaged, ToolkitError):

@@ -45,7 +45,7 @@ def content(path: Path) -> bytes:
         raise ToolkitError(f"{path} cannot be read ({error.strerror}); move it away, training can do without") from None
 
 
-def left_out(damaged: int, path: Path) -> str:
+def damage_line(damaged: int, path: Path) -> str:
     """Return the line about damaged lines."""
     return f"lines of {path} that cannot be read and are left out: {damaged:,}"
 
@@ -67,7 +67,7 @@ class Metrics:
         before = content(path)
         good, damaged = entries(before)
         if damaged:
-            self._notes.append(left_out(damaged, path))
+            self._notes.append(damage_line(damaged, path))
         kept = b"".join(line + b"\n" for line, entry in good if entry["step"] <= step)
         self._anew: bytes | None = None if kept == before and path.is_file() and not path.is_symlink() else kept
         """The content of the file at the start, until it is there."""
@@ -82,7 +82,7 @@ class Metrics:
         if self._file is not None:
             self._file.close()
 
-    def told(self) -> list[str]:
+    def take_notes(self) -> list[str]:
         """Return what the user should know since the last call."""
         notes, self._notes = self._notes, []
         return notes
@@ -95,7 +95,7 @@ class Metrics:
         facts = {"step": result.step, "loss": self.loss, "lr": result.lr, "grad_norm": norm}
         self._add({**facts, "seconds": round(result.seconds, 4)})
 
-    def measured(self, measurement: Measurement) -> None:
+    def add_measurement(self, measurement: Measurement) -> None:
         """One line of the loss at fixed noise, with what each example cost (convergence.read)."""
         self._add(measurement.to_mapping())
 

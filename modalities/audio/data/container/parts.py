@@ -32,7 +32,7 @@ class Piece(NamedTuple):
     """Most frames beyond `frames` that the codec adds to fill its last block, and that are cut off."""
 
 
-class Found(NamedTuple):
+class Container(NamedTuple):
     """Format and samples of a file, by its content."""
 
     kind: str
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     """Faults of the container that do not keep its sound from being read: one line each."""
 
 
-class Patched(io.RawIOBase):
+class PartReader(io.RawIOBase):
     """The parts one after the other, read-only; memory does not grow with them."""
 
     def __init__(self, file: BinaryIO, parts: Sequence[Part]) -> None:
@@ -85,7 +85,7 @@ class Patched(io.RawIOBase):
         return filled
 
 
-def patched(whole: range, patches: Sequence[tuple[int, bytes]]) -> tuple[Part, ...]:
+def patch(whole: range, patches: Sequence[tuple[int, bytes]]) -> tuple[Part, ...]:
     """Return the range of a file with bytes replaced at places in it, (place, bytes) in their order."""
     parts: list[Part] = []
     at = whole.start

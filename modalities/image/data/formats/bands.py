@@ -39,7 +39,7 @@ def of_image(image: Image.Image) -> Iterator[Image.Image]:
         yield image.crop((0, top, width, min(top + step, height)))
 
 
-def resized(images: Iterator[Image.Image], size: Size, target: Size, box: Box) -> Image.Image:
+def resize(images: Iterator[Image.Image], size: Size, target: Size, box: Box) -> Image.Image:
     """Return what `Image.resize(target, BICUBIC, box, GAP)` makes of a picture of `size` in L, RGB or RGBA.
 
     It reduces the part in the box by whole pixels, here band by band, to at most 6 times the target, then filters that.
@@ -86,14 +86,14 @@ def _blocks(images: Iterator[Image.Image], top: int, bottom: int, multiple: int)
             continue
         part = image if (first, last) == (0, height) else image.crop((0, first, width, last))
         if rest is not None:
-            part = _stacked(rest, part)
+            part = _stack(rest, part)
         usable = part.height if at >= bottom else part.height // multiple * multiple
         rest = None if usable == part.height else part.crop((0, usable, width, part.height))
         if usable:
             yield part if rest is None else part.crop((0, 0, width, usable))
 
 
-def _stacked(above: Image.Image, below: Image.Image) -> Image.Image:
+def _stack(above: Image.Image, below: Image.Image) -> Image.Image:
     whole = Image.new(above.mode, (above.width, above.height + below.height))
     whole.paste(above, (0, 0))
     whole.paste(below, (0, above.height))

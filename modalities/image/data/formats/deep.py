@@ -25,7 +25,7 @@ def values(image: Image.Image, again: Again) -> np.ndarray:
     return next(bands(image, again, image.size[1]))
 
 
-def loaded(again: Again) -> Image.Image | np.ndarray:
+def load(again: Again) -> Image.Image | np.ndarray:
     """Return the values of a deep picture, as of `values`, or any other as it is, loaded."""
     image = again()
     if is_deep(image):
@@ -49,7 +49,7 @@ def bands(image: Image.Image, again: Again, rows: int) -> Iterator[np.ndarray]:
     # grey with alpha has four bytes a pixel, as RGBA of 8 bits has: both bytes come at once
     both = form.startswith("LA")
     asked = "RGBA" if both else form[:-4] + _OTHER[form[-4:]]
-    other.tile = [tile._replace(args=_changed(tile.args, asked)) for tile in other.tile]
+    other.tile = [tile._replace(args=_change(tile.args, asked)) for tile in other.tile]
     other.load()
     image.load()
     if both:
@@ -86,5 +86,5 @@ def _form(image: Image.Image) -> str:
     return form if isinstance(form, str) else ""
 
 
-def _changed(args: Any, form: str) -> Any:
+def _change(args: Any, form: str) -> Any:
     return (form, *args[1:]) if isinstance(args, tuple) else form

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modalities.image.data import canvas
-from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.canvas import Picture, Plan
 from modalities.image.data.formats import bands, deep, strips_png, strips_tiff
 from modalities.image.data.formats.bands import Band, Bands
 from modalities.image.data.formats.whole import Whole
@@ -50,7 +50,7 @@ def of(image: Image.Image, stream: BinaryIO, frame: int, again: deep.Again) -> L
     return Large(whole.bands, whole.shape)
 
 
-def decoded(large: Large, plan: Plan) -> Decoded:
+def decode(large: Large, plan: Plan) -> Picture:
     """Decode a picture, by the range of its own values where `plan` has none for them. Raises NotNumbers."""
     ranges, parts = plan.ranges, large.bands()
     first = next(parts)
@@ -62,7 +62,7 @@ def decoded(large: Large, plan: Plan) -> Decoded:
         ranges, parts = over_all([whole], ["it"], None), large.bands()
         first = next(parts)
     images = (_levels(part, ranges) for part in itertools.chain([first], parts))
-    return canvas.finished_bands(images, size, plan, canvas.UPRIGHT.get(turned))
+    return canvas.finish_bands(images, size, plan, canvas.UPRIGHT.get(turned))
 
 
 def extent_of(parts: Iterator[Band]) -> Extent:
@@ -99,7 +99,7 @@ def _lines(opened: Any, again: deep.Again) -> Bands | None:
                 image.tile = [image.tile[0]._replace(extents=(0, 0, width, rows), offset=start)]
                 return image
 
-            yield deep.loaded(part)
+            yield deep.load(part)
 
     return read
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from modalities.image.data.formats import deep
 from modalities.image.data.formats.bands import Band, rows_at_once
-from modalities.image.data.formats.inflated import Inflated
+from modalities.image.data.formats.inflated import InflateStream
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -95,7 +95,7 @@ def without_pixels(header: Header) -> Image.Image:
 
 def bands(stream: BinaryIO, header: Header) -> Iterator[Band]:
     """Yield the rows. Raises OSError, as Pillow does where a file is damaged."""
-    packed = Inflated(stream, header.spans)
+    packed = InflateStream(stream, header.spans)
     step = rows_at_once(header.width, max(4.0, header.row_bytes / header.width))
     above = b""
     for top in range(0, header.height, step):
@@ -103,10 +103,10 @@ def bands(stream: BinaryIO, header: Header) -> Iterator[Band]:
         filtered = above + packed.take(rows * (1 + header.row_bytes))
         count = rows + bool(above)
         first = count - rows
-        band = _decoded(header, count, filtered)
+        band = _decode(header, count, filtered)
         if header.depth < 8:  # rows of bytes are filtered alike, whatever the bits in them
             bytes_ = header._replace(width=header.row_bytes, depth=8, colour=0, colours=b"")
-            last = _decoded(bytes_, count, filtered)
+            last = _decode(bytes_, count, filtered)
         else:
             last = band
         above = b"\0" + _raw(last)
@@ -114,9 +114,9 @@ def bands(stream: BinaryIO, header: Header) -> Iterator[Band]:
     packed.finish()
 
 
-def _decoded(header: Header, rows: int, filtered: bytes) -> Band:
+def _decode(header: Header, rows: int, filtered: bytes) -> Band:
     file = _file(header, rows, filtered)
-    return deep.loaded(lambda: Image.open(io.BytesIO(file), formats=("PNG",)))
+    return deep.load(lambda: Image.open(io.BytesIO(file), formats=("PNG",)))
 
 
 def _raw(band: Band) -> bytes:

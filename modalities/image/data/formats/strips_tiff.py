@@ -12,7 +12,7 @@ from PIL import Image
 
 from modalities.image.data.formats import deep
 from modalities.image.data.formats.bands import Band, rows_at_once
-from modalities.image.data.formats.inflated import Inflated
+from modalities.image.data.formats.inflated import InflateStream
 
 _WIDTH, _LENGTH, _BITS, _PACKING, _LIGHT, _PLACES, _SAMPLES = 256, 257, 258, 259, 262, 273, 277
 _ROWS, _SIZES, _PLANES, _TILE_LENGTH, _TILE_PLACES, _TILE_SIZES = 278, 279, 284, 323, 324, 325
@@ -144,14 +144,14 @@ def bands(stream: BinaryIO, layout: Layout) -> Iterator[Band]:
                 parts.append(stream.read(layout.sizes[i]))
                 if len(parts[-1]) != layout.sizes[i]:
                     raise OSError("image file is truncated")
-        yield _decoded(layout, rows, layout.rows, parts)
+        yield _decode(layout, rows, layout.rows, parts)
 
 
 def _cut(stream: BinaryIO, layout: Layout, number: int, step: int) -> Iterator[Band]:
     """Yield a long strip by its rows, each of which is predicted from its own pixels alone."""
     packed = layout.tags.get(_PACKING, 1) != _NONE
     place, size = layout.places[number], layout.sizes[number]
-    unpacked = Inflated(stream, [(place, size)])
+    unpacked = InflateStream(stream, [(place, size)])
     height = min(layout.rows, layout.height - number * layout.rows)
     for top in range(0, height, step):
         rows = min(step, height - top)
@@ -163,7 +163,7 @@ def _cut(stream: BinaryIO, layout: Layout, number: int, step: int) -> Iterator[B
             data = stream.read(min(count, size - start))
             if len(data) < count:
                 raise OSError("image file is truncated")
-        yield _decoded(layout, rows, rows, [data])
+        yield _decode(layout, rows, rows, [data])
 
 
 def _exact(layout: Layout) -> list[int]:
@@ -172,9 +172,9 @@ def _exact(layout: Layout) -> list[int]:
     return [height * layout.row_bytes for height in heights] * layout.planes
 
 
-def _decoded(layout: Layout, rows: int, each: int, parts: list[bytes]) -> Band:
+def _decode(layout: Layout, rows: int, each: int, parts: list[bytes]) -> Band:
     file = _file(layout, rows, each, parts)
-    return deep.loaded(lambda: Image.open(io.BytesIO(file), formats=("TIFF",)))
+    return deep.load(lambda: Image.open(io.BytesIO(file), formats=("TIFF",)))
 
 
 def _file(layout: Layout, rows: int, each: int, parts: list[bytes]) -> bytes:
