@@ -106,7 +106,7 @@ def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _without_odd_names(names: Iterable[str]) -> list[str]:
-    """Without names that a shell would trip over."""
+    """Drop names that a shell would trip over."""
     return [name for name in names if name.isprintable()]
 
 
@@ -142,7 +142,7 @@ def _content(context: typer.Context, name: str) -> Any:
 
 
 def _list(content: Any, key: str) -> list[Any]:
-    """The list at a key of what may be no table, or []."""
+    """Return the list at a key, or [] where `content` is no table or has no list there."""
     value = content.get(key) if isinstance(content, dict) else None
     return value if isinstance(value, list) else []
 

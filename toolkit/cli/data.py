@@ -156,7 +156,7 @@ def _command(
 
 
 def _estimate(recipe: Recipe, say: Callable[[str], None]) -> str:
-    """From a few real training steps on the proposed recipe."""
+    """Estimate the training from a few real steps on the proposed recipe."""
     import tempfile
 
     from toolkit.run import prepare

@@ -243,7 +243,7 @@ def _judge(
     say: Callable[[str], None],
     further: Sequence[Metric] = (),
 ) -> Table:
-    """Assess `made`, unless it is None, and write metrics.json and pictures. further: figures known already."""
+    """Assess `examples`, unless they are None, and write metrics.json and pictures. further: figures known already."""
     from toolkit.evaluation.evaluate import judge_samples, write
     from toolkit.evaluation.table import EvaluationResult, Table
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toolkit.run.generator import Generator
 
 FOLDER = "listening"
-"""In the first run: where the pages are."""
+"""Folder in the first run that has the pages."""
 
 
 def listen(

@@ -44,7 +44,7 @@ class LevelLoss:
         return self.each.std(1) / math.sqrt(self.each.shape[1])
 
     def over(self, other: LevelLoss) -> tuple[Tensor, Tensor]:
-        """This mean over another's on the same examples and noise, and its standard error: (n,), (n,).
+        """Return the ratio of this mean to another's on the same examples and noise, and its error: (n,) twice.
 
         The errors are paired: what both owe to the examples and the noise is in neither (the delta method). inf or nan
         where the other is 0.

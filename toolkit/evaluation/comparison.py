@@ -89,5 +89,5 @@ class Comparison:
 
 
 def _round(value: int) -> int:
-    """To two digits."""
+    """Round to two digits."""
     return round(value, -max(0, len(str(value)) - 2))

@@ -34,7 +34,7 @@ MEANINGS = {
     "bits/*: flow": "The bits by the probability flow, an estimate and no bound.",
     "bits/*": "What held-out examples cost in bits, at most.",
 }
-"""By name, or by a pattern for several of them; the first that fits counts."""
+"""Meaning by the name of a metric, or by a pattern for several names; the first that fits counts."""
 
 
 def meaning(name: str, own: Mapping[str, str] | None = None) -> str:

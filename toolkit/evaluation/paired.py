@@ -69,7 +69,7 @@ def compare(
     time_distribution = build.time_distribution(first.recipe.diffusion, first.denoiser, data.facts)
     weighting = build.weighting(first.recipe.diffusion)
     fixed = FixedNoise(data, held, n, LEVELS, seed, "compare", time_distribution, weighting)
-    modality = _as_told(second.recipe, data)
+    modality = _for_recipe(second.recipe, data)
     if reason := other_conditions(fixed, modality):
         raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {reason}")
     levels = shared_levels(fixed, first.denoiser.schedule, second.denoiser.schedule)
@@ -193,7 +193,7 @@ def weights(denoiser: Denoiser, weighting: Weighting, levels: Tensor) -> Tensor:
     return torch.where(c_out == 0, 0.0, weight).view_as(levels)
 
 
-def _as_told(recipe: Recipe, data: Modality) -> Modality:
+def _for_recipe(recipe: Recipe, data: Modality) -> Modality:
     """Return the opened data as another recipe's network is given it: by its [model] and the data's own [data]."""
     kind = type(data)
     return kind(data.data, recipes.validate_for(recipe, kind)[1], data.facts)

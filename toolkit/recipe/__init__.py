@@ -176,7 +176,7 @@ def _copy(value: Any) -> Any:
 
 
 def _in_file(recipe: Recipe) -> dict[str, Any]:
-    """The same as a file holds it."""
+    """Return a recipe as a file holds it."""
     tree = _tree(recipe)
     for key in KEYS.values():
         section, _, name = key.rpartition(".")

@@ -152,7 +152,7 @@ def _guess(
 
 
 def _default(modality: str, data: str | None, source: str | None) -> Recipe:
-    """Without a recipe: the one named like the data, the modality's one for folders, or the modality's default."""
+    """Return the recipe where none is named: that of the data's name, that for folders, or the modality's default."""
     wanted = "folder" if source is not None and Path(source).is_absolute() else data
     for known in inherit.family(modality):
         if f"{known}/{wanted}" in recipes.list_recipes(known):

@@ -91,7 +91,7 @@ class _Figures(StrictOptions):
     """Seed of the samples."""
     sample: Settings = Settings()
     figures: dict[str, ExpectedMetric] = {}
-    """By `what` of metrics.json."""
+    """Figures by their `what` in metrics.json."""
 
 
 class Expected(_Figures):

@@ -35,7 +35,7 @@ KEYS = {
 }
 """Keyword of `toolkit.train` -> key of the recipe that may hold an object."""
 TO_LOAD = ("network", "denoiser", "schedule", "time")
-"""Those that `toolkit.load` takes again; of the last, only what was learned is lost without it."""
+"""Objects that `toolkit.load` takes again; without the last, only what it has learned is lost."""
 TABLES = {
     "schedule": "SCHEDULES",
     "time": "TIME_DISTRIBUTIONS",

@@ -42,7 +42,7 @@ class RunFacts:
     steps: int
     """Steps that the run was to take; 0 when not known."""
     seconds: float | None
-    """In optimiser steps."""
+    """Time spent in optimiser steps."""
     parameters: int | None
     machine: Mapping[str, str]
     """Machine of the training, as far as the run says."""

@@ -33,7 +33,7 @@ class Picture:
     width: int
     height: int
     ink: bool = False
-    """It is dark ink on nothing, which is light on a dark page."""
+    """True for dark ink without background, which becomes light on a dark page."""
 
     def tag(self, alt: str) -> Markup:
         """The element that shows it."""

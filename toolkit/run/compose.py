@@ -97,7 +97,7 @@ class Stage(Step):
 
 @dataclass(frozen=True, eq=False)
 class Inference(Composed):
-    """Without gradients and in the run's precision.
+    """Context without gradients, in the run's precision.
 
     Around each call and not around the trajectory, which hands control back between steps.
     """

@@ -93,7 +93,7 @@ class Generator:
         return kind(*recipes.validate_for(self.recipe, kind))
 
     def on(self, opened: Modality) -> Generator:
-        """The same with a modality whose data is open, of which a vocoder takes the sounds that it makes again.
+        """Return this generator with a modality whose data is open; a vocoder makes its sounds again.
 
         Raises DataError when that data is no longer such as the run was trained on.
         """
@@ -209,7 +209,7 @@ class Generator:
         return trajectory(self, request, labels, positions, seed, how, weak)
 
     def _split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], Options]:
-        """Those of the sampler, and those of the modality. Raises UsageError for one that neither has."""
+        """Split options into the sampler's and the modality's. Raises UsageError for one that neither has."""
         asked = self.modality.SampleOptions.model_fields
         for name in options:
             if name not in OPTIONS and name not in asked:

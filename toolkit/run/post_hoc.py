@@ -22,7 +22,7 @@ def load_between(
 ) -> None:
     """Put the averages of width `wanted` at the checkpoint's step into the network.
 
-    `found`: with the groups model and ema, which have the `widths`. `spans`: as for `CheckpointStore.load`.
+    `checkpoint`: with the groups model and ema, which have the `widths`. `spans`: as for `CheckpointStore.load`.
     Raises UsageError when the checkpoint does not allow that width, ToolkitError when it does not fit the network.
     """
     there = ", ".join(f"{width:g}" for width in widths)

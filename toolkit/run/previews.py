@@ -179,5 +179,5 @@ def draw_times(learned: Adaptive, path: Path) -> Path:
 
 
 def _save(picture: Image, path: Path, **options: Any) -> None:
-    """In one step: a picture that is there is whole, so what is missing after a kill is drawn again."""
+    """Save a picture in one step, so one that is there is whole; what is missing after a kill is drawn again."""
     write_stream_atomic(path, lambda stream: picture.save(stream, path.suffix[1:], **options))

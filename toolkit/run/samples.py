@@ -36,7 +36,7 @@ class Samples:
         return len(self.x)
 
     def __getitem__(self, which: int | slice | Sequence[int]) -> Samples:
-        """Some of them, one for a number. Raises IndexError."""
+        """Return some of the samples, or one for a number. Raises IndexError."""
         rows = torch.arange(len(self))[[which] if isinstance(which, int) else which]
         labels = tuple(self.labels[i] for i in rows.tolist()) if self.labels else ()
         return replace(self, x=self.x[rows], labels=labels)

@@ -56,7 +56,7 @@ class TrainingRun:
     out: Path
     modality: Modality
     state: loop.State
-    """Its course is set."""
+    """State of the training; its course is set."""
     config: loop.Config
     batches: Batches
     probe: Probe

@@ -79,7 +79,7 @@ def verdict(series: Sequence[Measurement], halfway: int) -> Verdict | None:
 
 
 def _above_floor(last: Measurement) -> float:
-    """By which share training examples may lose more than the floor; infinite where held-out ones clearly do."""
+    """Return by how much training examples may lose more than the floor; infinite where held-out ones clearly do."""
     if last.floor is None or not last.floor_each or len(last.floor_each) != len(last.trained):
         return math.inf
     each = last.each

@@ -49,7 +49,7 @@ class _History:
         self.version = self.parameter._version
 
     def again(self, draw: torch.Generator) -> None:
-        """The same law, drawn by `draw`. A parameter that was also changed unseen, by a view of it, stays as it is."""
+        """Draw the same law by `draw`. A parameter that was also changed unseen, by a view of it, stays as it is."""
         if not self.calls or self.version != self.parameter._version:
             return
         with torch.no_grad():

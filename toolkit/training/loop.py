@@ -39,7 +39,7 @@ class Config:
     """Settings of `fit`; the recipe's [train] and [diffusion] sections with names resolved."""
 
     steps: int
-    """In all, unless the state has a course."""
+    """Steps in all, unless the state has a course."""
     batch: int = 128
     """Examples of one optimiser step."""
     accumulate: int = 1

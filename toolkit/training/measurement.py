@@ -90,7 +90,7 @@ def _mean(values: Sequence[float]) -> tuple[float | None, float | None]:
 def measurement(
     step: int, held_out: Tensor, trained: Tensor, floor: Tensor | None = None, levels: Sequence[Level] = ()
 ) -> Measurement:
-    """From losses (n, draws) of either kind, which may have no rows; rounded as the file rounds them.
+    """Make a measurement from losses (n, draws) of each kind, which may have no rows; round as the file does.
 
     `floor`: (m, draws), the first of them of the training examples.
     """
@@ -152,7 +152,7 @@ def _optional_number(value: Any) -> float | None:
 
 
 def change(a: Measurement, b: Measurement, kind: Literal["held_out", "trained"] | None = None) -> Difference:
-    """From a to b, on the examples that both measured; `kind`: None for the one that decides. Raises ValueError."""
+    """Return the change from a to b on common examples; `kind`: None for the one that decides. Raises ValueError."""
     first, second = (m.each if kind is None else torch.tensor(getattr(m, kind), dtype=torch.float64) for m in (a, b))
     n = min(len(first), len(second))
     return Difference.between(first[:n], second[:n])

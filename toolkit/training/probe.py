@@ -36,7 +36,7 @@ class Probe:
     """Time that the probe took."""
 
     def describe(self) -> str:
-        """In words: the number format, the layout and the threads that were chosen."""
+        """Say in words which number format, layout and threads were chosen."""
         number = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         fewer = self.threads < self.most_threads
         count = f"{self.threads} of {self.most_threads}" if fewer else f"{self.threads}"

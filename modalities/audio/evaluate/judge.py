@@ -84,7 +84,7 @@ def copy_features(raw: Tensor, rate: int) -> Tensor:
     """Return levels of 32 mel bands in dB above the quietest level that counts, RANGE_DB below the clip's highest.
 
     So gain does not matter, nor noise far below the sound. raw: (B, C, L), L a multiple of 256. Returns
-    (B, 32, frames) float32, 0 in silence, for `nearest.aligned`. Frames begin a window before the clip and end one
+    (B, 32, frames) float32, 0 in silence, for `nearest.aligned_distances`. Frames begin a window before it and end one
     after it, so that a clip shifted in time has the same.
     """
     spec = default(rate, 32)

@@ -49,7 +49,7 @@ def of_folder(
     plan: Plan,
     options: Data,
 ) -> Understood:
-    """Return the block about a folder or shards. pixels: (N, C, H, W) of the pictures `taken`, test: (N,) bool."""
+    """Return the block about a folder or shards. pixels: (N, C, H, W) of `pictures`, test: (N,) bool."""
     read = list(dict.fromkeys(one.entry.name for one in pictures))
     lines = [*listing.notes, *_missing_reader(listing)]
     rows = [

@@ -38,9 +38,9 @@ MAX_PIXELS = arrays.MAX_PIXELS
 MAX_FRAMES = 1_000
 """Most pictures that are read of one animation or stack."""
 _LARGE_PIXELS = 8_000_000
-"""From so many on one picture at a time is decoded."""
+"""Pixels from which on one picture at a time is decoded."""
 _BANDED_PIXELS = 2_000_000
-"""From so many on a picture is decoded in bands; more than any target has."""
+"""Pixels from which on a picture is decoded in bands; more than any target has."""
 _one_large = threading.Lock()
 
 

@@ -23,7 +23,7 @@ NAMES = {
 }  # fmt: skip
 """Words that are common in a first row of names."""
 NOTHING = "\x1f"
-"""In place of what divides columns where there is only one, and it holds commas."""
+"""Stand-in for the delimiter of a table of one column that holds commas."""
 _ENOUGH, _RAGGED = 0.9, 0.6
 _NUMBER = re.compile(r"[-+]?[0-9][0-9 .,:/%-]*[€$£]?|[-+]?[0-9.,]+e[-+]?[0-9]+", re.IGNORECASE)
 _LONGEST_NAME = 60

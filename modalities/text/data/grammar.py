@@ -157,7 +157,7 @@ def _utf8(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _escapes(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """As `_utf8`, for characters and ESC with the digits of a code point, the first not 0, that is no surrogate.
+    """Return as `_utf8` does, for characters and ESC with digits: a code point, first digit not 0, no surrogate.
 
     States: 0 between characters; 1 behind ESC; 2 to 6 behind 1 to 5 digits of any number; 7 to 12 behind 1 to 6 digits
     of one that begins with 10, of which alone there are six; 13 behind D, 14 and 15 behind D8 to DF and one digit more,

@@ -81,7 +81,7 @@ class Survey:
 
     @property
     def shared_items(self) -> tuple[int, int]:
-        """Those of the test split that are in the training split too, of how many, where the source names splits."""
+        """Items of the test split that are in the training split too, and all of it; 0, 0 without named splits."""
         hashes, held = np.frombuffer(self._hashes, np.int64), np.frombuffer(self._held, np.int8)
         if not len(hashes) or not (held == 1).any():
             return 0, 0

@@ -217,7 +217,7 @@ def _with_escapes(ids: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _parse(text: str) -> Vocabulary:
-    """Kept, because its tables take a while to make."""
+    """Return the vocabulary of a JSON text. It is cached, because its tables take a while to make."""
     return Vocabulary(**_check(json.loads(text)))
 
 

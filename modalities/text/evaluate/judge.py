@@ -45,7 +45,7 @@ class Course:
     """Share of the training."""
     weight_decay: float = 0.1
     optimizer: str = "muon"
-    """Or "adamw", as in a recipe."""
+    """Optimiser, "muon" or "adamw" as in a recipe."""
     seed: int = 0
 
 
