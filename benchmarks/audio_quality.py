@@ -1,4 +1,4 @@
-"""How good are the samples of an audio run? Agreement, distances and copies, beside what real clips and noise score.
+"""Measure the samples of an audio run: agreement, distances and copies, beside what real clips and noise score.
 
     python benchmarks/audio_quality.py runs/spoken-digits [--n 1000] [--steps 20] [--guidance 1 2] [--seed 1] ...
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 import toolkit
-from modalities.audio.evaluate.judge import FEATURES, SoundJudge, copy_features, fitted
+from modalities.audio.evaluate.judge import FEATURES, SoundJudge, copy_features, fit_length
 from modalities.audio.mel import default
 from modalities.audio.modality import Audio
 from toolkit import paths, recipe
@@ -98,7 +98,7 @@ class Originals:
         self.limit = float(self.alone[1].median()) / 2
 
     def compare(self, raw: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each clip: distance to the nearest training clip in features and in mel spectrogram (dB), correlation."""
+        """Return each clip's distance to the nearest training clip in features and in mel (dB), and correlation."""
         near, _ = nearest.nearest(self.critic.features(raw), self.features, own)
         mel, which = nearest.nearest_aligned(
             copy_features(raw, self.critic.rate), self.outlines, self.shift, CANDIDATES, own
@@ -134,7 +134,7 @@ def noise_like(real: Examples, n: int) -> Tensor:
 
 
 def print_judge(critic: SoundJudge, real: Splits, folds: int) -> None:
-    """How far the judge is to be trusted. `folds`: of the cross-validation when few clips are held out, 0 for none."""
+    """Print how good the judge is. `folds`: of the cross-validation when few clips are held out, 0 for none."""
     right = round(critic.accuracy * critic.tested)
     print(f"judge {critic.name}: right on {right} of {critic.tested} held-out clips, {critic.accuracy:.1%}")
     if critic.tested < FEW and folds:
@@ -197,7 +197,7 @@ def main() -> None:
             f"{sampler or s.sampler}, {steps or s.steps} steps, guidance {s.guidance if guidance is None else guidance}"
         )
         print(f"  {chosen.n / seconds:.2f} samples/s; {generator.modality.view().rate(samples.raw, seconds)}")
-        raw = fitted(samples.raw, real.shape[-1])
+        raw = fit_length(samples.raw, real.shape[-1])
         seen = [critic.names[i] for i in critic.labels(raw).tolist()]
         if samples.labels:
             print(f"  agreement with the asked label, n = {chosen.n}: {share(agreement(samples.labels, seen))}")

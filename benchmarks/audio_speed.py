@@ -122,7 +122,7 @@ def training(batch: int, rounds: int) -> None:
 
 
 def untrained(length: int, rate: int) -> Generator:
-    """What `toolkit sample` would load, but for the weights: the drums recipe at this length and rate."""
+    """Return what `toolkit sample` would load, but for the weights: the drums recipe at this length and rate."""
     recipe = recipes.load("audio/drums")
     labels = tuple(str(i) for i in range(LABELS))
     facts = Facts(shape=(1, length), labels=labels, std=0.1, count=1, extra={"rate": rate, "channels": 1, "test": 0})

@@ -1,4 +1,4 @@
-"""How near does a vocoder run come to held-out sounds? Beside Griffin-Lim on the same mel spectrograms, in one run.
+"""Compare a vocoder run with held-out sounds, beside Griffin-Lim on the same mel spectrograms, in one run.
 
     toolkit train --modality audio --condition mel --out runs/vocoder
     python benchmarks/audio_vocoder.py runs/vocoder [--files 40] [--steps 20] [--iterations 32] [--out vocoder]
@@ -59,12 +59,12 @@ def by_run(generator: Generator, folder: Path, steps: int | None, iterations: in
 
 
 def by_polish(spec: mel.MelSpec, iterations: int) -> Vocoder:
-    """What follows the network, from white noise."""
+    """The steps that follow the network, from white noise."""
 
     def run(clip: Tensor, number: int) -> Tensor:
         padded = torch.nn.functional.pad(clip, (0, -clip.shape[-1] % spec.hop))[None]
         noise = 0.1 * torch.randn(padded.shape, generator=torch.Generator().manual_seed(number))
-        return fitted(griffin_lim.matched(noise, mel.log_mel(padded, spec), spec, iterations)[0], clip.shape[-1])
+        return fitted(griffin_lim.match_mel(noise, mel.log_mel(padded, spec), spec, iterations)[0], clip.shape[-1])
 
     return run
 
@@ -86,14 +86,14 @@ def fitted(clip: Tensor, length: int) -> Tensor:
 
 
 def measured(way: Vocoder, clips: list[Tensor], rate: int) -> tuple[list[Tensor], dict[str, np.ndarray]]:
-    """What `way` makes of each clip, and the figures of each, (N,) by name."""
+    """Return what `way` makes of each clip, and the figures of each, (N,) by name."""
     way(clips[0], 0)  # the first call pays for imports and tables
     made, found = [], []
     for number, clip in enumerate(clips):
         began = time.perf_counter()
         made.append(way(clip, number))
         seconds = time.perf_counter() - began
-        figures = vocoder.paired(clip.numpy(), made[-1].numpy(), rate)
+        figures = vocoder.pair_metrics(clip.numpy(), made[-1].numpy(), rate)
         found.append({**figures, TIME: seconds * rate / clip.shape[-1]})
     return made, {name: np.array([figures[name] for figures in found]) for name in found[0]}
 

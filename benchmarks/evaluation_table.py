@@ -1,4 +1,4 @@
-"""What each figure does to pictures that are spoilt in known ways: the table of docs/evaluation.md.
+"""Every figure for pictures that are spoilt in known ways: the table of docs/evaluation.md.
 
     python benchmarks/evaluation_table.py [--source digits] [--n 1000]
 
@@ -35,7 +35,7 @@ def blurred(raw: Tensor) -> Tensor:
 
 
 def sets(image: Image, held: Examples, n: int) -> Iterator[tuple[str, Examples]]:
-    """What is judged, n pictures each, with the labels that were asked for."""
+    """Yield the sets that are judged, n pictures each, with the labels that were asked for."""
     label = held.cond["label"]
     train = image.dataset("train")
     yield "real", Examples(held.raw[:n], {"label": label[:n]})

@@ -1,4 +1,4 @@
-"""How good are the samples of an image run? Label agreement and Frechet distance, beside a real-vs-real floor.
+"""Measure the samples of an image run: label agreement and Frechet distance, beside a real-vs-real floor.
 
     python benchmarks/image_quality.py runs/digits [--reference mnist] [--agree 1000] [--frechet 5000] [--steps 20] ...
 

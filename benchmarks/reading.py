@@ -1,4 +1,4 @@
-"""How long the first start takes: `python benchmarks/reading.py image --count 5000`.
+"""Time the first start: `python benchmarks/reading.py image --count 5000`.
 
 A folder is made in a temporary place, and `Modality.load` reads it twice: into an empty cache, and from it. The time of
 making the folder does not count. One function for each modality makes its files; `MAKERS` names them.

@@ -1,4 +1,4 @@
-"""How much of the project is read on the way to the first network call: files, functions and lines that are entered.
+"""Count the files, functions and lines of the project that are entered on the way to the first network call.
 
 `python benchmarks/reading_paths.py` trains tests/points.py for a few steps, then runs each path in a process of its own
 under `sys.settrace` and notes every function of toolkit/ and modalities/ that is called before the event. What an
@@ -83,13 +83,13 @@ def follow(arguments: list[str], end: tuple[str, str], after: str | None) -> dic
 
 
 def _ours(code: CodeType) -> bool:
-    """Whether it is a function of the project, and neither a module nor the body of a class."""
+    """Return True for a function of the project that is neither a module nor the body of a class."""
     inside = code.co_filename.startswith((f"{ROOT}/toolkit/", f"{ROOT}/modalities/"))
     return inside and code.co_name != "<module>" and bool(code.co_flags & 1)
 
 
 def _importing(frame: FrameType | None) -> bool:
-    """Whether a module of the project is being imported above a frame."""
+    """Return True while a module of the project is being imported above a frame."""
     while frame is not None:
         code = frame.f_code
         if code.co_name == "<module>" and code.co_filename.startswith((f"{ROOT}/toolkit/", f"{ROOT}/modalities/")):

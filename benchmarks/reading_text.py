@@ -1,4 +1,4 @@
-"""How long the first start on a large text takes: `python benchmarks/reading_text.py --megabytes 100`.
+"""Time the first start on a large text: `python benchmarks/reading_text.py --megabytes 100`.
 
 Lines of a bundled play, shuffled with a fixed seed, as running text, as items, as a table of pairs and as JSON Lines.
 Each is read twice: into an empty cache, and from it. The time of making the files does not count.
@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def lines(megabytes: int) -> Iterator[str]:
     """Yield lines of a play that have text, shuffled, until they come to so many megabytes."""
-    play = (paths.shipped("assets") / "shakespeare" / "train.txt").read_text("utf-8")
+    play = (paths.shipped_folder("assets") / "shakespeare" / "train.txt").read_text("utf-8")
     every = [line for line in play.split("\n") if line.strip()]
     draw, size = random.Random(0), 0
     while size < megabytes * 1_000_000:

@@ -22,7 +22,7 @@ from modalities.audio.view.picture import QUIETEST, decibels
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "docs" / "pictures" / "digits.png"
 LEFT, TOP, CELL = 16, 1, 58
-"""Where the cells of that picture begin, and their distance, in pixels."""
+"""Left and upper edge of that picture's first cell, and the distance of cells, in pixels."""
 COLUMNS, ROWS = 5, 4
 LABELS = ("kick", "snare", "tom", "cymbal")
 HEIGHT, GAP, MEL_WIDTH, TEXT_WIDTH = ROWS * CELL, 14, 152, 372

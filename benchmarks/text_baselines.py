@@ -1,4 +1,4 @@
-"""What other kinds of text model learn in the same minutes: autoregressive, and masked discrete diffusion.
+"""Train other kinds of text model for the same minutes: autoregressive, and masked discrete diffusion.
 
     python benchmarks/text_baselines.py [--minutes 15] [--data shakespeare] [--width 192 --layers 4] [--threads 2] ...
 

@@ -1,4 +1,4 @@
-"""What n-gram models and the lengths of items cost in bits per character of held-out text: no training, seconds.
+"""Cost of n-gram models and of the lengths of items in bits per character of held-out text: no training, seconds.
 
     python benchmarks/text_ngrams.py [--recipes names backwards e2e abc shakespeare] [--rows 128]
 

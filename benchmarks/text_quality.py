@@ -1,4 +1,4 @@
-"""How good are the samples of a text run? Words, judges and copies over temperatures and steps, beside real text.
+"""Measure the samples of a text run: words, judges and copies over temperatures and steps, beside real text.
 
     python benchmarks/text_quality.py runs/shakespeare [--temperature 0.8 0.9 1.0] [--steps 32 64] [--restarts 0 20] ...
 

@@ -1,4 +1,4 @@
-"""How fast a small training is with all threads, half of them, and threads that sleep while they wait; alone, and with
+"""Speed of a small training with all threads, half of them, and threads that sleep while they wait; alone, and with
 another program on one core.
 
     python benchmarks/threads.py --seconds 20 --rounds 3

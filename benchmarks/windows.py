@@ -1,4 +1,4 @@
-"""How far windows that are averaged are from the truth, without Monte Carlo.
+"""Distance of averaged windows from the truth, without Monte Carlo.
 
     python benchmarks/windows.py
 

@@ -42,7 +42,7 @@ class Mutation:
     new: str
     tests: tuple[str, ...]
     equivalent: str = ""
-    """Why no test can see it, where that is so."""
+    """Reason that no test can see it, where that is so."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.old.strip()}  ->  {self.new.strip() or '(nothing)'}"

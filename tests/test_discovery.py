@@ -1,4 +1,4 @@
-"""Which modality a folder is of, by its files."""
+"""The modality of a folder, by its files."""
 
 from __future__ import annotations
 

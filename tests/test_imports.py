@@ -1,4 +1,4 @@
-"""Which torch, torchvision and torchaudio fit together, and what is said when they do not."""
+"""Versions of torch, torchvision and torchaudio that fit together, and what is said when they do not."""
 
 from __future__ import annotations
 

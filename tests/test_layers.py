@@ -45,7 +45,7 @@ def imports_of(path: Path) -> list[str]:
 
 
 def wrong_imports(module: str, names: list[str]) -> list[str]:
-    """What `module` may not import among `names`."""
+    """Return those of `names` that `module` may not import."""
     wrong = []
     package = ".".join(module.split(".")[:2])
     for name in names:

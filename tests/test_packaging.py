@@ -1,4 +1,4 @@
-"""What is installed works far from the checkout: the wheel has the recipes and assets, and finds them."""
+"""The installed package works far from the checkout: the wheel has the recipes and assets, and finds them."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def test_the_unpacked_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path
     done = run_python("-m", "toolkit.cli", "recipes", cwd=elsewhere, PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     assert "image/digits" in done.stdout
-    code = "import toolkit.paths as p; print(p.shipped('recipes'), p.shipped('assets'))"
+    code = "import toolkit.paths as p; print(p.shipped_folder('recipes'), p.shipped_folder('assets'))"
     found = run_python("-c", code, cwd=elsewhere, PYTHONPATH=str(site)).stdout.split()
     assert found == [str(site / "toolkit" / "recipes"), str(site / "toolkit" / "assets")]

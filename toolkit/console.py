@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-class Counted(Protocol):
+class CountedStep(Protocol):
     """One of so many steps."""
 
     @property
@@ -20,7 +20,7 @@ class Counted(Protocol):
     def total(self) -> int: ...
 
 
-T = TypeVar("T", bound=Counted)
+T = TypeVar("T", bound=CountedStep)
 
 PLAIN_WIDTH = 160
 """Columns when the output is a file or a pipe, where 80 would cut paths and numbers."""
@@ -35,7 +35,7 @@ def console(stderr: bool = False) -> Console:
     return Console(highlight=False, markup=False, width=PLAIN_WIDTH if plain else None, stderr=stderr)
 
 
-def tracked(steps: Iterable[T], doing: str) -> T:
+def track(steps: Iterable[T], doing: str) -> T:
     """Take steps, which have an `index` from 1 and a `total`, with a bar on a terminal, and return the last one."""
     from rich import progress as rich
 

@@ -26,7 +26,7 @@ def pick(name: str | torch.device | None = None) -> torch.device:
 
 
 def _missing(device: torch.device) -> str:
-    """Why a device cannot be used here, or nothing."""
+    """Return why a device cannot be used here, or ""."""
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:

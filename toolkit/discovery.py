@@ -76,7 +76,7 @@ def kinds(path: Path, ignore: Collection[str] = ()) -> tuple[Counter[str], Count
     endings = {name: find(name).extensions for name in built_in()}
     counts, sizes = Counter[str](), Counter[str]()
     folder = os.path.isdir(path)
-    files = [(found.path, found.info) for found in tree.walk(path)] if folder else [(path, os.stat(path))]
+    files = [(item.path, item.info) for item in tree.walk(path)] if folder else [(path, os.stat(path))]
     for file, info in files:
         beside = file.name in ignore or (folder and file.name.lower() in METADATA)
         if info is not None and not beside and not file.name.startswith("."):

@@ -22,13 +22,13 @@ TORCHAUDIO = (2, 11)
 
 def versions(names: Iterable[str] = ("torch", "torchvision", "torchaudio")) -> dict[str, str | None]:
     """Return versions of packages without importing them; None = not installed."""
-    found: dict[str, str | None] = {}
+    installed: dict[str, str | None] = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except (metadata.PackageNotFoundError, OSError, ValueError):
-            found[name] = None
-    return found
+            installed[name] = None
+    return installed
 
 
 def skew(versions: Mapping[str, str | None]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much memory this machine has for one process, and the sentence where something would take more of it."""
+"""Memory that this machine has for one process, and the sentence where something would take more of it."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def _container() -> int:
 
 
 def _limit() -> int:
-    """What `ulimit -v` leaves, of which libraries have taken some."""
+    """Return the bytes that `ulimit -v` leaves beyond those already taken, by libraries for example."""
     try:
         import resource
 
         most = resource.getrlimit(resource.RLIMIT_AS)[0]
         if most == resource.RLIM_INFINITY:
             return _UNKNOWN
-        taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        return max(0, most - taken)
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return max(0, most - used)
     except (ImportError, OSError, ValueError):
         return _UNKNOWN

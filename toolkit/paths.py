@@ -11,7 +11,7 @@ from toolkit.errors import DataError, StorageError
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def shipped(kind: str) -> Path:
+def shipped_folder(kind: str) -> Path:
     """The folder `recipes` or `assets`: inside the installed wheel first, then beside the checkout."""
     for folder in (_PACKAGE / kind, _PACKAGE.parent / kind):
         if folder.is_dir():

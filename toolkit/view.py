@@ -53,12 +53,12 @@ class View:
 
     def shown(self, raw: Tensor) -> list[Shown]:
         """Return raw examples (B, ...) one by one, for pages that put examples of several runs side by side."""
-        found = []
+        examples = []
         for i in range(len(raw)):
             buffer = io.BytesIO()
             self.preview(raw[i : i + 1]).save(buffer, "PNG")
-            found.append(Shown(buffer.getvalue()))
-        return found
+            examples.append(Shown(buffer.getvalue()))
+        return examples
 
     def lines(self, raw: Tensor, labels: Sequence[str] = ()) -> list[str]:
         """Return raw examples as lines for a terminal, free of control characters; [] where there is none to read."""

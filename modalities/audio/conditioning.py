@@ -43,7 +43,7 @@ class AudioConditioning(Conditioning):
     def batch(self, examples: Examples, draws: Draws) -> Examples:
         """Augment, cut to the longest clip of the batch, and add mask, seconds and, for a vocoder, mel."""
         raw, length = augment(examples.raw, examples.cond["length"], self.data, self.rate, draws)
-        frames = rounded(int(length.max()), self.shape[-1])
+        frames = array_length(int(length.max()), self.shape[-1])
         raw = raw[..., :frames].contiguous()
         cond = conditions(length, frames, self.shape[-1])
         if self.mel is not None:
@@ -78,10 +78,10 @@ class AudioConditioning(Conditioning):
         assert isinstance(options, SampleOptions)
         mask = cond["mask"].to(x.device)
         if self.mel is None:
-            return griffin_lim.faded(x, mask, self.rate)
+            return griffin_lim.fade_ends(x, mask, self.rate)
         rounds = griffin_lim.ROUNDS if options.iterations is None else options.iterations
-        target = mel.restored(cond["mel"].to(x.device))
-        return self.codec.encode(griffin_lim.matched(self.codec.decode(x), target, self.mel, rounds) * mask)
+        target = mel.denormalise(cond["mel"].to(x.device))
+        return self.codec.encode(griffin_lim.match_mel(self.codec.decode(x), target, self.mel, rounds) * mask)
 
     def _lengths(self, options: SampleOptions, labels: Tensor | None, seed: int, positions: Sequence[int]) -> Tensor:
         """Return the length of each clip in samples, (B,) int64."""
@@ -103,7 +103,7 @@ class AudioConditioning(Conditioning):
         return [Request(tuple(range(len(positions))), self.shape, cond)]
 
 
-def rounded(length: int, trained: int) -> int:
+def array_length(length: int, trained: int) -> int:
     """Return an array length for `length` samples: the next eighth of `trained`, or multiple of GRAIN beyond it."""
     if length >= trained:
         return -(-length // GRAIN) * GRAIN
@@ -157,7 +157,7 @@ def by_length(length: Tensor, channels: int, trained: int, join: str) -> list[Re
     requests = []
     for size in sorted(set(sizes)):
         which = [i for i, s in enumerate(sizes) if s == size]
-        shape = _checked((channels, size))
+        shape = _check_size((channels, size))
         window = trained if size > trained and join == "windows" else None
         requests.append(Request(tuple(which), shape, conditions(length[which], size, trained), window, GRAIN))
     return requests
@@ -168,7 +168,7 @@ def of_sound(raw: Tensor, spec: mel.MelSpec, shape: tuple[int, ...], n: int, joi
     channels, trained = shape
     length = torch.full((n,), raw.shape[-1])
     size = _size(raw.shape[-1], trained, join)
-    padded = torch.zeros(_checked((channels, size)))
+    padded = torch.zeros(_check_size((channels, size)))
     padded[:, : raw.shape[-1]] = raw
     cond = conditions(length, size, trained)
     cond["mel"] = mel.normalise(mel.log_mel(padded[None], spec)).expand(n, -1, -1)
@@ -177,12 +177,12 @@ def of_sound(raw: Tensor, spec: mel.MelSpec, shape: tuple[int, ...], n: int, joi
 
 
 def _size(length: int, trained: int, join: str) -> int:
-    size = rounded(length, trained)
+    size = array_length(length, trained)
     # windows need 1.5 training lengths or more: two of them in less would be nearly the same
     return size if size <= trained or join == "whole" else max(size, -(-3 * trained // (2 * GRAIN)) * GRAIN)
 
 
-def _checked(shape: tuple[int, int]) -> tuple[int, int]:
+def _check_size(shape: tuple[int, int]) -> tuple[int, int]:
     if shape[0] * shape[1] > MAX_NUMBERS:
         raise UsageError(f"{shape[1]:,} samples are too many for one sound; ask for fewer --seconds")
     return shape

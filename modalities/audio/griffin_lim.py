@@ -24,7 +24,7 @@ _MAX_FACTOR = 1e3
 """Largest factor in one update, so that steps away from silence are finite."""
 
 
-def faded(x: Tensor, mask: Tensor, rate: int) -> Tensor:
+def fade_ends(x: Tensor, mask: Tensor, rate: int) -> Tensor:
     """Return x (B, C, L) with the last 5 ms before the end of each mask (B, 1, L) faded to nearly 0 (sine squared).
 
     A sound that dies away is not changed audibly; one that is cut at its duration ends without a click.
@@ -34,7 +34,7 @@ def faded(x: Tensor, mask: Tensor, rate: int) -> Tensor:
 
 
 @torch.no_grad()
-def matched(sound: Tensor, log_mel: Tensor, spec: MelSpec, rounds: int = ROUNDS) -> Tensor:
+def match_mel(sound: Tensor, log_mel: Tensor, spec: MelSpec, rounds: int = ROUNDS) -> Tensor:
     """Return `sound` (B, C, L) moved close to the spectrogram `log_mel` (B, mels, L / hop) of `mel.log_mel`, float32.
 
     Magnitudes of the mean channel: the geometric mean of the sound's own and of the pseudo-inverse of the filters,

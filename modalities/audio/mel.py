@@ -67,7 +67,7 @@ def normalise(log_mel: Tensor) -> Tensor:
     return (log_mel - MEAN) / STD
 
 
-def restored(mel: Tensor) -> Tensor:
+def denormalise(mel: Tensor) -> Tensor:
     """Return the inverse of `normalise`, float32."""
     return STD * mel.float() + MEAN
 
@@ -103,7 +103,7 @@ class Power(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):
-            mel = restored(mel).exp()
+            mel = denormalise(mel).exp()
             least = self.get_buffer("mean") @ mel
             magnitudes = torch.maximum(self.get_buffer("exact") @ mel, least / 3)
             return (self.get_buffer("near") @ magnitudes.square()).clamp_min(1e-20).log()

@@ -21,7 +21,7 @@ class Data(Options):
     """digits, mnist, fashion-mnist or cifar10; else a folder of pictures, a folder of .tar shards or one .tar
     file, as a path or below TOOLKIT_DATA. A folder that is called like a data set is written ./digits."""
     labels: str = Field(default="auto", min_length=1)
-    """Where labels come from: auto (a metadata file where there is one, else folders), folders, folders:2 (those of
+    """Source of labels: auto (a metadata file where there is one, else folders), folders, folders:2 (those of
     the second level), parent (the folder that a file lies in), metadata, none, or a pattern for file names such as
     "{label}_{}"."""
     splits: Literal["auto", "none"] = "auto"
@@ -30,18 +30,18 @@ class Data(Options):
     """Side of square pictures in pixels, 32, or width x height, "64x48"; each side from 8 to 1024. Default: the
     pictures' own size when all have one of at most 64 px a side; else 32, which trains in minutes on a CPU."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How a picture of another shape fits: crop (cut about its centre), pad (kept whole, with borders of the
+    """Way to fit a picture of another shape: crop (cut about its centre), pad (kept whole, with borders of the
     background) or stretch."""
     channels: Literal["auto", 1, 2, 3, 4] = "auto"
     """1 = grey, 2 = grey and transparency, 3 = RGB, 4 = RGB and transparency, auto = RGB as soon as one picture has
     colour, else grey."""
     background: Literal["white", "black"] = "white"
-    """What transparent pictures are laid on when transparency is not learned; also the borders of fit = "pad"."""
+    """Colour behind transparent pictures when transparency is not learned; also of the borders of fit = "pad"."""
     levels: str = "auto"
     """Values of pictures of more than 8 bits that become black and white, "0:4095". auto: 8, 10, 12, 14 or 16 bits,
     whichever hold the largest value of all such files; fractions: 0 to 1, -1 to 1, 0 to 255 or 0 to 65535."""
     frames: Literal["first", "all"] = "first"
-    """Which pictures of an animation or a stack of pages are read."""
+    """Pictures of an animation or a stack of pages that are read."""
     limit: int | None = Field(default=None, ge=1)
     """Largest number of training pictures, and of test pictures."""
     flip: bool = False
@@ -63,7 +63,7 @@ class Data(Options):
         width, height = int(form[1]), int(form[2] or form[1])
         if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
             raise ValueError(f"each side must be from {SMALLEST} to {LARGEST} pixels, not {size}")
-        return written(width, height)
+        return size_text(width, height)
 
     @field_validator("levels")
     @classmethod
@@ -86,7 +86,7 @@ class Data(Options):
         return two_numbers(self.levels)
 
 
-def written(width: int, height: int) -> int | str:
+def size_text(width: int, height: int) -> int | str:
     """Return a size as it is typed: 32, or "64x48"."""
     return width if width == height else f"{width}x{height}"
 

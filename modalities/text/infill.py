@@ -39,8 +39,8 @@ def draw_given(lengths: Tensor, width: int, share: float, draws: Draws) -> Tenso
 def parse_holes(text: str) -> list[str | int]:
     r"""Return what a user gives in parts: texts, and holes as their number of characters. `parse_holes("To __, or")` is
     ["To ", 2, ", or"]. A run of underscores is a hole; `\_` is an underscore."""
-    found = _PART.findall(text)
-    return [given.replace(r"\_", "_") if given else len(hole) for given, hole in found]
+    parts = _PART.findall(text)
+    return [given.replace(r"\_", "_") if given else len(hole) for given, hole in parts]
 
 
 def _outside_holes(size: Tensor, place: Tensor, drawn: Tensor) -> Tensor:

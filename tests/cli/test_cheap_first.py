@@ -1,4 +1,4 @@
-"""What is cheap is checked before anything that takes long: data read, a network trained, samples made."""
+"""Cheap checks come before anything that takes long: data read, a network trained, samples made."""
 
 from __future__ import annotations
 

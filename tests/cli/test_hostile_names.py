@@ -19,7 +19,7 @@ POINTS = (ROOT / "tests" / "points.py").read_text(encoding="utf-8")
 
 
 def assert_harmless(done: object) -> str:
-    """What a process printed, if nothing in it is a control character or a mark of direction."""
+    """Return what a process printed; assert that it has no control character and no mark of direction."""
     text = done.stdout + done.stderr  # type: ignore[attr-defined]
     assert [c for c in text if not c.isprintable() and c not in "\n\t"] == []
     return str(text)

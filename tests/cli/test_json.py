@@ -14,7 +14,7 @@ from toolkit.cli import console
 
 
 def parsed(done: Any, code: int = 0) -> dict[str, Any]:
-    """What a command printed, all of it, as the JSON object that it must be."""
+    """Return all that a command printed, as the JSON object that it must be."""
     assert done.returncode == code, (done.stdout, done.stderr)
     content = json.loads(done.stdout)
     assert next(iter(content)) == "format" and content["format"] == console.JSON_FORMAT

@@ -83,7 +83,7 @@ def test_mistakes_are_one_line(tmp_path: Path, toolkit_command: Command, argumen
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
 def test_the_documents_say_what_the_recipes_say(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
-    assert results.rewritten(text, results.shipped(), page) == text, f"run: toolkit results --write {page}"
+    assert results.rewritten(text, results.shipped_recipes(), page) == text, f"run: toolkit results --write {page}"
 
 
 def measured() -> list[tuple[str, recipes.Recipe]]:
@@ -158,7 +158,7 @@ def test_the_command_writes_the_file_and_nothing_when_it_cannot(tmp_path: Path, 
 
 
 def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
-    from toolkit.evaluation.table import Metric, Table, left_out
+    from toolkit.evaluation.table import Metric, Table, omission
 
     run = tmp_path / "run"
     (run / "evaluation").mkdir(parents=True)
@@ -169,7 +169,7 @@ def test_an_evaluated_run_as_a_section(tmp_path: Path) -> None:
         Metric("judge accuracy", 0.99, 0.98, 1.0),
         Metric("agreement", 0.95, 0.93, 0.97, floor=0.991, unit="share", judge="x-1"),
         Metric("agreement/3", 0.9, 0.8, 1.0),
-        left_out("FD", "too few"),
+        omission("FD", "too few"),
     )
     (run / "evaluation" / "metrics.json").write_text(Table(figures, {"samples": 400, "seed": 2}).to_json())
     said = recipes.tomllib.loads(results.section(run))

@@ -74,7 +74,7 @@ PLAUSIBLE = [("mean", -1), ("names", [1, 2]), ("names", ["x", "y", "z"])]
 
 
 def test_odd_values_raise_nothing(kind: str, data: Path, tmp_path: Path) -> None:
-    """Of a cache whose hashes somebody has made right: it is read, or made anew."""
+    """A cache with odd values, whose hashes somebody has made right, is read or made anew."""
     facts = opened(kind, data, tmp_path / "cache")
     (home,) = (tmp_path / "cache" / kind).iterdir()
     about = json.loads((home / "about.json").read_bytes())

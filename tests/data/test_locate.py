@@ -1,4 +1,4 @@
-"""Where a source is, and what the user is told."""
+"""The place of a source, and what the user is told."""
 
 from __future__ import annotations
 

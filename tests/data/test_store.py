@@ -149,7 +149,7 @@ for number in range(40):
     (top / f"{me}-{number}").touch()
     while not all((top / f"{other}-{number}").exists() for other in "abc"):
         pass
-    assert store.opened(folder, load, 0, fill, "things") == b"whole" * 100
+    assert store.build_and_load(folder, load, 0, fill, "things") == b"whole" * 100
     assert load(folder) == b"whole" * 100
 """
     for number in range(0, 40, 2):

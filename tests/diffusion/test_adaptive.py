@@ -42,7 +42,7 @@ def watched(law: Adaptive, schedule: Schedule = FLOW, steps: int = 0, noise: flo
 
 
 def truth(law: Adaptive) -> Tensor:
-    """What the share of each bin should be: the rise of the curve over it, and some of the initial law."""
+    """Return the right share of each bin: the rise of the curve over it, and some of the initial law."""
     rise = sigmoid_curve(law.edges).diff()
     return (1 - law.mix) * rise / rise.sum() + law.mix * law.initial
 

@@ -58,7 +58,7 @@ def test_the_share_that_is_added_and_its_cap(churn: float, total: int, gamma: fl
 
 @pytest.mark.parametrize("inflate", [1.0, 1.1])
 def test_the_noise_that_is_added(inflate: float) -> None:
-    """Of a point at 0 a Heun step from the raised level makes what is left of x_t + noise, which is linear."""
+    """The data are a point at 0, so a Heun step from the raised level scales x_t + noise, which is linear."""
     point, times = GaussianDenoiser(SCHEDULE, 0.0, 0.0), torch.tensor([0.5, 0.4], dtype=F64)
     p, q = at(SCHEDULE, 0.5), at(SCHEDULE, 0.4)
     got = sample(point, SCHEDULE, EDMChurn(2.0, inflate=inflate), 0 * ONE, times.clone(), lambda: ONE)

@@ -27,7 +27,7 @@ from toolkit.diffusion.grid import highest
 from toolkit.verify import checks_ends
 from toolkit.verify.checks_ends import COUNTS, INDEPENDENT, RECIPES, one, texts
 from toolkit.verify.ends_known import KNOWN
-from toolkit.verify.measure import Remembered, end_shift, end_variance, linear_response
+from toolkit.verify.measure import CachedSchedule, end_shift, end_variance, linear_response
 from toolkit.verify.oracle import DTYPE, GaussianDenoiser, SpectrumDenoiser, TokenChain
 from toolkit.verify.spectra import picture, sound, together, white
 
@@ -79,7 +79,7 @@ def test_modes_together_are_modes_alone() -> None:
     """One batch of all modes against one response each, for a sampler with memory and noise; and a memo of times."""
     eigenvalues = torch.tensor([0.1, 1.0, 25.0], dtype=DTYPE)
     for name in ("dpm++3m", "sa-solver", "edm-churn"):
-        for schedule in (Cosine(), Remembered(Cosine())):
+        for schedule in (Cosine(), CachedSchedule(Cosine())):
             times, sampler = GRIDS["log-snr"](Cosine(), 7), SAMPLERS[name]()
             got = end_variance(sampler, SpectrumDenoiser(schedule, eigenvalues), times)
             shift = end_shift(sampler, SpectrumDenoiser(schedule, eigenvalues), times)
@@ -152,7 +152,7 @@ def test_the_posterior_of_a_chain_is_the_sum_over_all_texts() -> None:
         found = chain.posterior(1e4 * x_t, torch.tensor(t, dtype=DTYPE))
         assert bool(found.isfinite().all()) and float((found.sum(-1) - 1).abs().max()) < 1e-12
     text = torch.tensor([[0, 1, 2, 0], [2, 2, 1, 0]])
-    assert torch.equal(chain.written(chain.table[text] * scales), text)
+    assert torch.equal(chain.nearest_tokens(chain.table[text] * scales), text)
 
 
 def test_texts_of_a_sampler_that_is_cold_are_too_likely() -> None:

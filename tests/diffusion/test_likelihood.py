@@ -51,7 +51,7 @@ def test_a_mask_leaves_padding_out_of_the_prior() -> None:
     assert float(prior_log_density(x, 1.0, mask)[0]) == float(prior_log_density(x[:1, :, :2], 1.0))
 
 
-@pytest.mark.parametrize("bins", [PIXELS, Bins(256, -1.0, 1 / 127.5).standardised(-0.7, 0.6), Bins(2, -1.0, 2.0)])
+@pytest.mark.parametrize("bins", [PIXELS, Bins(256, -1.0, 1 / 127.5).standardise(-0.7, 0.6), Bins(2, -1.0, 2.0)])
 @pytest.mark.parametrize("mean", [-30.0, -1.0, 0.1234, 5.0])
 @pytest.mark.parametrize("std", [1e-4, 0.02, 1.0, 300.0])
 def test_bins_sum_to_one(bins: Bins, mean: float, std: float) -> None:
@@ -98,7 +98,7 @@ def test_data_off_the_grid_is_refused() -> None:
 def test_bits_of_known_discrete_laws() -> None:
     """A uniform law over the bins of any grid has log2(count) bits: exactly in bins, and as a density with its step."""
     for count, step, low in ((256, 1 / 127.5, -1.0), (65536, 2.0**-15, -1.0), (5, 3.0, 7.0)):
-        bins = Bins(count, low, step).standardised(0.25, 0.31)
+        bins = Bins(count, low, step).standardise(0.25, 0.31)
         discrete = torch.tensor([7 * math.log(count)], dtype=F64)
         density = torch.tensor([7 * math.log(count * bins.step)], dtype=F64)  # -log of 1 / (count step)^7
         for bits in (bits_per_dim(discrete, 7), bits_per_dim(density, 7, bins.step)):
@@ -106,7 +106,7 @@ def test_bits_of_known_discrete_laws() -> None:
     zero = torch.zeros(1, dtype=F64)
     assert math.isclose(float(bits_per_dim(zero, 1, PIXELS.step)), math.log2(127.5))  # 8 bits in [-1, 1]
     assert float(bits_per_dim(zero, 1, Bins(65536, -1.0, 2.0**-15).step)) == 15.0  # 16 bits in [-1, 1)
-    assert float(bits_per_dim(zero, 1, Bins(65536, -1.0, 2.0**-15).standardised(0, 0.25).step)) == 13.0
+    assert float(bits_per_dim(zero, 1, Bins(65536, -1.0, 2.0**-15).standardise(0, 0.25).step)) == 13.0
     lengths = torch.tensor([2.0, 4.0])
     assert bits_per_dim(torch.full((2,), 4 * math.log(2), dtype=F64), lengths).tolist() == [2.0, 1.0]
 
@@ -260,7 +260,7 @@ def test_what_cannot_work_says_so(run: Callable[[GaussianDenoiser, Tensor], obje
 def test_bound_density_and_probability_count_the_same_bits(count: int, step: float) -> None:
     """Normal data rounded to 8 and to 16 bits, in model space: its exact bits, its ODE density and its bound."""
     std, n, schedule = 0.2, 1200, Cosine()
-    bins = Bins(count, -1.0, step).standardised(0.0, std)
+    bins = Bins(count, -1.0, step).standardise(0.0, std)
     x = (std * torch.randn(n, 1, generator=torch.Generator().manual_seed(0), dtype=F64)).clamp(-0.99, 0.99)
     x = (((x + 1) / step).round() * step - 1) / std
     zero, one = torch.zeros((), dtype=F64), torch.ones((), dtype=F64)

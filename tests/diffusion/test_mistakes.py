@@ -211,7 +211,7 @@ def test_quadratic_betas_squared_instead_of_rooted() -> None:
 
 
 def test_large_variance_with_few_steps() -> None:
-    """What the last of 20 steps shows the network, for data that is one point: noise of the right size, or not."""
+    """For data that is one point, the last of 20 steps shows the network noise of the right size, or not."""
     times = GRIDS["trailing"](CHAIN, 20)[:-1]
     point = GaussianDenoiser(CHAIN, 0.0, 0.0)
     expected = point.variance(float(times[-1]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from toolkit.diffusion import NoiseStream, normal, randomness, seeded_generator, stratified
-from toolkit.diffusion.randomness import Draws, dropout_keys, dropped, key, uniform, words
+from toolkit.diffusion.randomness import Draws, dropout_keys, dropout_uniforms, key, uniform, words
 
 
 def philox(counter: list[int], secret: list[int], rounds: int = 10) -> list[int]:
@@ -152,7 +152,7 @@ def test_uniform_draws_fill_the_unit_interval() -> None:
     for u in (
         Draws(0, range(50_000)).uniform("u", 2),
         uniform(0, "u", range(100_000)),
-        dropped("l", dropout_keys(0, range(50_000), 1), 2),
+        dropout_uniforms("l", dropout_keys(0, range(50_000), 1), 2),
     ):
         assert float(u.min()) >= 0 and float(u.max()) < 1
         count = torch.histc(u.float(), 64, 0, 1)
@@ -161,10 +161,14 @@ def test_uniform_draws_fill_the_unit_interval() -> None:
 
 def test_what_is_dropped_belongs_to_example_and_layer() -> None:
     keys = dropout_keys(0, range(6), 3)
-    whole = dropped("a", keys, 10)
-    assert torch.equal(dropped("a", keys[[4, 1]], 10), whole[[4, 1]])
-    others = [dropped("b", keys, 10), dropped("a", dropout_keys(0, range(6), 4), 10), dropped("a", keys.flip(0), 10)]
-    others.append(dropped("a", dropout_keys(1, range(6), 3), 10))
+    whole = dropout_uniforms("a", keys, 10)
+    assert torch.equal(dropout_uniforms("a", keys[[4, 1]], 10), whole[[4, 1]])
+    others = [
+        dropout_uniforms("b", keys, 10),
+        dropout_uniforms("a", dropout_keys(0, range(6), 4), 10),
+        dropout_uniforms("a", keys.flip(0), 10),
+    ]
+    others.append(dropout_uniforms("a", dropout_keys(1, range(6), 3), 10))
     assert all(float((whole == other).double().mean()) < 0.05 for other in others)
 
 

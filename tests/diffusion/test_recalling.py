@@ -53,7 +53,7 @@ X, T = torch.zeros(2, 3), torch.tensor(0.5, dtype=torch.float64)
 
 
 def numbers(denoise: Denoise, calls: int, x: Tensor = X) -> list[list[float]]:
-    """What each example is said to be, call by call of one trajectory: DDIM asks once a step."""
+    """Return the x_hat of each example, call by call of one trajectory: DDIM asks once a step."""
     times = uniform(RectifiedFlow(), calls)
     return [step.x_hat[:, 0].tolist() for step in trajectory(denoise, RectifiedFlow(), DDIM(), x, times)]
 
@@ -132,7 +132,7 @@ def test_autoguidance_recalls_both_models_each_its_own() -> None:
 
 
 def test_autoguidance_by_itself_is_told_the_same_twice() -> None:
-    """What the strong half finds is not shown to the weak half of the same call, nor in windows."""
+    """The x_hat of the strong half is not shown to the weak half of the same call, nor in windows."""
     plain = conditional(Counting(), plus(3, 4))
     twice = autoguidance(plain, plain, 2.0)
     parts = windowed(lambda start: twice, 3, 2, [0, 1])

@@ -20,7 +20,7 @@ from toolkit.diffusion import (
     sample,
     trajectory,
 )
-from toolkit.diffusion.multistep import _unified
+from toolkit.diffusion.multistep import _unified_step
 from toolkit.diffusion.reverse import Constant, Extended, Noisiness, decay, noise_term, step_to
 from toolkit.diffusion.sampler import Memory, Point, at
 from toolkit.verify.oracle import GaussianDenoiser
@@ -158,7 +158,7 @@ def with_history(sampler: Sampler, x_hat: Callable[[float], float]) -> Tensor:
 
 @pytest.mark.parametrize("corrector", [1, 2, 3])
 def test_the_corrector(corrector: int) -> None:
-    """What it makes of x_t is the integral through the new x_hat, with the noise that was drawn before."""
+    """The corrected x_t is the integral through the new x_hat, with the noise that was drawn before."""
     sampler, tau = SASolver(1, corrector, 0.8), 0.8
     values = {point.t: full(v) for point, v in zip(POINTS, (0.3, -0.2, 0.5, 0.9, -0.4), strict=True)}
     memory, states, noises = Memory(4), [full(0.4)], iter([full(v) for v in (0.1, -0.7, 1.3, 0.6)])
@@ -211,7 +211,7 @@ def test_without_noise_uni_c_is_the_corrector() -> None:
     p, q = POINTS[2], POINTS[3]
     for others in ([1, 3], [0, 1, 3]):
         nodes = [(POINTS[i], full(0.2 + 0.3 * i * i)) for i in [*others, 2]]
-        theirs = _unified(p, q, full(0.4), nodes[:-1], nodes[-1][1])
+        theirs = _unified_step(p, q, full(0.4), nodes[:-1], nodes[-1][1])
         assert float(step_to(p, q, Constant(0.0), full(0.4), nodes)) == pytest.approx(float(theirs), abs=1e-13)
 
 

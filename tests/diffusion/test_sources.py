@@ -36,7 +36,7 @@ def test_probabilities_of_all_rows_and_their_entropy(source: Source) -> None:
 
 
 def test_probabilities_of_all_items_and_their_entropy() -> None:
-    """Of items that end soon, so that few are longer than those which are counted."""
+    """The items end soon, so that few are longer than those which are counted."""
     source = Source("brief", ITEMS.start, ITEMS.following, torch.tensor([0.7, 0.8, 0.9, 0.95], dtype=F64))
     mass = bits = symbols = 0.0
     for length in range(1, 8):

@@ -1,4 +1,4 @@
-"""Where a trajectory begins, as exact responses: along a mode everything is linear in the two noises and the mean."""
+"""The start of a trajectory, as exact responses: along a mode everything is linear in the two noises and the mean."""
 
 from __future__ import annotations
 

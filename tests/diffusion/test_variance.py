@@ -1,4 +1,4 @@
-"""How far x_hat is from x: tables, what fills them, and what few ancestral steps make of them."""
+"""The variance of x around x_hat: its tables, what fills them, and what few ancestral steps make of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from toolkit.diffusion.stochastic import posterior
 from toolkit.diffusion.variance import FAINT, unit
 from toolkit.errors import UsageError
 from toolkit.recipe import build
-from toolkit.verify.measure import Remembered, final_variance, log_uniform
+from toolkit.verify.measure import CachedSchedule, final_variance, log_uniform
 from toolkit.verify.oracle import GaussianDenoiser
 
 F64 = torch.float64
@@ -51,7 +51,7 @@ def table(std: float, schedule: Schedule, times: Tensor) -> PosteriorVariance:
 @pytest.mark.parametrize("n", [1, 2, 5, 10])
 def test_few_steps_give_the_variance_of_the_data(n: int, std: float, schedule: Schedule) -> None:
     """On N(0, s^2), to t = 0 and to a level above it; without the table two steps lack up to most of it."""
-    schedule = Remembered(schedule)
+    schedule = CachedSchedule(schedule)
     oracle = GaussianDenoiser(schedule, 0.0, std)
     for times in (GRIDS["log-snr"](schedule, n), GRIDS["uniform"](schedule, n), log_uniform(schedule, n)):
         known = table(std, schedule, times)

@@ -19,7 +19,7 @@ from modalities.image.options import Data, Model
 from toolkit.errors import DataError
 from toolkit.evaluation import pretext
 from toolkit.evaluation.evaluate import examples
-from toolkit.evaluation.feature_metrics import grouped
+from toolkit.evaluation.feature_metrics import group_references
 from toolkit.evaluation.judge import obtain
 from toolkit.evaluation.labels import accuracy_figure, agreement_figures
 from toolkit.evaluation.metrics.all import Features
@@ -110,10 +110,10 @@ def test_too_few_are_refused(digits: Image, held: Examples) -> None:
 def test_references() -> None:
     """Held-out examples where there are enough, else halves; what is compared with is never in the reference."""
     train, test = Features(torch.arange(100.0)[:, None]), Features(torch.arange(100.0, 104.0)[:, None])
-    groups, size = grouped(train, test, 30)
+    groups, size = group_references(train, test, 30)
     assert size == 30 and all(torch.equal(group.reference.values, test.values) for group in groups)
     assert all(float(other.values.max()) < 100 and len(other) == 30 for group in groups for other in group.others)
-    groups, size = grouped(train, test[:1], 1000)
+    groups, size = group_references(train, test[:1], 1000)
     assert size == 50
     for reference, (other,) in groups:
         assert len(reference) == 51 and not set(reference.values.tolist()[0]) & set(other.values[:, 0].tolist())
@@ -152,14 +152,14 @@ def test_cas_of_real_and_of_wrongly_labelled(digits: Image, held: Examples, monk
 
 
 def test_turns_are_told_apart(digits: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = pretext.Views(digits.dataset("train"), evaluator.turned, 4)
+    data = pretext.Views(digits.dataset("train"), evaluator.turn, 4)
     raw, cond = data.take(torch.tensor([0, 1, 6, 7]))
     plain = digits.dataset("train").take(torch.tensor([0, 1])).raw
     assert cond["label"].tolist() == [0, 1, 2, 3] and len(data) == 1600
     assert torch.equal(raw[0], plain[0]) and torch.equal(raw[1], plain[0].rot90(1, (1, 2)))
     assert torch.equal(raw[2], plain[1].flip(1, 2))
     monkeypatch.setattr(PictureJudge, "course", replace(PictureJudge.course, steps=140))
-    judge = obtain(PictureJudge, pretext.views(opened(digits), evaluator.turned, evaluator.TURNS), lambda line: None)
+    judge = obtain(PictureJudge, pretext.views(opened(digits), evaluator.turn, evaluator.TURNS), lambda line: None)
     assert judge.pretext and judge.accuracy > 0.5 and judge.names == evaluator.TURNS  # by chance: 0.25
 
 

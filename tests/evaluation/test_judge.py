@@ -17,7 +17,7 @@ from modalities.image.options import Data, Model
 from toolkit.data.dataset import Facts, InMemory, Splits
 from toolkit.diffusion.randomness import seeded_generator
 from toolkit.errors import DataError
-from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, cross_validate, folds_of, obtain, recognised
+from toolkit.evaluation.judge import Classifier, Judge, TrainingSchedule, cross_validate, folds_of, obtain, recognises
 
 
 def digits(cache: Path) -> Image:
@@ -132,7 +132,7 @@ def test_inputs_may_be_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert BlobJudge.taken == prepared + 20  # and the test split
     # one test label is wrong on purpose
     assert made.accuracy == pytest.approx(19 / 20) and made.name.startswith("blobs-")
-    assert recognised(made, blobs().test).tolist() == [i != 2 for i in range(20)]
+    assert recognises(made, blobs().test).tolist() == [i != 2 for i in range(20)]
 
 
 def test_another_version_is_another_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ from toolkit.diffusion.level_loss import (
     spectrum,
 )
 from toolkit.discovery import find
-from toolkit.evaluation.loss_curve_view import levels, plot, trained, view
-from toolkit.evaluation.self_loss import held_out
+from toolkit.evaluation.loss_curve_view import levels, plot, training_batches, view
+from toolkit.evaluation.self_loss import held_out_batches
 from toolkit.verify.oracle import GaussianDenoiser
 
 POINTS = str(ROOT / "tests" / "points.py")
@@ -41,7 +41,7 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
     run = toolkit.train(recipe, out=tmp_path / "run", notify=lambda line: None)
     real = kind(*recipes.validate_for(recipe, kind))
     real.open(paths.cache(), lambda line: None)
-    found = levels(run, list(held_out(real, 0)))
+    found = levels(run, list(held_out_batches(real, 0)))
     # where nothing is heard the best guess is the mean of a label; where all is, the point itself
     label = real.dataset("test").take(torch.arange(4000)).cond["label"]
     x = real.encode(real.dataset("test").take(torch.arange(4000)).raw)
@@ -49,7 +49,7 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
     assert 0.8 < float(found.mean[-1] / inner) < 1.25  # 1.14 after so short a training
     # below a log-SNR of -5 the best loss rises by less than 1 %
     assert float(found.mean[0]) < 3e-4 and bool((found.mean[found.log_snr >= -5].diff() > 0).all())
-    near = levels(run, trained(real, 0)).mean / found.mean
+    near = levels(run, training_batches(real, 0)).mean / found.mean
     assert float((near - 1).abs().max()) < 0.5  # 4,000 points are too many to recite
     path = view(run, lambda width: toolkit.load(tmp_path / "run", ema=width, modality=POINTS), real, tmp_path / "out")
     with PIL.Image.open(path) as picture:
@@ -57,7 +57,7 @@ def test_where_a_run_of_points_stands(tmp_path: Path) -> None:
 
 
 class Notes(Denoiser):
-    """Of whole numbers at places (x, y), whose known notes are a condition by a name of this modality's own."""
+    """Denoiser of whole numbers at places (x, y); known notes are a condition by a name of this modality's own."""
 
     net, schedule = nn.Identity(), Cosine()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from toolkit.evaluation.metrics.nearest import (
-    aligned,
+    aligned_distances,
     correlation,
     nearest,
     nearest_aligned,
@@ -51,7 +51,7 @@ def test_aligned_is_what_it_says() -> None:
     a, b = (
         torch.rand(n, 3, 9, generator=draw) * (torch.rand(n, 1, 9, generator=draw) > 0.4) * 60 for n in (4, 5)
     )  # silent places in between
-    found = aligned(a, b, 2)
+    found = aligned_distances(a, b, 2)
     wanted = torch.tensor([[plain(x, y, 2) for y in b] for x in a], dtype=torch.float64)
     torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-7)
 
@@ -60,15 +60,15 @@ def test_aligned_finds_a_shift_and_does_not_count_silence() -> None:
     sound = torch.zeros(1, 4, 50)
     sound[..., 5:9] = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(1)) + 10
     late = sound.roll(3, -1)
-    assert float(aligned(sound, late, 3)) < 1e-6 < 1 < float(aligned(sound, late, 2))
-    assert float(aligned(late, sound, 3)) < 1e-6
+    assert float(aligned_distances(sound, late, 3)) < 1e-6 < 1 < float(aligned_distances(sound, late, 2))
+    assert float(aligned_distances(late, sound, 3)) < 1e-6
     # a level 6 dB higher is 6 dB away, however short the sound in its 50 places
-    assert float(aligned(sound, sound + 6 * (sound > 0), 0)) == pytest.approx(6, abs=1e-6)
-    assert float(aligned(sound * 0, sound * 0, 1)) == 0
+    assert float(aligned_distances(sound, sound + 6 * (sound > 0), 0)) == pytest.approx(6, abs=1e-6)
+    assert float(aligned_distances(sound * 0, sound * 0, 1)) == 0
     with pytest.raises(ValueError, match="below 0"):
-        aligned(-sound, sound, 0)
+        aligned_distances(-sound, sound, 0)
     with pytest.raises(ValueError, match="one shape"):
-        aligned(sound, sound[..., :20], 0)
+        aligned_distances(sound, sound[..., :20], 0)
 
 
 def test_nearest_aligned_orders_and_leaves_out() -> None:

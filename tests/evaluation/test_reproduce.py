@@ -16,7 +16,7 @@ from toolkit.errors import UsageError
 from toolkit.evaluation import self_loss
 from toolkit.evaluation.evaluator import Evaluator
 from toolkit.evaluation.reproduce import Reproduction, compare, finish, measure, reproduce, target_of
-from toolkit.evaluation.table import EvaluationResult, Metric, Table, left_out
+from toolkit.evaluation.table import EvaluationResult, Metric, Table, omission
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.run import compose
 from toolkit.run import generator as generators
@@ -134,9 +134,9 @@ def test_all_figures_must_come_out() -> None:
 
 
 def test_what_was_left_out_or_is_missing_falls_short() -> None:
-    found = verdict([left_out("FD", "too few examples")], {"FD": band(), "CAS": band()})
+    found = verdict([omission("FD", "too few examples")], {"FD": band(), "CAS": band()})
     assert [row.verdict for row in found.rows] == ["falls short", "falls short"]
-    assert [row.shown for row in found.rows] == ["not measured", "not measured"]
+    assert [row.value_text for row in found.rows] == ["not measured", "not measured"]
     assert found.rows[0].note == "too few examples"
 
 
@@ -204,13 +204,13 @@ def other_schedule(patch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_time(patch: pytest.MonkeyPatch) -> None:
-    right = compose.guided
+    right = compose.guide
 
     def wrong(*arguments: Any) -> Any:
         denoise = right(*arguments)
         return lambda x_t, t: denoise(x_t, t / 2)
 
-    patch.setattr(compose, "guided", wrong)
+    patch.setattr(compose, "guide", wrong)
 
 
 @pytest.mark.parametrize("sabotage", [other_schedule, wrong_time])

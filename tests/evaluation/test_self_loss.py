@@ -32,7 +32,7 @@ def test_the_loss_of_a_network_that_says_nothing() -> None:
     modality.open(Path("unused"))
     silent = RegressionDenoiser(Zero(), RectifiedFlow(), "x0")
     run = generators.Generator(recipe, modality, silent, torch.device("cpu"))
-    batches = list(self_loss.held_out(modality, seed=3))
+    batches = list(self_loss.held_out_batches(modality, seed=3))
     assert sum(len(x) for x, _ in batches) == self_loss.MAX_EXAMPLES
     x = torch.cat([x for x, _ in batches])
     rows = torch.arange(self_loss.MAX_EXAMPLES) * 4000 // self_loss.MAX_EXAMPLES

@@ -8,11 +8,11 @@ import math
 import pytest
 
 from toolkit.errors import DataError
-from toolkit.evaluation.table import Metric, Table, left_out, notes, rows
+from toolkit.evaluation.table import Metric, Table, notes, omission, rows
 
 FD = Metric("FD", 2.3456, 2.1, 2.56, 1000, 0.0612, 8812.4, "lower", "digits-3f2a1c")
 SHARE = Metric("agreement", 0.975, 0.963, 0.983, 1000, None, 0.1, "higher", "digits-3f2a1c", "share")
-GONE = left_out("CAS", "no labels", "digits-3f2a1c")
+GONE = omission("CAS", "no labels", "digits-3f2a1c")
 
 
 def test_json_and_back() -> None:

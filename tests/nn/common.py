@@ -1,4 +1,4 @@
-"""What tests of networks share."""
+"""Helper that tests of networks share."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.nn.common import randomise
-from toolkit.nn.transformer import Rotary, Stack, Transformer, attention, heads_of, shifted
+from toolkit.nn.transformer import Rotary, Stack, Transformer, attention, heads_of, shift
 
 F64 = torch.float64
 
@@ -73,7 +73,7 @@ def test_shifting_is_a_convolution_with_kernels_of_a_single_one(causal: bool) ->
     for channel in range(12):
         kernel[channel, channel, places[min(channel // 3, 2)]] = 1
     x = functional.pad(h.transpose(1, 2), (2, 0) if causal else (1, 1))
-    assert torch.equal(shifted(h, causal), functional.conv1d(x, kernel).transpose(1, 2))
+    assert torch.equal(shift(h, causal), functional.conv1d(x, kernel).transpose(1, 2))
 
 
 @torch.no_grad()

@@ -121,7 +121,7 @@ def test_a_file_runs_no_code_that_the_user_has_not_named(tmp_path: Path) -> None
         assert not (tmp_path / "ran").exists()
     with pytest.raises(UsageError, match=r"this recipe is for modality '.*evil.py', not 'image'"):
         choose(file, modality="image")
-    assert not (tmp_path / "ran").exists() and not trust.allowed(loaded)
+    assert not (tmp_path / "ran").exists() and not trust.may_run(loaded)
     for strange in (file, loaded):
         assert choose(strange, modality=str(evil)).modality == str(evil)
     assert (tmp_path / "ran").exists()
@@ -129,7 +129,7 @@ def test_a_file_runs_no_code_that_the_user_has_not_named(tmp_path: Path) -> None
 
 def test_what_python_made_is_the_users_own() -> None:
     mine = recipe.from_mapping({"name": "mine", "modality": POINTS, "train": {"steps": 1}})
-    assert trust.allowed(mine) and choose(mine, steps=2).train.steps == 2
+    assert trust.may_run(mine) and choose(mine, steps=2).train.steps == 2
     assert choose(POINTS).modality == POINTS and choose(modality=POINTS).name == "points"
 
 

@@ -19,7 +19,7 @@ from toolkit import recipe as recipes
 from toolkit.discovery import find
 from toolkit.errors import ToolkitError, UsageError
 from toolkit.recipe import build
-from toolkit.recipe.format import FORMAT, explained, stamped, unstamped
+from toolkit.recipe.format import FORMAT, explain, stamp, unstamp
 from toolkit.run.generator import load, read_run
 from toolkit.run.prepare import train
 
@@ -147,12 +147,12 @@ def test_a_file_keeps_the_kind_of_its_error(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text('format = 1\ntoolkit = "0.0.1"\n')
     with (
         pytest.raises(UsageError, match=r"wrong; this run was written by toolkit 0\.0\.1"),
-        explained(tmp_path / "recipe.toml"),
+        explain(tmp_path / "recipe.toml"),
     ):
         raise UsageError("wrong")
     for text in ("[", 'format = "x"'):
         (tmp_path / "recipe.toml").write_text(text)
-        with pytest.raises(UsageError, match=r"^wrong$"), explained(tmp_path / "recipe.toml"):
+        with pytest.raises(UsageError, match=r"^wrong$"), explain(tmp_path / "recipe.toml"):
             raise UsageError("wrong")
 
 
@@ -162,4 +162,4 @@ def test_recipes_need_no_number(name: str) -> None:
 
 
 def test_a_stamp_is_taken_off_again() -> None:
-    assert unstamped(stamped({"a": 1}), "x") == {"a": 1} == unstamped({"a": 1}, "x")
+    assert unstamp(stamp({"a": 1}), "x") == {"a": 1} == unstamp({"a": 1}, "x")

@@ -1,4 +1,4 @@
-"""What is guessed of a command line that says little, what is not, and that it is said."""
+"""The guesses about a command line that says little: what is guessed, what is not, and that it is said."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class Noisy(Net):
 
 
 def test_without_its_first_weights_a_network_has_all_else() -> None:
-    """Which `load` leaves out; torch's own random numbers are left as they are."""
+    """The first weights, which `load` leaves out, are all that differs; torch's own random numbers stay as they are."""
     found, modality = choose.with_objects(points(), {"network": Noisy}), opened()
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -261,7 +261,7 @@ def test_what_a_file_could_not_hold_has_to_be_passed_again() -> None:
 
 
 def lost(mine: Recipe, **again: Any) -> str:
-    """What is said to be missing of a run of this recipe, when its file is read and objects are passed again."""
+    """Return the message on what a run of this recipe lacks, when its file is read and objects are passed again."""
     read = recipe.from_mapping(recipe.tomllib.loads(recipe.dump(mine)))
     try:
         objects.require(choose.with_objects(read, again), Path("runs/x"))

@@ -129,7 +129,7 @@ def test_a_short_name_of_several_modalities_asks_for_the_long_one(
     for modality in ("audio", "image"):
         (tmp_path / modality).mkdir()
         (tmp_path / modality / "folder.toml").write_text(f'modality = "{modality}"')
-    monkeypatch.setattr(recipe.paths, "shipped", lambda kind: tmp_path)
+    monkeypatch.setattr(recipe.paths, "shipped_folder", lambda kind: tmp_path)
     assert recipe.list_recipes() == ["audio/folder", "image/folder"]
     assert recipe.list_recipes("image") == ["image/folder"]
     assert "audio/folder, image/folder" in fails(recipe.load, "folder")

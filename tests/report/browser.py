@@ -80,7 +80,7 @@ class Browser:
             self._next()
 
     def value(self, expression: str) -> Any:
-        """What an expression is in the page; a promise is waited for."""
+        """Return the value of an expression in the page; wait for a promise."""
         said = self.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in said, said
         return said["result"].get("value")
@@ -91,7 +91,7 @@ class Browser:
         return [url for url in sent if not url.startswith("data:")]
 
     def complaints(self) -> list[object]:
-        """What a console would show, violations of the page's policy among it."""
+        """Return what a console would show, violations of the page's policy included."""
         loud = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
         return [event["params"] for event in self.events if event.get("method") in loud]
 

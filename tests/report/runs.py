@@ -56,7 +56,7 @@ def picture(path: Path, width: int = 40, height: int = 30, colour: str = "teal")
 
 
 class Seen(HTMLParser):
-    """What a browser would find in a page: elements with attributes, and the text outside of styles."""
+    """Content of a page as a browser has it: elements with attributes, and the text outside of styles."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

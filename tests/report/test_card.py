@@ -13,7 +13,7 @@ from toolkit.errors import UsageError
 from toolkit.report import report
 from toolkit.report.card import card, md
 from toolkit.report.facts import gather
-from toolkit.report.mark import marked, ours
+from toolkit.report.mark import mark, ours
 
 
 def front(text: str) -> dict[str, object]:
@@ -50,7 +50,7 @@ def test_front_matter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("modality", "count"), [("image", 100), ("audio", 48), ("text", 24), ("mine.py", 100)])
 def test_the_last_picture_can_be_made_again(tmp_path: Path, modality: str, count: int) -> None:
-    """Of every modality, with facts and options that this version knows nothing of; a stranger's code is not run."""
+    """Any modality may have facts and options that this version knows nothing of; a stranger's code is not run."""
     run = make_run(tmp_path / "run", modality=modality, model={"gone": 1})
     assert re.search(rf"\ntoolkit sample .* -n {count} --seed 0\n", card(gather(run)))
 
@@ -123,4 +123,4 @@ def test_a_page_of_the_users_own_stays(tmp_path: Path) -> None:
 
 
 def test_a_mark_is_of_its_text() -> None:
-    assert ours(marked("a")) and not ours(marked("a").replace("a", "b", 1)) and not ours("a") and not ours("")
+    assert ours(mark("a")) and not ours(mark("a").replace("a", "b", 1)) and not ours("a") and not ours("")

@@ -7,22 +7,22 @@ import re
 
 import pytest
 
-from toolkit.report.curves import BOTTOM, HEIGHT, TOP, Curve, draw, label, log_ticks, smoothed, thinned, ticks
+from toolkit.report.curves import BOTTOM, HEIGHT, TOP, Curve, draw, label, log_ticks, smooth, thin_out, ticks
 
 
 def heights(figure: str, kind: str) -> list[float]:
-    """Of the points of a line, as a share of the axis from its bottom."""
+    """Return the heights of a line's points, as shares of the axis from its bottom."""
     (points,) = re.findall(rf'<polyline points="([^"]*)" class="{kind}"', figure)
     return [(HEIGHT - BOTTOM - float(p.split(",")[1])) / (HEIGHT - TOP - BOTTOM) for p in points.split()]
 
 
 def test_smoothing_keeps_straight_lines_and_does_not_lag() -> None:
     line = [3 + 0.5 * i for i in range(100)]
-    assert smoothed(line) == pytest.approx(line)
+    assert smooth(line) == pytest.approx(line)
     peak = [0.0] * 50 + [1.0] + [0.0] * 50
-    mean = smoothed(peak)
+    mean = smooth(peak)
     assert sum(mean) == pytest.approx(1) and mean == mean[::-1] and max(mean) < 0.5
-    assert smoothed([2.0]) == [2.0]
+    assert smooth([2.0]) == [2.0]
 
 
 def test_ticks_are_round_and_inside() -> None:
@@ -63,7 +63,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
 
 def test_thinning_keeps_the_extremes() -> None:
     points = [(float(i), math.sin(i)) for i in range(10_000)] + [(10_000.0, 50.0)]
-    thin = thinned(points)
+    thin = thin_out(points)
     assert len(thin) <= 800 and (10_000.0, 50.0) in thin and thin == sorted(thin)
 
 

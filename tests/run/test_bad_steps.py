@@ -133,26 +133,26 @@ def weights(out: Path) -> dict[str, str]:
 def test_a_spike_is_noted_once() -> None:
     spikes = Spikes()
     ripple = [1.0 + 0.01 * (i % 5) for i in range(300)]
-    assert [spikes.seen(loss) for loss in ripple] == [None] * 300
-    line = spikes.seen(3.0)
+    assert [spikes.observe(loss) for loss in ripple] == [None] * 300
+    line = spikes.observe(3.0)
     assert line is not None and "jumped to 3" in line and "last 200" in line
-    assert [spikes.seen(3.0) for _ in range(50)] == [None] * 50  # while it lasts
-    assert spikes.seen(1.02) is None and spikes.seen(2.0) is not None  # a second one
+    assert [spikes.observe(3.0) for _ in range(50)] == [None] * 50  # while it lasts
+    assert spikes.observe(1.02) is None and spikes.observe(2.0) is not None  # a second one
     # mean 1.02, deviation sqrt(2) / 100: the limit is 1.133
     calm = Spikes()
     for loss in ripple:
-        calm.seen(loss)
-    assert calm.seen(1.13) is None and calm.seen(1.2) is not None
+        calm.observe(loss)
+    assert calm.observe(1.13) is None and calm.observe(1.2) is not None
 
 
 def test_a_falling_loss_and_a_young_run_have_no_spikes() -> None:
     falling = Spikes()
-    assert [falling.seen(5.0 / (1 + i)) for i in range(400)] == [None] * 400
+    assert [falling.observe(5.0 / (1 + i)) for i in range(400)] == [None] * 400
     young = Spikes()
-    assert [young.seen(1.0 + 0.01 * (i % 2)) for i in range(LEAST - 1)] == [None] * (LEAST - 1)
-    assert young.seen(50.0) is None
+    assert [young.observe(1.0 + 0.01 * (i % 2)) for i in range(LEAST - 1)] == [None] * (LEAST - 1)
+    assert young.observe(50.0) is None
     level = Spikes()
-    assert [level.seen(1.0) for _ in range(50)] + [level.seen(2.0)] == [None] * 51  # no deviation, no range
+    assert [level.observe(1.0) for _ in range(50)] + [level.observe(2.0)] == [None] * 51  # no deviation, no range
 
 
 def test_a_spike_in_a_run_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_killed_after_every_file_operation_of_its_birth(tmp_path: Path, monkeypa
         begun += newborn(copy)
         events = finished(copy, train__steps=2)
         assert isinstance(events[-1], prepare.Finished)
-        assert not [name for name in os.listdir(copy) if files.staged(name)]
+        assert not [name for name in os.listdir(copy) if files.is_leftover(name)]
     assert begun > 3
 
 

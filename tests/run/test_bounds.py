@@ -114,7 +114,7 @@ for job in jobs:
 
 
 def refusals(folder: Path, jobs: list[dict[str, Any]]) -> list[list[Any]]:
-    """What each job came to, in one process that may take 3 GB more: its message, megabytes more, and seconds."""
+    """Return each job's message, megabytes more, and seconds; all run in one process that may take 3 GB more."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
     done = run_python("-c", SCRIPT, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -194,7 +194,7 @@ def test_every_network_of_ours_is_counted_without_its_numbers(kind: str, runs: d
     variants += [{"preset": presets[0], "condition": "mel"}] if kind == "audio" else []
     for options in variants:
         opened = modality(modality.Data(), modality.Model(**options), facts)
-        net = weights.counted(opened)
+        net = weights.without_numbers(opened)
         assert net is not None and all(p.is_meta for p in net.parameters()), options
         if options["preset"] == presets[0]:
             real = opened.network()
@@ -212,7 +212,7 @@ def test_a_checkpoint_is_within_its_spans(runs: dict[str, Path]) -> None:
     for kind, run in runs.items():
         recipe, facts = layout.read_run(run)
         modality = find(kind)
-        net = weights.counted(modality(*recipes.validate_for(recipe, modality), facts))
+        net = weights.without_numbers(modality(*recipes.validate_for(recipe, modality), facts))
         assert net is not None
         spans = weights.spans(net, len(recipe.train.ema))
         folder = next((run / "checkpoints").iterdir())
@@ -226,7 +226,7 @@ def test_a_network_of_the_users_own_code_is_not_counted(tmp_path: Path) -> None:
     finished(tmp_path / "run")
     _, facts = layout.read_run(tmp_path / "run")
     kind = find(POINTS)
-    assert weights.counted(kind(kind.Data(), kind.Model(), facts)) is None
+    assert weights.without_numbers(kind(kind.Data(), kind.Model(), facts)) is None
     assert len(load(tmp_path / "run", "cpu", notify=quiet, modality=POINTS).sample(2, steps=1)) == 2
 
 

@@ -69,13 +69,13 @@ def reporting(run: Path) -> None:
 
 
 def resuming(run: Path) -> None:
-    """What `toolkit train` reads of a run before it looks at the data."""
+    """Read what `toolkit train` reads of a run before it looks at the data."""
     before = prepare._earlier(recipes.load(run / "recipe.toml"), run, quiet)
     assert before is not None
     data_block.check_same(before[1], before[1], run, False)
     CheckpointStore(run / "checkpoints").load(notify=quiet)
     with Metrics(run / "metrics.jsonl", 1) as metrics:
-        metrics.told()
+        metrics.take_notes()
 
 
 def measuring(run: Path) -> None:
@@ -211,7 +211,7 @@ def test_five_hundred_are_tried() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_changed_file_ends_in_an_error_of_ours(name: str, runs: dict[str, Path]) -> None:
-    """Of what is read quickly more, and every ninth of these is sampled from and reported too."""
+    """Files that are read quickly get more cases; every ninth of the cases is sampled from and reported too."""
     refused = 0
 
     @quick(CASES[name])

@@ -57,7 +57,7 @@ def calls(generator: Generator) -> list[float]:
 
 @pytest.mark.parametrize("sampler", ["heun", "sde-dpm++2m"])
 def test_restarts_leave_the_distribution_as_it_is(sampler: str) -> None:
-    """Of a denoiser that is exact; and points are moved: how far is known, x' = c x + noise keeps E[x x'] = c S^2."""
+    """The denoiser is exact. Points are moved by a known amount: x' = c x + noise keeps E[x x'] = c S^2."""
     generator, n = made(sampler=sampler, steps=80, back=40), 1_500
     plain, once, thrice = (generator.sample(n, restarts=r, batch=n).x.double() for r in (0, 1, 3))
     # the standard error of a variance of 3,000 numbers is 2.6 %

@@ -23,7 +23,7 @@ from toolkit.discovery import find
 from toolkit.errors import UsageError
 from toolkit.modality import Facts
 from toolkit.recipe import build
-from toolkit.recipe.check import checked
+from toolkit.recipe.check import validate
 from toolkit.run import compose, levels, prepare
 from toolkit.run.generator import Generator, read_run
 from toolkit.run.train import TrainingRun
@@ -116,7 +116,7 @@ def test_longer_examples_have_more_in_common() -> None:
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "many"])
 def test_a_strange_spread_is_refused(value: object) -> None:
     with pytest.raises(UsageError, match="spread"):
-        checked(Facts, {"shape": [1, 8, 8], "spread": value}, "facts.json")
+        validate(Facts, {"shape": [1, 8, 8], "spread": value}, "facts.json")
 
 
 def test_the_time_distribution_follows() -> None:
@@ -138,9 +138,9 @@ def test_the_time_distribution_follows() -> None:
 
 
 def test_what_a_schedule_that_ends_early_costs() -> None:
-    assert levels.lost(RectifiedFlow(), 1e6) == levels.lost(Cosine(), 1e6) == pytest.approx(0, abs=1e-12)
-    assert levels.lost(VE(), 128.0**2) == pytest.approx(1 - 0.8719, abs=1e-3)
-    assert levels.lost(VP(), 64.0**2) == pytest.approx(1 - 0.9981, abs=1e-3)
+    assert levels.lost_share(RectifiedFlow(), 1e6) == levels.lost_share(Cosine(), 1e6) == pytest.approx(0, abs=1e-12)
+    assert levels.lost_share(VE(), 128.0**2) == pytest.approx(1 - 0.8719, abs=1e-3)
+    assert levels.lost_share(VP(), 64.0**2) == pytest.approx(1 - 0.9981, abs=1e-3)
 
 
 def run_of_points(out: Path, notify: Any = lambda line: None, **changes: Any) -> TrainingRun:

@@ -54,7 +54,7 @@ def weight(generator: Generator) -> torch.Tensor:
 
 @pytest.fixture(scope="module", autouse=True)
 def saves_cost_nothing() -> Iterator[None]:
-    """Whether the lowest loss so far is worth a checkpoint depends on the disk, and shall not here."""
+    """Make each lowest loss so far worth a checkpoint, however slow the disk is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "CHEAP", float("inf"))
         yield
@@ -270,7 +270,7 @@ def test_what_is_measured_follows_a_length_that_is_corrected(tmp_path: Path) -> 
     long = kept.amounts
     plan.state.step = 100
     assert kept.due(prepare.Course.of(1000)) and kept.measure() is not None
-    shorter = prepare.Course.of(1000).corrected(110, 140)
+    shorter = prepare.Course.of(1000).correct(110, 140)
     plan.state.step = 140
     assert kept.due(shorter) and kept.measure() is not None
     assert kept.amounts.calls < 0.2 * long.calls

@@ -21,7 +21,7 @@ from toolkit.run.events import Finished, Note, Preview, Progress, Saved
 
 
 class Notebook:
-    """What IPython shows: the pages that one output was given, one after the other."""
+    """Stand-in for IPython that keeps the pages which one output was given, one after the other."""
 
     def __init__(self) -> None:
         self.pages: list[str] = []
@@ -117,6 +117,6 @@ def test_the_sampler_has_a_bar_on_a_terminal_and_none_elsewhere(monkeypatch: pyt
         out = io.StringIO()
         screen = Console(file=out, force_terminal=terminal, width=100)
         monkeypatch.setattr(console, "console", lambda screen=screen: screen)
-        samples = console.tracked(generator.steps(4, seed=1), "sampling").samples
+        samples = console.track(generator.steps(4, seed=1), "sampling").samples
         assert samples.x.equal(expected.x)
         assert ("100%" in out.getvalue()) == terminal and bool(out.getvalue().strip()) == terminal

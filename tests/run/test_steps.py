@@ -94,7 +94,7 @@ def test_a_call_says_otherwise_what_the_recipe_says() -> None:
 
 
 def test_guidance_may_be_a_function_of_two_denoisers() -> None:
-    """Of the model under the label and without it; inside the interval, then clipped, as a number is."""
+    """The two are the model under the label and without it; the interval and clipping apply as with a number."""
     generator, labels = made(), [0, 1, 1]
     generator.denoiser = Told()
     by_number = what_it_says(generator, labels, 3.0)

@@ -1,4 +1,4 @@
-"""How a run ends: asked to stop while it draws, by the clock, and with pictures in proportion to its length."""
+"""The end of a run: asked to stop while it draws, by the clock, and with pictures in proportion to its length."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def timed(recipe: Recipe, minutes: float) -> Recipe:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Of a machine where a training step takes a second, a network call as much as its share, and all else nothing."""
+    """Clock of a machine where a training step takes a second, a network call its share, and all else nothing."""
     clock, clean, sampling = Clock(), Batches.__call__, Generator.trajectory
 
     def slowly(self: Batches, step: int, positions: range) -> Any:

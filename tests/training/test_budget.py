@@ -51,7 +51,7 @@ class Run:
                 left = budget.steps_left(self.course.progress(self.step), self.draws, 120)
                 if left is not None:
                     before = self.course.progress(self.step)
-                    self.course = self.course.corrected(self.step, self.step + left)
+                    self.course = self.course.correct(self.step, self.step + left)
                     assert self.course.progress(self.step) == (before if left else 1.0)  # bent, without a jump
             if self.clock.now - saved > 120:
                 self.clock.now += self.saves
@@ -167,7 +167,7 @@ def test_without_a_correction_the_course_is_step_by_steps() -> None:
 
 
 def test_a_course_is_straight_from_correction_to_end_and_can_be_written() -> None:
-    course = Course.of(100).corrected(50, 150).corrected(100, 110)
+    course = Course.of(100).correct(50, 150).correct(100, 110)
     assert course.progress(25) == 0.25 and course.progress(50) == 0.5
     assert course.progress(100) == 0.75 and course.progress(105) == 0.875 and course.progress(110) == 1
     again = Course.read(json.loads(json.dumps(course.plans)))
@@ -181,5 +181,5 @@ def test_a_course_is_straight_from_correction_to_end_and_can_be_written() -> Non
 
 
 def test_a_course_that_was_ended_is_done_there_and_as_before_until_there() -> None:
-    ended = Course.of(100).corrected(50, 50)
+    ended = Course.of(100).correct(50, 50)
     assert ended.steps == 50 and ended.progress(50) == 1 and ended.progress(25) == 0.25 and ended.progress(49) == 0.49

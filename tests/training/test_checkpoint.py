@@ -1,4 +1,4 @@
-"""What a checkpoint holds, how it is laid out, which ones stay, and what is refused."""
+"""Checkpoints: what one holds, how it is laid out, which ones stay, and what is refused."""
 
 from __future__ import annotations
 

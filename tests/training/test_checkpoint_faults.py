@@ -125,7 +125,7 @@ def test_killed_after_every_file_operation(tmp_path: Path, keep: int, torn: bool
 @pytest.mark.parametrize("names_survive", [False, True], ids=["names lost", "names kept"])
 @pytest.mark.parametrize("keep", [1, 2])
 def test_power_lost_after_every_file_operation(tmp_path: Path, keep: int, names_survive: bool) -> None:
-    """What was not flushed is gone: file contents always, folder entries in one case, and kept in the other."""
+    """Unflushed file contents are always lost; unflushed folder entries are lost in one case, kept in the other."""
     run = tmp_path / "run"
     for step in range(1, keep + 1):
         save(run, step, keep)

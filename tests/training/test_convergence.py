@@ -1,4 +1,4 @@
-"""What is said of a training: from series whose course is known, and from damaged files."""
+"""The verdict on a training: from series whose course is known, and from damaged files."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_nothing_is_made_of_too_little() -> None:
 
 @pytest.mark.parametrize(("decay", "share"), [("constant", 0.5), ("cosine", 0.2644)])
 def test_half_of_the_learning(decay: str, share: float) -> None:
-    """Of a cosine where p + sin(pi p) / pi = 1/2."""
+    """For a cosine it is at the share p where p + sin(pi p) / pi = 1/2."""
     config = Config(steps=10_000, decay=decay, warmup=0)
     assert halfway(config, Course.of(10_000)) == pytest.approx(10_000 * share, abs=20)
 

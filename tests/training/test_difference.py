@@ -32,7 +32,7 @@ def test_intervals_cover_the_difference_in_95_of_100(n: int) -> None:
 def test_equal_numbers_differ_by_nothing() -> None:
     x = torch.rand(9, generator=torch.Generator().manual_seed(0))
     d = Difference.between(x, x.clone())
-    assert (d.mean, d.error, d.low, d.high, d.significant, d.needed()) == (0, 0, 0, 0, False, None)
+    assert (d.mean, d.error, d.low, d.high, d.significant, d.examples_needed()) == (0, 0, 0, 0, False, None)
 
 
 def test_shares_are_of_the_first() -> None:
@@ -44,7 +44,7 @@ def test_shares_are_of_the_first() -> None:
 def test_so_many_examples_show_it_in_four_of_five() -> None:
     """With as many as `needed` says, 80 % of repetitions are significant."""
     g = torch.Generator().manual_seed(1)
-    needed = Difference(0.25, 1 / math.sqrt(50), 50, 1.0).needed()  # a deviation of 1
+    needed = Difference(0.25, 1 / math.sqrt(50), 50, 1.0).examples_needed()  # a deviation of 1
     assert needed == 126  # (1.96 + 0.84)^2 / 0.25^2
     seen = [Difference.between(torch.zeros(126), 0.25 + torch.randn(126, generator=g)).significant for _ in range(2000)]
     assert sum(seen) / 2000 == pytest.approx(0.8, abs=0.03)
@@ -52,7 +52,7 @@ def test_so_many_examples_show_it_in_four_of_five() -> None:
 
 def test_one_example_has_no_interval_and_others_are_refused() -> None:
     d = Difference.between(torch.tensor([1.0]), torch.tensor([2.0]))
-    assert d.reach == math.inf and not d.significant and d.needed() is None
+    assert d.reach == math.inf and not d.significant and d.examples_needed() is None
     for b in (torch.zeros(3), torch.zeros(2, 1)):
         with pytest.raises(ValueError, match="same examples"):
             Difference.between(torch.zeros(2), b)

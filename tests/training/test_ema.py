@@ -169,7 +169,7 @@ def test_post_hoc_at_an_earlier_step_and_of_constants() -> None:
 
 
 def errors(copied: float, steps: int = 1600) -> dict[float, tuple[float, float]]:
-    """Of widths made from those of 0.05 and 0.1 at `copied` and at the end: (error, distance of the nearest stored)."""
+    """Return (error, distance of the nearest stored) by width, made from 0.05 and 0.1 at `copied` and at the end."""
     snapshots, direct = tracked(steps, round(copied * steps), (0.03, 0.04, 0.07, 0.08), (0.05, 0.10))
     kept = {0.05: snapshots[-2], 0.10: snapshots[-1]}
     assert len(snapshots) == 2

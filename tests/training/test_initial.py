@@ -13,7 +13,7 @@ from modalities.audio.network.dilated import DilatedUNet
 from modalities.audio.network.waveform import WaveUNet
 from toolkit.nn import Transformer, UNet
 from toolkit.nn.blocks import Conv, zero
-from toolkit.training.initial import initialised
+from toolkit.training.initial import initialise
 
 NETWORKS = {
     "unet": lambda: UNet(2, 1, [16, 32], labels=3),
@@ -26,12 +26,12 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_depend_on_seed_and_name_only(name: str) -> None:
-    first = dict(initialised(NETWORKS[name], 0).named_parameters())
+    first = dict(initialise(NETWORKS[name], 0).named_parameters())
     torch.manual_seed(99)
     state = torch.random.get_rng_state()
-    again = dict(initialised(NETWORKS[name], 0).named_parameters())
+    again = dict(initialise(NETWORKS[name], 0).named_parameters())
     assert torch.equal(torch.random.get_rng_state(), state)
-    other = dict(initialised(NETWORKS[name], 1).named_parameters())
+    other = dict(initialise(NETWORKS[name], 1).named_parameters())
     with torch.random.fork_rng():
         torch.manual_seed(0)
         plain = dict(NETWORKS[name]().named_parameters())
@@ -63,7 +63,7 @@ class Net(nn.Module):
 
 
 def test_a_further_layer_leaves_the_others_as_they_were() -> None:
-    few, many = (dict(initialised(lambda more=more: Net(more), 0).named_parameters()) for more in (False, True))
+    few, many = (dict(initialise(lambda more=more: Net(more), 0).named_parameters()) for more in (False, True))
     for key in ("a.weight", "a.bias", "b.weight", "b.bias"):
         assert torch.equal(few[key], many[key])
     assert not torch.equal(few["a.bias"], few["b.bias"])

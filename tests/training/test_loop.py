@@ -84,7 +84,7 @@ def test_resuming_on_a_corrected_course_gives_the_same_bits(cut: int) -> None:
         for done in fit(batches, CONFIG, state):
             found.append((done.loss.hex(), done.lr.hex()))
             if done.step in corrections and state.course is not None:
-                state.course = state.course.corrected(done.step, corrections[done.step])
+                state.course = state.course.correct(done.step, corrections[done.step])
             if done.step == until:
                 break
         return found
@@ -107,9 +107,9 @@ def test_averages_are_of_the_length_that_the_training_came_to() -> None:
     state.course = Course.of(12)
     for done in fit(batches, CONFIG, state):
         if done.step == 7:
-            state.course = state.course.corrected(7, 40)
+            state.course = state.course.correct(7, 40)
         if done.step == 30:
-            state.course = state.course.corrected(30, 34)
+            state.course = state.course.correct(30, 34)
         track.append(state.denoiser.net.outer.bias.detach().double().clone())  # type: ignore[union-attr, operator]
     assert len(track) == 34
     for width in CONFIG.ema:

@@ -38,7 +38,10 @@ def test_damaged_lines_are_left_out_and_counted(tmp_path: Path, kind: str) -> No
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(LINES + DAMAGE[kind])
     with Metrics(path, 20) as metrics:
-        assert metrics.told() == [f"lines of {path} that cannot be read and are left out: 1"] and metrics.told() == []
+        assert (
+            metrics.take_notes() == [f"lines of {path} that cannot be read and are left out: 1"]
+            and metrics.take_notes() == []
+        )
         metrics.write(done(40), [0.25])
     assert steps(path) == [10, 20, 40]
 
@@ -52,7 +55,7 @@ def test_no_damage_ends_a_run_or_a_report(tmp_path: Path) -> None:
             LINES[:place] if i % 2 else LINES[:place] + bytes([chance.randrange(256)]) + LINES[place + 1 :]
         )
         with Metrics(path, 20) as metrics:
-            left += len(metrics.told())
+            left += len(metrics.take_notes())
             metrics.write(done(40), [0.25])
         assert steps(path)[-1] == 40
         assert [line.step for line in run_files.metrics(tmp_path)][-1] == 40
@@ -96,7 +99,7 @@ def test_lines_wait_for_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: p
         full[0] = True
         for step in (30, 40, 50):
             metrics.write(done(step), [0.25])
-        said = metrics.told()
+        said = metrics.take_notes()
         assert (
             len(said) == 1 and "bytes needed" in said[0] and "bytes free" in said[0] and "Training goes on" in said[0]
         )
@@ -104,7 +107,7 @@ def test_lines_wait_for_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: p
         full[0] = False
         metrics.write(done(60), [0.25])
         assert steps(path) == [10, 20, 30, 40, 50, 60] and metrics.failed is None
-        assert metrics.told() == [f"{path} is written again, with all its lines"]
+        assert metrics.take_notes() == [f"{path} is written again, with all its lines"]
 
 
 def test_a_file_that_cannot_be_made_anew_stays_as_it_is_until_it_can(

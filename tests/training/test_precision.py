@@ -1,4 +1,4 @@
-"""Which format is chosen where, and that float32 stays float32."""
+"""The number format that is chosen on each machine; float32 stays float32."""
 
 from __future__ import annotations
 

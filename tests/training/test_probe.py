@@ -1,4 +1,4 @@
-"""Which threads and which layout a probe chooses, with speeds that are made up; and that a run keeps them."""
+"""The threads and the layout that a probe chooses, with speeds that are made up; a run keeps them."""
 
 from __future__ import annotations
 

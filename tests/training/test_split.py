@@ -193,7 +193,7 @@ class Moved(Conditioning):
 
 
 class Labelled(Plain):
-    """Of two labels, and varied in training."""
+    """Examples of two labels, varied in training."""
 
     labels = ("a", "b")
 
@@ -202,7 +202,7 @@ class Labelled(Plain):
 
 
 def test_each_step_draws_anew_what_is_augmented_and_which_labels_are_hidden() -> None:
-    """Of the same examples, since every step is an epoch; but in two epochs' orders."""
+    """Every step is an epoch, so steps have the same examples, but in two epochs' orders."""
     data = InMemory(torch.arange(32)[:, None].float(), {"label": torch.arange(32) % 2})
     batches = Batches(Labelled(), data, 32, 0, 0.4)  # type: ignore[arg-type]
     seen = []
@@ -220,7 +220,7 @@ def test_each_step_draws_anew_what_is_augmented_and_which_labels_are_hidden() ->
 
 @pytest.mark.parametrize("size", [1000, 1024, 1021, 150])
 def test_batches_are_of_like_length_for_any_size_of_data(size: int) -> None:
-    """What padding costs is the same whether the number of examples is a multiple of the batch or not."""
+    """Padding costs the same whether the number of examples is a multiple of the batch or not."""
     lengths = torch.randint(1, 101, (size,), generator=torch.Generator().manual_seed(0))
     batches = Batches(Plain(), Lengths(lengths), 16, 0, 0.0)  # type: ignore[arg-type]
     computed = filled = 0

@@ -26,7 +26,7 @@ from toolkit.cli import (
     train,
     verify,
 )
-from toolkit.cli.modality_options import helped
+from toolkit.cli.modality_options import with_help
 from toolkit.console import one_line
 from toolkit.errors import Interrupted, StorageError, ToolkitError
 
@@ -39,11 +39,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
-"""What torch says on a processor, and on graphics processors."""
+"""Torch's words for it on a processor, and on graphics processors."""
 # options that only a modality knows are left in context.args, for toolkit/cli/modality_options.py
 FURTHER = {"allow_extra_args": True, "ignore_unknown_options": True}
-train_help, sample_help = helped(train.further), helped(sample.further)
-evaluate_help = helped(evaluate.further_options)
+train_help, sample_help = with_help(train.further), with_help(sample.further)
+evaluate_help = with_help(evaluate.further_options)
 app.command(context_settings=FURTHER, cls=train_help)(train.train)
 app.command(context_settings=FURTHER, cls=sample_help, short_help="Sample a trained run.")(sample.sample)
 app.command(context_settings=FURTHER, cls=evaluate_help, short_help="Judge the samples of runs, or anybody's files.")(
@@ -105,7 +105,7 @@ def _no_output(reason: str) -> NoReturn:
 
 
 def _to_nowhere() -> None:
-    """What is left to be printed goes nowhere, or Python would complain at its end."""
+    """Discard what is still to be printed, or Python would complain at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

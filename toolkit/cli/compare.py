@@ -50,13 +50,15 @@ def compare(
         toolkit.load(run, device, width_of(width), step_of(at), say, modality)
         for run, width, at in zip((a, b), widths, steps, strict=True)
     ]
-    found = paired(runs[0], runs[1], (names[0], names[1]), n, seed, notify=say)
+    comparison = paired(runs[0], runs[1], (names[0], names[1]), n, seed, notify=say)
     if as_json:
-        print(json.dumps(found.to_mapping(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(comparison.to_mapping(), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    print_table(found.rows(), ("noise, sigma / alpha", f"A: {names[0]}", f"B: {names[1]}", "B - A", "95 % interval"))
-    print(f"\n{found.what}; in all, the {found.weighted}; {found.overall.n:,} held-out examples")
-    print(one_line(found.sentence))
+    print_table(
+        comparison.rows(), ("noise, sigma / alpha", f"A: {names[0]}", f"B: {names[1]}", "B - A", "95 % interval")
+    )
+    print(f"\n{comparison.what}; in all, the {comparison.weighted}; {comparison.overall.n:,} held-out examples")
+    print(one_line(comparison.sentence))
 
 
 def pair(text: str | None, option: str) -> tuple[str | None, str | None]:

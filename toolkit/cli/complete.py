@@ -31,13 +31,13 @@ def runs(incomplete: str) -> list[str]:
     """Return run folders that begin with `incomplete`, and folders on the way to one; at first those below runs/."""
     if not incomplete and Path("runs").is_dir():
         incomplete = "runs/"
-    found = [(path, (path / "recipe.toml").is_file()) for path in _below(incomplete) if path.is_dir()]
-    return _shown(f"{path.as_posix()}{'' if is_run else '/'}" for path, is_run in found)
+    folders = [(path, (path / "recipe.toml").is_file()) for path in _below(incomplete) if path.is_dir()]
+    return _without_odd_names(f"{path.as_posix()}{'' if is_run else '/'}" for path, is_run in folders)
 
 
 def recipes(incomplete: str) -> list[str]:
     """Return names of recipes, the full ones behind the short, and .toml files and folders."""
-    root = paths.shipped("recipes")
+    root = paths.shipped_folder("recipes")
     full = sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/*.toml"))
     short = [name.partition("/")[2] for name in full]
     return _beginning([*(name for name in short if short.count(name) == 1), *full], incomplete) + _files(
@@ -102,11 +102,11 @@ def settings(incomplete: str) -> list[str]:
 
 
 def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
-    return _shown(name for name in names if name.startswith(incomplete))
+    return _without_odd_names(name for name in names if name.startswith(incomplete))
 
 
-def _shown(names: Iterable[str]) -> list[str]:
-    """Without names that a shell would trip over."""
+def _without_odd_names(names: Iterable[str]) -> list[str]:
+    """Drop names that a shell would trip over."""
     return [name for name in names if name.isprintable()]
 
 
@@ -124,8 +124,8 @@ def _below(incomplete: str) -> Iterator[Path]:
 
 
 def _files(incomplete: str, ending: str) -> list[str]:
-    found = [path for path in _below(incomplete) if path.is_dir() or path.suffix == ending]
-    return _shown(f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in found)
+    paths = [path for path in _below(incomplete) if path.is_dir() or path.suffix == ending]
+    return _without_odd_names(f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in paths)
 
 
 def _content(context: typer.Context, name: str) -> Any:
@@ -142,7 +142,7 @@ def _content(context: typer.Context, name: str) -> Any:
 
 
 def _list(content: Any, key: str) -> list[Any]:
-    """The list at a key of what may be no table, or []."""
+    """Return the list at a key, or [] where `content` is no table or has no list there."""
     value = content.get(key) if isinstance(content, dict) else None
     return value if isinstance(value, list) else []
 

@@ -11,7 +11,7 @@ import typer
 
 from toolkit.cli import complete
 from toolkit.cli.console import AsJson, notifier, print_result
-from toolkit.cli.modality_options import declared_options, helped, value_of
+from toolkit.cli.modality_options import declared_options, value_of, with_help
 from toolkit.console import duration
 from toolkit.data import remembered
 from toolkit.errors import DataError, UsageError
@@ -37,7 +37,7 @@ def _further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
         yield f"{name}: which data", find(name).Data
 
 
-@app.command(cls=helped(_further), context_settings=MORE)
+@app.command(cls=with_help(_further), context_settings=MORE)
 def inspect(
     context: typer.Context,
     folder: Annotated[
@@ -70,13 +70,13 @@ def inspect(
     key = remembered.key(path, asked, code) if os.path.exists(path) else None
     content = remembered.load(key) if key else None
     if content is None:
-        content = _inspected(folder, modality, recipe, settings or [], context, estimate, say)
+        content = _inspection(folder, modality, recipe, settings or [], context, estimate, say)
         if key:
             remembered.save(key, content)
     print_result(as_json, content, table(Understood(rows=content["rows"])))
 
 
-def _inspected(
+def _inspection(
     folder: str,
     modality: str | None,
     name: str | None,
@@ -92,15 +92,15 @@ def _inspected(
     from toolkit.evaluation.folders import guess
     from toolkit.recipe import guess as guesses
     from toolkit.recipe import trust
-    from toolkit.recipe.choose import changed
+    from toolkit.recipe.choose import change
 
     path = Path(folder).expanduser()
     if modality is None:
         if not os.path.exists(path) and not any(full.endswith(f"/{folder}") for full in recipes.list_recipes()):
             raise DataError(f"no such folder or file: {folder}")
         modality = guess(path) if os.path.exists(path) else guesses.modality_of(folder)[0]
-    said = pairs(settings)
-    chosen = choose(modality, name, folder, {}, said, context.args, declared_options(context))
+    values = pairs(settings)
+    chosen = choose(modality, name, folder, {}, values, context.args, declared_options(context))
     kind = trust.modality_of(chosen)
     if "source" not in kind.Data.model_fields:
         raise UsageError(f"modality '{modality}' reads no folders: its data has no option 'source'")
@@ -111,11 +111,13 @@ def _inspected(
     options = (argument[2:].partition("=")[0] for argument in context.args if argument.startswith("--"))
     typed = {option.replace("-", "_") for option in options}
     proposals = {
-        key: value for key, value in understood.proposals.items() if key not in said and key.split(".")[1] not in typed
+        key: value
+        for key, value in understood.proposals.items()
+        if key not in values and key.split(".")[1] not in typed
     }
     rows = [row.model_dump(mode="json") for row in understood.rows]
     if estimate:
-        rows.append(_row("time", _estimate(changed(chosen, proposals), say)))
+        rows.append(_row("time", _estimate(change(chosen, proposals), say)))
     command = _command(folder, modality, name, context.args, settings, proposals)
     rows.append(_row("to train", command))
     return {
@@ -154,7 +156,7 @@ def _command(
 
 
 def _estimate(recipe: Recipe, say: Callable[[str], None]) -> str:
-    """From a few real training steps on the proposed recipe."""
+    """Estimate the training from a few real steps on the proposed recipe."""
     import tempfile
 
     from toolkit.run import prepare

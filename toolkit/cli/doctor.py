@@ -33,7 +33,7 @@ def doctor(as_json: AsJson = False) -> None:
     rows += [(name, versions[name] or "not installed") for name in PACKAGES]
     rows += [(name, versions[name] or "not installed (optional)") for name in OPTIONAL]
     rows += [*_processor(), *_devices(), *_folders()]
-    problems = imports.skew(versions) or list(_broken(versions))
+    problems = imports.skew(versions) or list(_broken_packages(versions))
     problems += [f"{name} is not installed: pip install {name}" for name in PACKAGES[1:] if not versions[name]]
     notes = []
     if versions["torchaudio"] and not versions["torchcodec"]:
@@ -55,7 +55,7 @@ def _own_version() -> str:
     return f"{toolkit.__version__}  {Path(toolkit.__file__).parent}"
 
 
-def _broken(versions: dict[str, str | None]) -> Iterator[str]:
+def _broken_packages(versions: dict[str, str | None]) -> Iterator[str]:
     """Yield packages that are installed in versions that fit and still cannot be imported."""
     from toolkit.errors import ToolkitError
     from toolkit.imports import require
@@ -82,10 +82,10 @@ def _processor() -> Iterator[Row]:
     try:
         from toolkit.training.precision import features
 
-        found = features()
+        values = features()
     except Exception as error:  # a broken torch is what this command is for
-        found = {"features": f"unknown ({type(error).__name__}: {error})"}
-    for name, value in found.items():
+        values = {"features": f"unknown ({type(error).__name__}: {error})"}
+    for name, value in values.items():
         if name not in PACKAGES and value != "":
             yield name, ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
@@ -94,10 +94,10 @@ def _devices() -> Iterator[Row]:
     def names() -> str:
         import torch
 
-        found = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+        devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
         if torch.backends.mps.is_available():
-            found.append("mps")
-        return ", ".join(found) or "none"
+            devices.append("mps")
+        return ", ".join(devices) or "none"
 
     yield "accelerators", _try(names)
 
@@ -108,8 +108,8 @@ def _folders() -> Iterator[Row]:
     folders: tuple[tuple[str, Callable[[], Path]], ...] = (
         ("cache", paths.cache),
         ("data", paths.data_root),
-        ("recipes", lambda: paths.shipped("recipes")),
-        ("assets", lambda: paths.shipped("assets")),
+        ("recipes", lambda: paths.shipped_folder("recipes")),
+        ("assets", lambda: paths.shipped_folder("assets")),
         ("here", Path.cwd),
     )
     for name, where in folders:

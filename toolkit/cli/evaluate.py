@@ -23,10 +23,10 @@ from toolkit.cli.modality_options import (
     words_of,
 )
 from toolkit.cli.sample import Step, Width, folder_name, step_of
-from toolkit.console import notify, one_line, tracked
+from toolkit.console import notify, one_line, track
 from toolkit.errors import UsageError
 from toolkit.paths import check_writable
-from toolkit.recipe.check import checked
+from toolkit.recipe.check import validate
 
 if TYPE_CHECKING:
     from toolkit.evaluation.table import Metric, Table
@@ -157,14 +157,14 @@ def _folder(
     known = [*(key for key in kind.Data.model_fields if key != "source"), *judging.model_fields]
     texts = string_options(kind.Data) | string_options(judging)
     typed = parse_modality_options(further, known, f"modality '{name}'", own, texts, flags(judging))
-    options = checked(judging, {key: typed.pop(key) for key in judging.model_fields if key in typed}, "", "--")
+    options = validate(judging, {key: typed.pop(key) for key in judging.model_fields if key in typed}, "", "--")
     reading = evaluator_of(kind(kind.Data(), kind.Model())).reading(samples, source, typed)
     real = folders.reference(name, source, reading, say)
-    made = folders.collect(real, samples, say)
+    examples = folders.collect(real, samples, say)
     shape = " x ".join(map(str, real.shape))
     say(f"both are read as {name} of {shape}")
     about = {"subject": str(samples), "modality": name, "data": source, "shape": shape}
-    return _judge(real, made, options, about, out or Path("evaluation") / (samples.name or "samples"), say)
+    return _judge(real, examples, options, about, out or Path("evaluation") / (samples.name or "samples"), say)
 
 
 def _runs(
@@ -189,13 +189,13 @@ def _runs(
     for run in runs:  # all are looked at before the first is sampled, which takes long
         refuse_links(run, *([] if out is None else [out.expanduser()]))
         generator = toolkit.load(run, device=ask["device"], ema=ema, step=step, notify=say, modality=ask["modality"])
-        real = generator.unopened()
+        real = generator.fresh_modality()
         evaluator_of(real)
         judging = real.EvaluationOptions
         whose = f"the evaluation of '{real.name}'"
         texts = string_options(judging)
         typed = parse_modality_options(ask["further"], judging.model_fields, whose, ask["own"], texts, flags(judging))
-        options = checked(judging, typed, "", "--")
+        options = validate(judging, typed, "", "--")
         opening.append((run, generator, real, options))
     made = []
     for run, generator, real, options in opening:
@@ -212,17 +212,17 @@ def _runs(
         if n:
             say(f"sampling {run}")
             start = time.monotonic()
-            sampled = examples(tracked(generator.steps(n, seed=seed, batch=ask["batch"], **how), "sampling").samples)
+            sampled = examples(track(generator.steps(n, seed=seed, batch=ask["batch"], **how), "sampling").samples)
             about["sampling_seconds"] = round(time.monotonic() - start, 1)
         further = bits(generator, real, say) if ask["likelihood"] else []
         home = out or place(generator, name)
         tables.append(_judge(real, sampled, options, about, home, say, further))
         if ask["convergence"]:
-            _converged(run, generator, real, ask, home, say)
+            _show_convergence(run, generator, real, ask, home, say)
     return tables
 
 
-def _converged(
+def _show_convergence(
     run: Path, generator: Generator, real: Modality, ask: dict[str, Any], folder: Path, say: Callable[[str], None]
 ) -> None:
     import toolkit
@@ -236,20 +236,22 @@ def _converged(
 
 def _judge(
     real: Modality,
-    made: Examples | None,
+    examples: Examples | None,
     options: Options,
     about: dict[str, Any],
     folder: Path,
     say: Callable[[str], None],
     further: Sequence[Metric] = (),
 ) -> Table:
-    """Assess `made`, unless it is None, and write metrics.json and pictures. further: figures known already."""
-    from toolkit.evaluation.evaluate import judged, write
+    """Assess `examples`, unless they are None, and write metrics.json and pictures. further: figures known already."""
+    from toolkit.evaluation.evaluate import judge_samples, write
     from toolkit.evaluation.table import EvaluationResult, Table
 
-    table, found = judged(real, made, about, options, say) if made else (Table((), about), EvaluationResult([]))
+    table, result = (
+        judge_samples(real, examples, about, options, say) if examples else (Table((), about), EvaluationResult([]))
+    )
     table = replace(table, figures=(*table.figures, *further))
-    for path in write(table, found, real, made, folder.expanduser()):
+    for path in write(table, result, real, examples, folder.expanduser()):
         say(f"{'figures' if path.suffix == '.json' else 'picture'}: {path}")
     return table
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toolkit.run.generator import Generator
 
 FOLDER = "listening"
-"""In the first run: where the pages are."""
+"""Folder in the first run that has the pages."""
 
 
 def listen(
@@ -86,7 +86,7 @@ def _with_data(generator: Generator, name: str) -> Generator:
     from toolkit import paths
     from toolkit.run.data_block import changes
 
-    opened = generator.unopened()
+    opened = generator.fresh_modality()
     try:
         opened.open(paths.cache(), notify)
         if changed := changes(generator.modality.facts, opened.facts):

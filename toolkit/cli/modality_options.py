@@ -1,6 +1,6 @@
 """Options that only a modality knows, typed as --NAME VALUE like any other: --rate 16000, --seconds 2, --mel FILE.
 
-`parse_modality_options` reads them, and `helped` shows them in --help by what their docstrings say.
+`parse_modality_options` reads them, and `with_help` shows them in --help by what their docstrings say.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def parse_modality_options(
     from toolkit.recipe import typed
 
     names = list(known)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
@@ -98,17 +98,17 @@ def parse_modality_options(
             wrong = unknown("option", f"--{name}", [*own, *(f"--{n.replace('_', '-')}" for n in names)])
             raise UsageError(f"{wrong} ({whose} has {', '.join(f'--{n}' for n in names) or 'no options of its own'})")
         if key in switches and not equals:
-            found[key] = True
+            values[key] = True
             continue
         if not equals:
             if not rest:
                 raise UsageError(f"--{name} needs a value")
             value = rest.pop(0)
-        found[key] = value if key in texts else typed(value)
-    return found
+        values[key] = value if key in texts else typed(value)
+    return values
 
 
-def helped(further: Further) -> type[TyperCommand]:
+def with_help(further: Further) -> type[TyperCommand]:
     """Return a command whose --help ends with the options that `further` finds."""
 
     class Helped(TyperCommand):
@@ -129,15 +129,15 @@ def helped(further: Further) -> type[TyperCommand]:
 
 def rows(options: type[Options]) -> list[tuple[str, str, str]]:
     """Return (--name, type, what it does and its default) of every option but the source, which is --data."""
-    found = []
+    lines = []
     for name, field in options.model_fields.items():
         if name == "source":
             continue
         text = " ".join((field.description or "").split())
         default = "" if field.default in (None, "") else f"[default: {field.default}]"
         option = f"--{name.replace('_', '-')}"
-        found.append((option, one_line(kind(field.annotation)), one_line(f"{text} {default}".strip())))
-    return found
+        lines.append((option, one_line(kind(field.annotation)), one_line(f"{text} {default}".strip())))
+    return lines
 
 
 def kind(annotation: Any) -> str:
@@ -168,12 +168,12 @@ def modality_of(typed: Sequence[str]) -> type[Modality] | None:
     Raises UsageError.
     """
     from toolkit.discovery import find
-    from toolkit.recipe.trust import allowed
+    from toolkit.recipe.trust import may_run
     from toolkit.run.layout import read_run
 
     runs = [word for word in typed if not word.startswith("-") and Path(word).expanduser().is_dir()]
     name = value_of("--modality", typed)
     if runs and name is None:
         recipe, _ = read_run(Path(runs[0]).expanduser())
-        name = recipe.modality if allowed(recipe) else None
+        name = recipe.modality if may_run(recipe) else None
     return None if name is None else find(name)

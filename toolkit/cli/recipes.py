@@ -39,15 +39,15 @@ def list_(as_json: AsJson = False) -> None:
     content = [
         {
             "name": name,
-            "modality": found.modality,
-            "description": found.description,
-            "minutes": found.train.minutes,
-            "steps": found.train.steps,
+            "modality": one.modality,
+            "description": one.description,
+            "minutes": one.train.minutes,
+            "steps": one.train.steps,
         }
-        for name, found in loaded.items()
+        for name, one in loaded.items()
     ]
-    minutes = {name: f"{found.train.minutes:g}" if found.train.minutes else "" for name, found in loaded.items()}
-    rows = [(name, found.description, minutes[name]) for name, found in loaded.items()]
+    minutes = {name: f"{one.train.minutes:g}" if one.train.minutes else "" for name, one in loaded.items()}
+    rows = [(name, one.description, minutes[name]) for name, one in loaded.items()]
     print_result(as_json, {"recipes": content}, rows, ("recipe", "what it trains", "minutes"))
     if not as_json:
         print("\nTrain one: toolkit train --recipe NAME     read one: toolkit recipes show NAME")

@@ -74,10 +74,10 @@ def reproduce(
         target_of(one, smoke)
     if threads is not None:
         torch.set_num_threads(threads)
-    found = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device, threads) for one in chosen]
-    for result in found:
+    results = [_one(one, out.expanduser() if out else folder(one, smoke), smoke, device, threads) for one in chosen]
+    for result in results:
         notify(result.line)
-    if not all(result.passed for result in found):
+    if not all(result.passed for result in results):
         raise typer.Exit(1)
 
 
@@ -100,14 +100,14 @@ def _one(recipe: Recipe, out: Path, smoke: bool, device: str | None, threads: in
         print_table(plan.describe())
         show(plan)
 
-    found = reproduce(recipe, out, smoke, device, notify, train, threads)
-    rows = [(row.figure.name, row.band.text, row.shown, row.verdict, row.note) for row in found.rows]
+    result = reproduce(recipe, out, smoke, device, notify, train, threads)
+    rows = [(row.figure.name, row.band.text, row.value_text, row.verdict, row.note) for row in result.rows]
     print_table(rows, ("figure", "expected", "measured (95 % interval)", "", ""))
     notify(f"figures: {out / 'evaluation' / FILE}")
-    return found
+    return result
 
 
 def _with_a_smoke() -> list[Recipe]:
     from toolkit import recipe
 
-    return [found for found in map(recipe.load, recipe.list_recipes()) if found.smoke.figures]
+    return [one for one in map(recipe.load, recipe.list_recipes()) if one.smoke.figures]

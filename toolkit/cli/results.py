@@ -35,7 +35,7 @@ def results(
     from toolkit.evaluation import results as measured
 
     if as_json:
-        known = [(name, recipe.expected) for name, recipe in measured.shipped() if recipe.expected.figures]
+        known = [(name, recipe.expected) for name, recipe in measured.shipped_recipes() if recipe.expected.figures]
         content = [{"name": name, **expected.model_dump(mode="json")} for name, expected in known]
         print_result(True, {"recipes": content}, ())
         return
@@ -44,7 +44,7 @@ def results(
         print_text(measured.section(section.expanduser()))
         return
     if write is None:
-        table = measured.markdown(measured.shipped())
+        table = measured.markdown(measured.shipped_recipes())
         print_text(f"{table or 'no recipe says yet what was measured'}\n")
         return
     from toolkit.training.storage.files import write_text_atomic
@@ -54,7 +54,7 @@ def results(
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from None
-    new = measured.rewritten(text, measured.shipped(), str(path))
+    new = measured.rewritten(text, measured.shipped_recipes(), str(path))
     if new != text:
         write_text_atomic(path, new)
     notify(f"{path}: {'rewritten' if new != text else 'up to date'}")

@@ -13,7 +13,7 @@ import typer
 
 from toolkit.cli import complete
 from toolkit.cli.modality_options import declared_options, modality_of, parse_modality_options, string_options
-from toolkit.console import notify, tracked
+from toolkit.console import notify, track
 from toolkit.errors import StorageError, UsageError
 from toolkit.modality import Options
 
@@ -91,18 +91,18 @@ def sample(
     shows those of a run.
     """
     from toolkit.recipe import typed
-    from toolkit.recipe.check import checked
+    from toolkit.recipe.check import validate
     from toolkit.run import sample_folder
     from toolkit.run.generator import load
     from toolkit.run.layout import refuse_links
 
-    said: dict[str, Any] = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
-    said |= {"restarts": restarts, "grid": grid, "rescale": rescale, "interval": interval, "clip": clip}
-    given = {key: value for key, value in said.items() if value is not None}
-    options = {key: typed(value) if key in ("sampler", "grid") else value for key, value in given.items()}
+    values: dict[str, Any] = {"label": label, "steps": steps, "guidance": guidance, "sampler": sampler}
+    values |= {"restarts": restarts, "grid": grid, "rescale": rescale, "interval": interval, "clip": clip}
+    overrides = {key: value for key, value in values.items() if value is not None}
+    options = {key: typed(value) if key in ("sampler", "grid") else value for key, value in overrides.items()}
     if interval is not None:
         options["interval"] = between(interval)
-    given |= {} if step is None else {"step": step}
+    overrides |= {} if step is None else {"step": step}
     generator = load(run, device=device, ema=ema, step=step_of(step), notify=notify, modality=modality)
     kind = generator.modality
     further = parse_modality_options(
@@ -112,14 +112,16 @@ def sample(
         declared_options(context),
         string_options(kind.SampleOptions),
     )
-    asked = checked(kind.SampleOptions, further, "sample", "--")
+    asked = validate(kind.SampleOptions, further, "sample", "--")
     n = n or kind.conditioning().count(asked) or 64
-    folder = out.expanduser() if out else run.expanduser() / "samples" / folder_name({**given, **further}, ema, seed)
+    folder = (
+        out.expanduser() if out else run.expanduser() / "samples" / folder_name({**overrides, **further}, ema, seed)
+    )
     refuse_links(run.expanduser(), folder)
-    about = sample_folder.request(generator, n, seed, {**given, **further})
+    about = sample_folder.request(generator, n, seed, {**overrides, **further})
     folder = sample_folder.place(folder, about, exact=out is not None)
     start = time.monotonic()
-    samples = tracked(generator.steps(n, seed=seed, batch=batch, **options, **further), "sampling").samples
+    samples = track(generator.steps(n, seed=seed, batch=batch, **options, **further), "sampling").samples
     seconds = time.monotonic() - start
     try:
         sample_folder.record(folder, about)
@@ -165,8 +167,8 @@ def folder_name(options: dict[str, object], ema: float | None, seed: int) -> str
 
     What a name cannot hold, characters or more than `LONGEST` bytes, is told apart by a hash at its end.
     """
-    given = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
-    text = "_".join(f"{key}-{value}" for key, value in given.items())
+    settings = {**options, "seed": seed} if ema is None else {**options, "ema": ema, "seed": seed}
+    text = "_".join(f"{key}-{value}" for key, value in settings.items())
     plain = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in text)
     if plain == text and len(plain.encode()) <= LONGEST:
         return plain

@@ -111,7 +111,7 @@ def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
     from toolkit import recipe
     from toolkit.discovery import find
     from toolkit.recipe.guess import guess
-    from toolkit.recipe.trust import allowed
+    from toolkit.recipe.trust import may_run
 
     name, file = value_of("--modality", typed), value_of("--recipe", typed)
     words, _ = words_of(typed, {"dry_run", "help"})
@@ -119,7 +119,7 @@ def further(typed: Sequence[str]) -> Iterator[tuple[str, type[Options]]]:
         name, file, *_ = guess(words[0] if words else None, name, file, value_of("--data", typed))
     if name is None and file is not None:
         named = recipe.load(file)
-        name = named.modality if allowed(named) else None
+        name = named.modality if may_run(named) else None
     if name is not None:
         kind = find(name)
         yield f"{name}: which data", kind.Data
@@ -148,15 +148,15 @@ def choose(
         keys, texts = choose.keys_of(recipe), string_options(kind.Model) | string_options(kind.Data)
         values = parse_modality_options(further, keys, f"modality '{recipe.modality}'", own, texts)
         changes = changes | {keys[name]: value for name, value in values.items()}
-    return choose.changed(recipe, changes | {key: typed(value) for key, value in settings.items()})
+    return choose.change(recipe, changes | {key: typed(value) for key, value in settings.items()})
 
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:
     """["train.lr=3e-4"] -> {"train.lr": "3e-4"}."""
-    found = {}
+    values = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set takes KEY=VALUE, e.g. --set train.lr=3e-4, not '{setting}'")
-        found[key.strip()] = value.strip()
-    return found
+        values[key.strip()] = value.strip()
+    return values

@@ -79,7 +79,7 @@ def bound(
     from toolkit.verify.audit import audits
 
     with console(stderr=as_json).status("measuring"):
-        found = list(audits(model))
+        results = list(audits(model))
     rows = [
         (
             one.source,
@@ -90,11 +90,11 @@ def bound(
             Text("a bound", "green") if one.holds else Text("BROKEN", "bold red"),
             "" if one.same else "says something else of the same x_t when asked again",
         )
-        for one in found
+        for one in results
     ]
-    audited = [{**one._asdict(), "excess": one.excess, "holds": one.holds} for one in found]
+    audited = [{**one._asdict(), "excess": one.excess, "holds": one.holds} for one in results]
     print_result(as_json, {"sources": audited}, rows, ("source", "bound", "these rows", "entropy", "above", "", ""))
-    broken = [one.source for one in found if not one.holds]
+    broken = [one.source for one in results if not one.holds]
     if broken and not as_json:
         print(f"\nno bound for {', '.join(broken)}: what this denoiser says depends on more than x_t")
     elif not as_json:

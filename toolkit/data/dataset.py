@@ -125,7 +125,7 @@ class Splits:
     """Held-out examples; it may be empty."""
     facts: Facts
     understood: Understood = field(default_factory=Understood)
-    """What the reader took, left out and guessed."""
+    """Account of what the reader took, left out and guessed."""
 
     @classmethod
     def in_memory(cls, source: str, train: InMemory, test: InMemory, labels: tuple[str, ...] = ()) -> Splits:
@@ -143,11 +143,11 @@ class Splits:
         return cls(source, train, test, facts, Understood(rows=tuple(rows)))
 
 
-def checked_identity(said: object) -> str:
+def check_identity(value: object) -> str:
     """Return an identity that was kept in a file. Raises ValueError for what `identity_of` does not give."""
-    if not isinstance(said, str) or re.fullmatch(_IDENTITY, said) is None:
+    if not isinstance(value, str) or re.fullmatch(_IDENTITY, value) is None:
         raise ValueError("no hash")
-    return said
+    return value
 
 
 def identity_of(labels: Sequence[str], *arrays: Any) -> str:

@@ -86,7 +86,7 @@ def _stream(url: str, limit: int, place: Path, notify: Callable[[str], None]) ->
         raise Refused(f"{url} is not https")
     end = time.monotonic() + MAX_SECONDS
     step = max(_NOTIFY_BYTES, limit // 10)
-    count, told = 0, 0
+    count, reported = 0, 0
     with place.open("xb") as file, _of_network(lambda: _opener().open(url, timeout=TIMEOUT_SECONDS)) as response:
         if (response.length or 0) > limit:
             _too_large(limit)
@@ -97,9 +97,9 @@ def _stream(url: str, limit: int, place: Path, notify: Callable[[str], None]) ->
             if time.monotonic() > end:
                 raise Refused(f"not done after {MAX_SECONDS / 60:.0f} minutes")
             file.write(part)
-            if count >= told + step:
-                told = count
-                notify(f"  {told / 2**20:.0f} MB")
+            if count >= reported + step:
+                reported = count
+                notify(f"  {reported / 2**20:.0f} MB")
 
 
 def _too_large(limit: int) -> NoReturn:

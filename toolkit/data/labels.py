@@ -40,7 +40,7 @@ def scan(root: Path, extensions: Collection[str], noun: str, labels: str = "auto
     Folders around everything else are no labels: pack/kick/1.wav has the label kick. Names are compared in NFC.
     Raises UsageError for other values, DataError for a metadata file that cannot be read.
     """
-    how = _parsed(labels)
+    how = _parse(labels)
     if splits not in ("auto", "none"):
         raise UsageError(f"data.splits '{splits}': write auto, or none to read folders called train and test as others")
     listing = walk(root, extensions)
@@ -76,7 +76,7 @@ def rows(listing: Listing, entries: Sequence[Entry], test: np.ndarray) -> list[R
     how = by if named else "5 % by a hash of their names" + (f" ({by})" if by else "")
     change = "--splits none" if by else ""
     data = {"train": len(test) - held, "test": held, "by": by or "hash"}
-    found = [
+    lines = [
         Row(name="splits", value=f"{len(test) - held:,} train, {held:,} held out: {how}", data=data, change=change)
     ]
     names = label_names(entries, listing.label_order)
@@ -88,15 +88,15 @@ def rows(listing: Listing, entries: Sequence[Entry], test: np.ndarray) -> list[R
             why = f"none: all have the same, {next(iter(counts))}, {why}"
         first = listing.alternatives[0].rpartition(" (")[0] if listing.alternatives else ""
         change = f"--labels '{first}'" if "{" in first else f"--labels {first}" if first else ""
-        return [*found, Row(name="labels", value=f"{why}{also}", data={}, change=change)]
+        return [*lines, Row(name="labels", value=f"{why}{also}", data={}, change=change)]
     listed = ", ".join(f"{printable(name)} ({counts[name]:,})" for name in names[:LABELS_SHOWN])
     more = f", ... {len(names) - LABELS_SHOWN:,} more" if len(names) > LABELS_SHOWN else ""
     value = f"{len(names):,} {listing.labels_by}: {listed}{more}{also}"
     each = {printable(name): counts[name] for name in names}
-    found.append(
+    lines.append(
         Row(name="labels", value=value, data={"by": listing.labels_by, "counts": each}, change="--labels none")
     )
-    return [*found, *_label_problems(names, counts)]
+    return [*lines, *_label_problems(names, counts)]
 
 
 def _label_problems(names: Sequence[str], counts: Counter[str | None]) -> list[Row]:
@@ -127,7 +127,7 @@ SIZE = re.compile(r"[0-9]{1,5}x[0-9]{1,5}(@[0-9]x?)?|[0-9]{1,5}px|scalable|symbo
 """Names of folders that are sizes of one picture, as icon themes have them."""
 
 
-def _parsed(labels: str) -> str | int | Pattern:
+def _parse(labels: str) -> str | int | Pattern:
     """Return "auto", "metadata" or "none", a level of folders (0: the one a file lies in), or a pattern for names.
 
     Raises UsageError for what is none of these.
@@ -229,8 +229,8 @@ def _metadata(listing: Listing, root: Path, labels: str, splits: bool, noun: str
         listing.notes.append(f"{listing.metadata[0].name} {has}; --labels metadata:COLUMN takes one")
     if splits and not listing.splits_by and {"train"} < set(by_file.splits.values()):
         held = "test" if "test" in by_file.splits.values() else "val"
-        taken = {"train": "train", held: "test"}
-        split_of = {name: taken.get(known) for name, known in by_file.splits.items()}
+        roles = {"train": "train", held: "test"}
+        split_of = {name: roles.get(known) for name, known in by_file.splits.items()}
         before = len(listing.entries)
         entries = [replace(entry, split=split_of.get(metadata.plain(entry.name))) for entry in listing.entries]
         listing.entries = [entry for entry in entries if entry.split]

@@ -68,15 +68,15 @@ def walk(root: Path, extensions: Collection[str]) -> Listing:
     Links are followed once. extensions: ".png", in lower case.
     """
     listing = Listing()
-    for found in tree.walk(root):
-        ending = found.path.suffix.lower()
-        if found.problem and (ending in extensions or found.problem != tree.BROKEN):
-            listing.reject(found.name, found.problem)
+    for item in tree.walk(root):
+        ending = item.path.suffix.lower()
+        if item.problem and (ending in extensions or item.problem != tree.BROKEN):
+            listing.reject(item.name, item.problem)
         elif ending in extensions:
-            _add_file(found, listing)
-        elif found.info is not None and found.path.name.lower() in METADATA and stat.S_ISREG(found.info.st_mode):
-            listing.metadata.append(found.path)
-            listing.signature.append(f"{found.name}\t{found.info.st_size}\t{found.info.st_mtime_ns}")
+            _add_file(item, listing)
+        elif item.info is not None and item.path.name.lower() in METADATA and stat.S_ISREG(item.info.st_mode):
+            listing.metadata.append(item.path)
+            listing.signature.append(f"{item.name}\t{item.info.st_size}\t{item.info.st_mtime_ns}")
         else:
             listing.ignored[ending] += 1
     listing.entries.sort(key=lambda entry: entry.name)
@@ -85,16 +85,16 @@ def walk(root: Path, extensions: Collection[str]) -> Listing:
     return listing
 
 
-def _add_file(found: tree.Found, listing: Listing) -> None:
-    assert found.info is not None
-    if not stat.S_ISREG(found.info.st_mode):
-        listing.reject(found.name, "not a regular file")
+def _add_file(item: tree.TreeItem, listing: Listing) -> None:
+    assert item.info is not None
+    if not stat.S_ISREG(item.info.st_mode):
+        listing.reject(item.name, "not a regular file")
         return
-    listing.signature.append(f"{found.name}\t{found.info.st_size}\t{found.info.st_mtime_ns}")
-    if found.info.st_size == 0:
-        listing.reject(found.name, "empty file")
+    listing.signature.append(f"{item.name}\t{item.info.st_size}\t{item.info.st_mtime_ns}")
+    if item.info.st_size == 0:
+        listing.reject(item.name, "empty file")
     else:
-        listing.entries.append(Entry(found.name, found.path, found.info.st_size))
+        listing.entries.append(Entry(item.name, item.path, item.info.st_size))
 
 
 def label_names(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def label_names(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[st
     return tuple(name for name in order if name in present) or tuple(sorted(present, key=_natural))
 
 
-def labelled(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
+def label_numbers(entries: Sequence[Entry], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
     """Return the labels as they can be shown, and the number of each entry's: (N,) int64, 0 where there are none."""
     names = label_names(entries, order)
     number = {name: i for i, name in enumerate(names)}

@@ -27,7 +27,7 @@ MAX_BYTES = 256 * 2**20
 
 @dataclass
 class Metadata:
-    """What one or several such files say."""
+    """Labels and splits from one or several such files."""
 
     labels: dict[str, str] = field(default_factory=dict)
     """File (relative to the source, NFC) -> label."""

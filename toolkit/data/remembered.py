@@ -33,8 +33,8 @@ def key(path: Path, question: Sequence[str], code: Sequence[Path] = ()) -> str |
     code: files that the answer depends on besides, such as the user's recipe.
     """
     digest = hashlib.blake2b(digest_size=16)
-    said = [_VERSION, toolkit.__version__, str(path.resolve()), os.cpu_count(), sys.version, *question]
-    digest.update(json.dumps(said).encode())
+    parts = [_VERSION, toolkit.__version__, str(path.resolve()), os.cpu_count(), sys.version, *question]
+    digest.update(json.dumps(parts).encode())
     try:
         for place in (path, *code, *_ours()):
             for line in _files(place):
@@ -75,8 +75,8 @@ def _files(path: Path) -> Iterator[str]:
         info = path.stat()
         yield f"\t{info.st_size}\t{info.st_mtime_ns}\n"
         return
-    for found in tree.walk(path):
-        if found.name.endswith(".pyc"):
+    for item in tree.walk(path):
+        if item.name.endswith(".pyc"):
             continue
-        said = f"{found.info.st_size}\t{found.info.st_mtime_ns}" if found.info is not None else found.problem
-        yield f"{found.name}\t{said}\n"
+        state = f"{item.info.st_size}\t{item.info.st_mtime_ns}" if item.info is not None else item.problem
+        yield f"{item.name}\t{state}\n"

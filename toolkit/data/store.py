@@ -77,7 +77,7 @@ def build(
     return True
 
 
-def opened(
+def build_and_load(
     folder: Path, load: Callable[[Path], Result | None], needed: int, fill: Callable[[Path], bool], noun: str
 ) -> Result | None:
     """Return the content that `load` reads from a folder just filled by `build`; None when there was no data.
@@ -85,13 +85,13 @@ def opened(
     The folder may be that of another process that was faster. Raises StorageError.
     """
 
-    def sealed(staging: Path) -> bool:
+    def fill_and_seal(staging: Path) -> bool:
         filled = fill(staging)
         if filled:
             seal(staging)
         return filled
 
-    if not build(folder, needed, sealed, noun, good=lambda there: load(there) is not None):
+    if not build(folder, needed, fill_and_seal, noun, good=lambda there: load(there) is not None):
         return None
     if (content := load(folder)) is None:
         raise StorageError(f"the {noun} just written to {folder} cannot be read back; set TOOLKIT_CACHE")

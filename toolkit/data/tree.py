@@ -1,4 +1,4 @@
-"""What lies in a folder at any depth, in one order, whatever somebody has put there: nothing here raises.
+"""Contents of a folder at any depth, in one order, whatever somebody has put there: nothing here raises.
 
 A folder that may not be read, or be listed and not searched, is one line; so is one on a file system such as /proc,
 whose files are no data and whose links lead everywhere. Links are followed, and each folder is read once.
@@ -17,22 +17,22 @@ BROKEN = "broken link"
 _OF_THE_SYSTEM = ("/proc", "/sys")
 
 
-class Found(NamedTuple):
+class TreeItem(NamedTuple):
     """A file, or a folder that is not read."""
 
     name: str
     """Path relative to the root, with forward slashes; "." is the root itself."""
     path: Path
     info: os.stat_result | None
-    """Of the file, or of what a link leads to; None where it cannot be had, and for folders."""
+    """Status of the file, or of what a link leads to; None where it cannot be had, and for folders."""
     problem: str = ""
-    """Why a folder is not read, or a file cannot be looked at; "" where nothing is wrong."""
+    """Reason that a folder is not read, or a file cannot be looked at; "" where nothing is wrong."""
 
 
-def walk(root: Path) -> Iterator[Found]:
+def walk(root: Path) -> Iterator[TreeItem]:
     """Yield all files under `root`, and the folders that are not read; names that begin with a dot are passed over."""
     system = {os.stat(place).st_dev for place in _OF_THE_SYSTEM if os.path.ismount(place)}
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     waiting = [""]  # a list and no recursion: a tree may be deeper than Python's stack
     top = os.fspath(root)
     while waiting:
@@ -41,16 +41,16 @@ def walk(root: Path) -> Iterator[Found]:
         try:
             here = os.stat(os.path.join(folder, os.curdir))  # the dot inside needs the right to search
             if here.st_dev in system:
-                yield Found(name or ".", Path(folder), None, SYSTEM)
+                yield TreeItem(name or ".", Path(folder), None, SYSTEM)
                 continue
-            if (here.st_dev, here.st_ino) in seen:  # a link back to a parent would never end
-                yield Found(name or ".", Path(folder), None, AGAIN)
+            if (here.st_dev, here.st_ino) in visited:  # a link back to a parent would never end
+                yield TreeItem(name or ".", Path(folder), None, AGAIN)
                 continue
             children = sorted(os.listdir(folder))
         except OSError as error:
-            yield Found(name or ".", Path(folder), None, _reason(error))
+            yield TreeItem(name or ".", Path(folder), None, _reason(error))
             continue
-        seen.add((here.st_dev, here.st_ino))
+        visited.add((here.st_dev, here.st_ino))
         below = []
         for child in children:
             if child.startswith(".") or child == "__MACOSX":
@@ -61,11 +61,11 @@ def walk(root: Path) -> Iterator[Found]:
                 below.append(relative)
                 continue
             try:
-                yield Found(relative, Path(path), os.stat(path))
+                yield TreeItem(relative, Path(path), os.stat(path))
             except FileNotFoundError:
-                yield Found(relative, Path(path), None, BROKEN)
+                yield TreeItem(relative, Path(path), None, BROKEN)
             except OSError as error:
-                yield Found(relative, Path(path), None, _reason(error))
+                yield TreeItem(relative, Path(path), None, _reason(error))
         waiting += reversed(below)
 
 

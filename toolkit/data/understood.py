@@ -50,7 +50,7 @@ class Understood(BaseModel):
         return next((row for row in self.rows if row.name == name), None)
 
 
-def counted(values: Iterable[str], shown: int = LABELS_SHOWN) -> str:
+def counts_text(values: Iterable[str], shown: int = LABELS_SHOWN) -> str:
     """Return "a (80), b (12), ... 3 more", the most frequent first; "a" alone where all are equal."""
     counts = Counter(values).most_common()
     if len(counts) == 1:
@@ -68,18 +68,18 @@ def few(names: Sequence[str], shown: int = SHOWN) -> str:
 def files(read: Sequence[str], passed_over: Mapping[str, int], formats: str) -> Row:
     """Return the row about endings. read: names of the files used. passed_over: number of others by their ending."""
     endings = Counter(PurePosixPath(name).suffix.lower() for name in read)
-    used = counted(PurePosixPath(name).suffix.lower() or "without ending" for name in read) if read else "none"
+    used = counts_text(PurePosixPath(name).suffix.lower() or "without ending" for name in read) if read else "none"
     value = f"{len(read):,} read: {used}"
     others = sum(passed_over.values())
     if others:
-        kinds = counted(ending or "without ending" for ending, n in passed_over.items() for _ in range(n))
+        kinds = counts_text(ending or "without ending" for ending, n in passed_over.items() for _ in range(n))
         value += f"; {others:,} passed over: {kinds if len(passed_over) > 1 else next(iter(passed_over)) or kinds}"
         value += f" ({formats} are read)"
     data: JsonValue = {"read": dict(endings), "passed_over": dict(passed_over)}
     return Row(name="files", value=value, data=data, warning=others > len(read))
 
 
-def left_out(lines: Sequence[str]) -> list[Row]:
+def unusable_rows(lines: Sequence[str]) -> list[Row]:
     """Return a row about files that could not be used, each line "name: reason"; none when there are none."""
     if not lines:
         return []

@@ -194,15 +194,15 @@ class _Process:
     def _answer(self, still: float) -> tuple[dict[str, Any], bytearray]:
         content = bytearray()
         while True:
-            text, size = HEADER.unpack(self._received(HEADER.size, still))
+            text, size = HEADER.unpack(self._receive(HEADER.size, still))
             if text > _MOST_TEXT:
                 raise ValueError("no such answer")
-            about = self._received(text, still)
-            content += self._received(size, still)
+            about = self._receive(text, still)
+            content += self._receive(size, still)
             if text:
                 return json.loads(about), content
 
-    def _received(self, size: int, still: float) -> bytearray:
+    def _receive(self, size: int, still: float) -> bytearray:
         while len(self._buffer) < size:
             if not self._poll.poll(min(still * 1000, 2**31 - 1)):
                 raise _StoodStill

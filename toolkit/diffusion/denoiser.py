@@ -143,13 +143,13 @@ class RegressionDenoiser(Denoiser):
         alpha, sigma = self.schedule(t)
         c_in = 1 / torch.sqrt(alpha**2 * self.sigma_data**2 + sigma**2)
         c_noise = -self.schedule.log_snr(t).clamp(-LOG_SNR_CLIP, LOG_SNR_CLIP) / 8
-        output: Tensor = self.net(_masked(expand(c_in, x_t) * x_t, cond), c_noise.to(x_t), cond or {})
+        output: Tensor = self.net(_mask(expand(c_in, x_t) * x_t, cond), c_noise.to(x_t), cond or {})
         return output.to(x_t)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         t = beside(t, x_t).expand(len(x_t))
         c = self.coefficients(t)
-        return _masked(expand(c.c_skip, x_t) * x_t + expand(c.c_out, x_t) * self.network(x_t, t, cond), cond)
+        return _mask(expand(c.c_skip, x_t) * x_t + expand(c.c_out, x_t) * self.network(x_t, t, cond), cond)
 
     def loss(self, x: Tensor, t: Tensor, eps: Tensor, cond: Cond | None = None) -> Tensor:
         alpha, sigma = self.schedule(t)
@@ -167,5 +167,5 @@ class RegressionDenoiser(Denoiser):
         return loss * self.coefficients(t).c_out.to(loss) ** 2
 
 
-def _masked(x: Tensor, cond: Cond | None) -> Tensor:
+def _mask(x: Tensor, cond: Cond | None) -> Tensor:
     return x * cond["mask"] if cond and "mask" in cond else x

@@ -44,7 +44,7 @@ class LevelLoss:
         return self.each.std(1) / math.sqrt(self.each.shape[1])
 
     def over(self, other: LevelLoss) -> tuple[Tensor, Tensor]:
-        """This mean over another's on the same examples and noise, and its standard error: (n,), (n,).
+        """Return the ratio of this mean to another's on the same examples and noise, and its error: (n,) twice.
 
         The errors are paired: what both owe to the examples and the noise is in neither (the delta method). inf or nan
         where the other is 0.
@@ -163,8 +163,8 @@ def empirical_errors(
         if groups is not None:
             logit = torch.where(groups[0][:, None] == groups[1][start : start + block], logit, -math.inf)
         top = torch.maximum(best, logit.max(1, keepdim=True).values)
-        seen = top.isfinite()  # False until the first example of this label
-        old, weight = (torch.where(seen, (v - top).exp(), 0.0) for v in (best, logit))
+        filled = top.isfinite()  # False until the first example of this label
+        old, weight = (torch.where(filled, (v - top).exp(), 0.0) for v in (best, logit))
         mass, mixed, best = mass * old + weight.sum(1, keepdim=True), mixed * old + weight @ part, top
     return (flat - mixed / mass).square().mean(1)
 

@@ -62,7 +62,7 @@ def total(values: Tensor, mask: Tensor | None = None) -> Tensor:
 class Bins:
     """The values that discrete data can have: low, low + step, ..., low + (count - 1) step.
 
-    Pixels in [-1, 1] are Bins(256, -1, 1 / 127.5), 16-bit samples Bins(65536, -1, 2**-15); `standardised` maps them to
+    Pixels in [-1, 1] are Bins(256, -1, 1 / 127.5), 16-bit samples Bins(65536, -1, 2**-15); `standardise` maps them to
     model space. `low` may be a tensor that broadcasts with x: then each number has its own offset, e.g. the part that
     pre-emphasis predicts from the true sample before it, which a decoder may use.
     """
@@ -75,7 +75,7 @@ class Bins:
         if self.count < 2 or not self.step > 0:
             raise ValueError(f"at least 2 bins of a size above 0 expected, got {self.count} of {self.step}")
 
-    def standardised(self, mean: float, std: float) -> Bins:
+    def standardise(self, mean: float, std: float) -> Bins:
         """Return the same values after (value - mean) / std."""
         return Bins(self.count, (self.low - mean) / std, self.step / std)
 

@@ -105,13 +105,13 @@ class UniPC(Sampler):
         x_hat = call(denoise, x_t, t)
         if self.corrector and memory.x is not None and memory.past and math.isfinite(p.lam):
             nodes = memory.past[-self.p :]
-            x_t = _unified(nodes[-1][0], p, memory.x, [*nodes[:-1], (p, x_hat)], nodes[-1][1])
+            x_t = _unified_step(nodes[-1][0], p, memory.x, [*nodes[:-1], (p, x_hat)], nodes[-1][1])
         if not regular(p, q):
             return transfer(p, q, x_t, x_hat)
         others = memory.past[-(self.p - 1) :] if self.p > 1 else []
         memory.push(p, x_hat, self.p)
         memory.x = x_t
-        return _unified(p, q, x_t, others, x_hat)
+        return _unified_step(p, q, x_t, others, x_hat)
 
 
 class UniPC3(UniPC):
@@ -123,7 +123,7 @@ class UniPC3(UniPC):
         super().__init__(p=3, corrector=corrector)
 
 
-def _unified(p: Point, q: Point, x_t: Tensor, others: Sequence[tuple[Point, Tensor]], x_hat: Tensor) -> Tensor:
+def _unified_step(p: Point, q: Point, x_t: Tensor, others: Sequence[tuple[Point, Tensor]], x_hat: Tensor) -> Tensor:
     """Return x_s by the common formula of UniP and UniC (Zhao et al. 2023, eq. 9 and 5); `others`: nodes beside p."""
     x_s = transfer(p, q, x_t, x_hat)
     if not others:

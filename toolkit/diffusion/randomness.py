@@ -126,16 +126,16 @@ class NoiseStream:
 
 
 def dropout_keys(seed: SupportsIndex, positions: Iterable[SupportsIndex], step: int) -> Tensor:
-    """Return the arguments of `dropped` for each example, (B, 3) int64 on the CPU: both halves of a key, the position.
+    """Return `keys` of `dropout_uniforms`, (B, 3) int64 on the CPU: both halves of a key, and the position.
 
     Rows can be selected and reordered together with their examples.
     """
     secret = key(seed, "dropout", step)
-    halves = [_signed(secret & _LOW), _signed(secret >> 64)]
+    halves = [_to_signed(secret & _LOW), _to_signed(secret >> 64)]
     return torch.tensor([[*halves, operator.index(position)] for position in positions], dtype=torch.int64)
 
 
-def dropped(layer: str, keys: Tensor, n: int) -> Tensor:
+def dropout_uniforms(layer: str, keys: Tensor, n: int) -> Tensor:
     """Draw n numbers in [0, 1) for each row of `keys`, a function of it and of the layer's name: (B, n) float32.
 
     They have 16 bits each, four to a word.
@@ -183,6 +183,6 @@ def _last_slowest(flat: Tensor, shape: Sequence[int]) -> Tensor:
     return flat.reshape(len(flat), shape[-1], *shape[:-1]).movedim(1, -1).contiguous()
 
 
-def _signed(value: int) -> int:
+def _to_signed(value: int) -> int:
     """Return the int64 with the bits of a uint64."""
     return value - (1 << 64) if value >> 63 else value

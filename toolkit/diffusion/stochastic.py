@@ -68,7 +68,7 @@ class DDPM(Sampler):
         c_x_hat, c_x_t, beta, beta_tilde = posterior(p, q)
         mean = c_x_hat * call(denoise, x_t, t) + c_x_t * x_t
         added = 0.0 if q.sigma == 0 else beta if self.variance == "beta" else beta_tilde
-        return _noisy(mean, added + _missed(self.error, p, c_x_hat), noise)
+        return _noisy(mean, added + _missing_variance(self.error, p, c_x_hat), noise)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class StochasticDDIM(Sampler):
         else:
             rest = math.sqrt(q.sigma**2 - added)
             mean, c_x_hat = q.alpha * x_hat + rest * eps_hat(p, x_t, x_hat), q.alpha - rest * p.alpha / p.sigma
-        return _noisy(mean, added + _missed(self.error, p, c_x_hat), noise)
+        return _noisy(mean, added + _missing_variance(self.error, p, c_x_hat), noise)
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,10 @@ class EulerAncestral(Sampler):
         up = min(q.ratio, self.eta * q.ratio * math.sqrt(max(0.0, 1 - fall**2)))
         down = math.sqrt(max(0.0, q.ratio**2 - up**2))
         y = x_hat + down * eps_hat(p, x_t, x_hat)
-        return q.alpha * _noisy(y, up**2 + _missed(self.error, p, 1 - down * p.alpha / p.sigma), noise)
+        return q.alpha * _noisy(y, up**2 + _missing_variance(self.error, p, 1 - down * p.alpha / p.sigma), noise)
 
 
-def _missed(error: str | Error | None, p: Point, c_x_hat: float) -> float:
+def _missing_variance(error: str | Error | None, p: Point, c_x_hat: float) -> float:
     """Return the variance that a step lacks by using c x_hat for c x (Bao et al. 2022, theorem 1)."""
     variance = error_of(error)
     return c_x_hat**2 * variance(2 * p.lam) if variance else 0.0

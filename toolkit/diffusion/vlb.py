@@ -181,7 +181,7 @@ def bound(
         )
     schedule, shape = levels.schedule, x.shape[1:]
 
-    def noised(t: Tensor, eps: Tensor) -> Tensor:
+    def noisy(t: Tensor, eps: Tensor) -> Tensor:
         alpha, sigma = schedule(t)
         return expand(alpha, x) * x + expand(sigma, x) * eps
 
@@ -189,7 +189,7 @@ def bound(
     for k, u in enumerate(_uniforms(seed, positions, draws)):
         t, weight = (beside(value, x) for value in levels.draw(u))
         eps = normal(seed, "bound", positions, shape, k).to(x)
-        parts = [total((x - denoise(noised(t, e), t)).square(), mask) for e in ((eps, -eps) if antithetic else (eps,))]
+        parts = [total((x - denoise(noisy(t, e), t)).square(), mask) for e in ((eps, -eps) if antithetic else (eps,))]
         losses.append(weight * torch.stack(parts).mean(0))
     diffusion = torch.stack(losses)
 
@@ -199,7 +199,7 @@ def bound(
         t, losses = first.expand(len(x)), []
         for k in range(reconstructions):
             eps = normal(seed, "reconstruction", positions, shape, k).to(x)
-            losses.append(reconstruct(noised(t, eps), t).to(diffusion))
+            losses.append(reconstruct(noisy(t, eps), t).to(diffusion))
         reconstruction = torch.stack(losses)
     return Terms(
         prior_divergence(x, *schedule(last), prior_variance, mask),

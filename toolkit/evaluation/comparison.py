@@ -58,7 +58,7 @@ class Comparison:
             if self.better:
                 return f"{self.names[1]} is better: its loss is {size.format(f'lower than that of {self.names[0]}')}"
             return f"{self.names[0]} is better: the loss of {self.names[1]} is {size.format('higher')}"
-        needed = d.needed()
+        needed = d.examples_needed()
         more = "" if needed is None else f"; to show one of this size, n would have to be about {_round(needed):,}"
         rest = f", and there are {self.available:,}" if needed is not None and needed > self.available else ""
         return f"no difference that {n:,} examples can show: {d.share:+.2%} +- {d.share_reach:.2%}{more}{rest}"
@@ -89,5 +89,5 @@ class Comparison:
 
 
 def _round(value: int) -> int:
-    """To two digits."""
+    """Round to two digits."""
     return round(value, -max(0, len(str(value)) - 2))

@@ -39,7 +39,7 @@ def examples(samples: Samples) -> Examples:
     return Examples(samples.raw, {"label": numbers} if samples.labels else {})
 
 
-def judged(
+def judge_samples(
     real: Modality,
     samples: Examples,
     about: dict[str, Any],
@@ -109,13 +109,13 @@ def place(generator: Generator, name: str) -> Path:
         return home / name  # nothing to keep
     before = table.about.get("step")
     if type(before) is int and 0 <= before < MAX_STEP and before != generator.step:
-        kept = home / _of_step(name, before)
+        old = home / _of_step(name, before)
         again = 2
-        while kept.exists():
-            kept, again = home / f"{_of_step(name, before)}-{again}", again + 1
-        kept.mkdir()
+        while old.exists():
+            old, again = home / f"{_of_step(name, before)}-{again}", again + 1
+        old.mkdir()
         for path in [path for path in (home / name).iterdir() if path.is_file()]:
-            path.rename(kept / path.name)
+            path.rename(old / path.name)
     return home / name
 
 

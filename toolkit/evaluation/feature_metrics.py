@@ -15,7 +15,7 @@ from toolkit.evaluation.judge import Judge
 from toolkit.evaluation.labels import accuracy_figure, agreement_figures
 from toolkit.evaluation.metrics.all import Features, Group, measure_all
 from toolkit.evaluation.metrics.interval import bootstrap, wilson
-from toolkit.evaluation.table import EvaluationResult, Metric, left_out
+from toolkit.evaluation.table import EvaluationResult, Metric, omission
 
 MAX_REAL = 5_000
 """Real examples of each split that samples are compared with, spread evenly."""
@@ -62,7 +62,7 @@ def compare(
     control = evenly(test, MAX_REAL)
     own = features(critic, samples.raw)
     real = features(critic, control.raw) if len(test) else own[:0]
-    groups, size = grouped(features(critic, evenly(train, MAX_REAL).raw), real, len(own))
+    groups, size = group_references(features(critic, evenly(train, MAX_REAL).raw), real, len(own))
     static = noise(size)
     metrics = about(critic)
     if isinstance(critic, Judge) and own.p is not None and real.p is not None:
@@ -91,7 +91,7 @@ def features(critic: Critic, raw: Tensor) -> Features:
     return Features(values.double(), p)
 
 
-def grouped(train: Features, test: Features, n: int) -> tuple[list[Group], int]:
+def group_references(train: Features, test: Features, n: int) -> tuple[list[Group], int]:
     """Return references with other real examples, and how many examples are compared with each.
 
     Held-out examples are the reference when there are at least twice as many as features. Else several random halves
@@ -139,7 +139,7 @@ def memorisation_metrics(
         control, _ = closest(train.take(own).raw, own)
     usual = float(control.median())
     if not usual > 0:
-        return [left_out(what, "most real examples are in the training set twice") for what in ("nearest", "copies")]
+        return [omission(what, "most real examples are in the training set twice") for what in ("nearest", "copies")]
     n, far = len(distance), float(closest(static[:FEWEST_HELD], None)[0].median()) / usual
     ratio, copy = distance / usual, distance < usual / 2
     ends = bootstrap(ratio, lambda rows: rows.median(-1).values)

@@ -16,7 +16,7 @@ from toolkit.discovery import by_files, find
 from toolkit.errors import DataError, UsageError
 from toolkit.evaluation.evaluate import evaluator_of
 from toolkit.modality import Modality
-from toolkit.recipe.check import checked
+from toolkit.recipe.check import validate
 
 OVERVIEWS = {"grid.png", "index.html"}
 """Files of `toolkit sample` that hold no single sample."""
@@ -34,9 +34,9 @@ def reference(name: str, source: str, options: Mapping[str, Any], notify: Callab
     kind = find(name)
     if "source" not in kind.Data.model_fields:
         raise UsageError(f"modality '{name}' reads no folders")
-    opened = kind(checked(kind.Data, {**options, "source": source}, "", "--"), kind.Model())
-    opened.open(paths.cache(), notify)
-    return opened
+    modality = kind(validate(kind.Data, {**options, "source": source}, "", "--"), kind.Model())
+    modality.open(paths.cache(), notify)
+    return modality
 
 
 def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Examples:
@@ -54,11 +54,11 @@ def collect(like: Modality, folder: Path, notify: Callable[[str], None]) -> Exam
             named is not None and named.default == "auto"
         ):  # the reference's own file names and columns mean nothing here
             update["labels"] = "auto"
-        opened = type(like)(like.data.model_copy(update=update), like.model)
-        facts = opened.open(Path(nowhere) / "cache", notify)
-        assert opened.splits is not None and like.splits is not None
-        evaluator_of(like).check_alike(opened.splits, like.splits, str(folder))
-        sets = [evenly(split, MAX_FILES) for split in (opened.splits.train, opened.splits.test)]
+        modality = type(like)(like.data.model_copy(update=update), like.model)
+        facts = modality.open(Path(nowhere) / "cache", notify)
+        assert modality.splits is not None and like.splits is not None
+        evaluator_of(like).check_alike(modality.splits, like.splits, str(folder))
+        sets = [evenly(split, MAX_FILES) for split in (modality.splits.train, modality.splits.test)]
     parts = [part for part in sets if len(part.raw)]
     raw = torch.cat([part.raw for part in parts])
     cond = {name: torch.cat([part.cond[name] for part in parts]) for name in parts[0].cond}

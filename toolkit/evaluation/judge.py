@@ -170,18 +170,18 @@ def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = 
         torch.manual_seed(0)  # only initialises modules and drives dropout; restored afterwards
         judge = kind(task.facts)
         judge.pretext = task.pretext
-        kept = judge_file.load(path, judge.net.state_dict())
-        if kept is None:
+        stored = judge_file.load(path, judge.net.state_dict())
+        if stored is None:
             why = f"the judge in {path} is damaged: " if path.exists() else ""
             notify(f"{why}training the judge for '{task.source}' (once; kept in {path})")
             judge.fit(*_training(judge, task.train))
         else:
-            judge.net.load_state_dict(kept.weights)
+            judge.net.load_state_dict(stored.weights)
         judge.net.eval()
-        if kept is not None and kept.tested:
-            right, judge.tested = kept.right, kept.tested
+        if stored is not None and stored.tested:
+            right, judge.tested = stored.right, stored.tested
         else:
-            hits = recognised(judge, task.test)
+            hits = recognises(judge, task.test)
             right, judge.tested = int(hits.sum()), len(hits)
             judge_file.keep(path, judge.net.state_dict(), right, judge.tested)
     judge.name = f"{Path(task.source).name}-{judge_file.digest(judge.net.state_dict())[:6]}"
@@ -189,7 +189,7 @@ def obtain(kind: type[_J], data: Splits | Task, notify: Callable[[str], None] = 
     return judge
 
 
-def trained_on(judge: Judge, data: Dataset) -> Judge:
+def train_on(judge: Judge, data: Dataset) -> Judge:
     """Return a judge like `judge`, for the same labels, trained on other data; it is not cached."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -198,7 +198,7 @@ def trained_on(judge: Judge, data: Dataset) -> Judge:
     return other
 
 
-def recognised(judge: Judge, data: Dataset) -> Tensor:
+def recognises(judge: Judge, data: Dataset) -> Tensor:
     """Return whether the judge predicts the right label of each example: (N,) bool."""
     right = [torch.zeros(0, dtype=torch.bool)]
     for part in torch.arange(len(data)).split(_AT_ONCE):
@@ -214,7 +214,7 @@ def cross_validate(kind: type[Judge], data: Splits, folds: int = 5) -> Tensor:
     goes. All examples are held in memory.
     """
     judge = kind(data.facts)
-    x, labels = _prepared(judge, [data.train, data.test])
+    x, labels = _prepare(judge, [data.train, data.test])
     fold = folds_of(labels, folds)
     right = torch.zeros(len(labels), dtype=torch.bool)
     for i in range(folds):
@@ -240,7 +240,7 @@ def folds_of(labels: Tensor, folds: int) -> Tensor:
 def _training(judge: Judge, data: Dataset) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], int]:
     """Return the source of a judge's training, and how many examples it has."""
     if judge.held:
-        x, labels = _prepared(judge, [data], judge.held)
+        x, labels = _prepare(judge, [data], judge.held)
         return lambda rows: (x[rows], labels[rows]), len(labels)
 
     def source(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,7 +250,7 @@ def _training(judge: Judge, data: Dataset) -> tuple[Callable[[Tensor], tuple[Ten
     return source, len(data)
 
 
-def _prepared(judge: Judge, sets: Sequence[Dataset], most: int | None = None) -> tuple[Tensor, Tensor]:
+def _prepare(judge: Judge, sets: Sequence[Dataset], most: int | None = None) -> tuple[Tensor, Tensor]:
     """Return the network's input for all examples, or for `most` of each set, and their labels."""
     inputs, labels = [], []
     for data in sets:

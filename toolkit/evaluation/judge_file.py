@@ -19,14 +19,14 @@ MAX_BYTES = 256 << 20
 _MEASURED, _CHECK = "right of tested", "check"
 
 
-class Kept(NamedTuple):
+class JudgeFile(NamedTuple):
     """The content of a judge's file."""
 
     weights: dict[str, Tensor]
     right: int
     """Test examples that were recognised."""
     tested: int
-    """Of so many; 0: not known."""
+    """Number of test examples; 0: not known."""
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
@@ -36,12 +36,12 @@ def digest(weights: Mapping[str, Tensor]) -> str:
 
 def keep(path: Path, weights: Mapping[str, Tensor], right: int = 0, tested: int = 0) -> None:
     """Write a judge's weights, and what was measured. Raises StorageError."""
-    measured = f"{right} {tested}"
+    score = f"{right} {tested}"
     make_folder(path.parent)
-    write_bytes_atomic(path, serialise(dict(weights), {_MEASURED: measured, _CHECK: _check(weights, measured)}))
+    write_bytes_atomic(path, serialise(dict(weights), {_MEASURED: score, _CHECK: _check(weights, score)}))
 
 
-def load(path: Path, own: Mapping[str, Tensor]) -> Kept | None:
+def load(path: Path, own: Mapping[str, Tensor]) -> JudgeFile | None:
     """Return what a file holds for a network with the weights `own`; None where it is not there, or is damaged.
 
     Files of before there was a hash in them count as not measured: that is done again, and with it they get one.
@@ -50,20 +50,20 @@ def load(path: Path, own: Mapping[str, Tensor]) -> Kept | None:
         data = read_capped(path, MAX_BYTES)
         weights = parse(data)
         (size,) = struct.unpack("<Q", data[:8])
-        said = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
-        right, tested = map(int, said.get(_MEASURED, "0 0").split(" "))
+        metadata = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
+        right, tested = map(int, metadata.get(_MEASURED, "0 0").split(" "))
     except Exception:  # a damaged file can make the parser raise nearly anything
         return None
     shapes = {name: (value.shape, value.dtype) for name, value in weights.items()}
     if shapes != {name: (value.shape, value.dtype) for name, value in own.items()}:
         return None
-    if _CHECK not in said:
+    if _CHECK not in metadata:
         finite = all(bool(value.isfinite().all()) for value in weights.values())
-        return Kept(weights, 0, 0) if finite else None
-    if said[_CHECK] != _check(weights, said[_MEASURED]) or not 0 <= right <= tested:
+        return JudgeFile(weights, 0, 0) if finite else None
+    if metadata[_CHECK] != _check(weights, metadata[_MEASURED]) or not 0 <= right <= tested:
         return None
-    return Kept(weights, right, tested)
+    return JudgeFile(weights, right, tested)
 
 
-def _check(weights: Mapping[str, Tensor], measured: str) -> str:
-    return hashlib.sha256(f"{digest(weights)} {measured}".encode()).hexdigest()
+def _check(weights: Mapping[str, Tensor], score: str) -> str:
+    return hashlib.sha256(f"{digest(weights)} {score}".encode()).hexdigest()

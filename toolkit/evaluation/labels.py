@@ -9,9 +9,9 @@ from torch import Tensor
 
 from toolkit.data.dataset import Dataset, Examples, InMemory, evenly
 from toolkit.evaluation.agreement import agreement, parts
-from toolkit.evaluation.judge import Judge, recognised, trained_on
+from toolkit.evaluation.judge import Judge, recognises, train_on
 from toolkit.evaluation.metrics.interval import wilson
-from toolkit.evaluation.table import Metric, left_out
+from toolkit.evaluation.table import Metric, omission
 
 
 def agreement_figures(
@@ -24,7 +24,7 @@ def agreement_figures(
     """
     labelled = targets < len(names) if targets is not None else None
     if targets is None or labelled is None or not bool(labelled.any()):
-        return [left_out("agreement", "the samples have no labels of the data", judge)]
+        return [omission("agreement", "the samples have no labels of the data", judge)]
     targets, predictions = targets[labelled], predictions[labelled]
     right, chance = targets == predictions, 1 / len(names)
     metrics = [_share("agreement", right, real_right, chance, judge)]
@@ -50,11 +50,11 @@ def accuracy_figure(
     label = samples.cond.get("label")
     labelled = label < len(judge.names) if label is not None else torch.zeros(0, dtype=torch.bool)
     if label is None or not bool(labelled.any()):
-        return left_out("CAS", "the samples have no labels of the data", judge.name)
+        return omission("CAS", "the samples have no labels of the data", judge.name)
     n = min(int(labelled.sum()), len(train))
     notify(f"training two judges on {n:,} samples and {n:,} real examples, for CAS")
     right, floor = (
-        recognised(trained_on(judge, data), test)
+        recognises(train_on(judge, data), test)
         for data in (InMemory(samples.raw[labelled][:n], {"label": label[labelled][:n]}), InMemory(*evenly(train, n)))
     )
     return _share("CAS", right, floor, 1 / len(judge.names), judge.name)

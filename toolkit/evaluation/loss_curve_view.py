@@ -21,7 +21,7 @@ from toolkit.diffusion.level_loss import (
     spectrum,
 )
 from toolkit.diffusion.randomness import Draws
-from toolkit.evaluation.self_loss import Batch, held_out
+from toolkit.evaluation.self_loss import Batch, held_out_batches
 from toolkit.modality import Modality
 from toolkit.run.generator import Generator
 from toolkit.training.precision import autocast
@@ -41,9 +41,9 @@ def view(run: Generator, other: Callable[[float], Generator], real: Modality, fo
     between the averages says that the learning rate or the time was too short, and a level at which all are near the
     linear denoiser is one at which little was learned. The shade is where training looked.
     """
-    held = list(held_out(real, seed))
+    held = list(held_out_batches(real, seed))
     curves = {f"held out, EMA {width:g}": levels(other(width), held) for width in run.recipe.train.ema}
-    curves["training examples"] = levels(run, trained(real, seed))
+    curves["training examples"] = levels(run, training_batches(real, seed))
     references = {}
     data = real.dataset("train")
     if data.lengths is None and not run.denoiser.self_conditioning:
@@ -80,15 +80,15 @@ def levels(run: Generator, batches: list[Batch]) -> LevelLoss:
     return join(parts)
 
 
-def trained(real: Modality, seed: int) -> list[Batch]:
+def training_batches(real: Modality, seed: int) -> list[Batch]:
     """Training examples, spread evenly."""
     data = real.dataset("train")
     n = min(TRAINED, len(data))
-    found = []
+    batches = []
     for rows in (torch.arange(n) * len(data) // n).split(AT_ONCE):
         examples = real.conditioning().batch(data.take(rows), Draws(seed, rows.tolist(), ("trained",)))
-        found.append((real.encode(examples.raw), dict(examples.cond)))
-    return found
+        batches.append((real.encode(examples.raw), dict(examples.cond)))
+    return batches
 
 
 def plot(

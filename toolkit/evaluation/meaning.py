@@ -34,7 +34,7 @@ MEANINGS = {
     "bits/*: flow": "The bits by the probability flow, an estimate and no bound.",
     "bits/*": "What held-out examples cost in bits, at most.",
 }
-"""By name, or by a pattern for several of them; the first that fits counts."""
+"""Meaning by the name of a metric, or by a pattern for several names; the first that fits counts."""
 
 
 def meaning(name: str, own: Mapping[str, str] | None = None) -> str:
@@ -42,7 +42,7 @@ def meaning(name: str, own: Mapping[str, str] | None = None) -> str:
     for known in (own or {}, MEANINGS):
         if name in known:
             return known[name]
-        for pattern, said in known.items():
+        for pattern, sentence in known.items():
             if fnmatchcase(name, pattern):
-                return said
+                return sentence
     return ""

@@ -59,7 +59,7 @@ def compare(
     first, second = (run if isinstance(run, Generator) else load(run, notify=notify) for run in (a, b))
     if reason := refusal(first, second):
         raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {reason}")
-    data = _opened(first, names[0], notify) if real is None else real
+    data = _open_data(first, names[0], notify) if real is None else real
     held = data.dataset("test")
     if len(held) < LEAST:
         raise DataError(
@@ -69,8 +69,8 @@ def compare(
     time_distribution = build.time_distribution(first.recipe.diffusion, first.denoiser, data.facts)
     weighting = build.weighting(first.recipe.diffusion)
     fixed = FixedNoise(data, held, n, LEVELS, seed, "compare", time_distribution, weighting)
-    told = _told_as(second.recipe, data)
-    if reason := told_otherwise(fixed, told):
+    modality = _for_recipe(second.recipe, data)
+    if reason := other_conditions(fixed, modality):
         raise UsageError(f"{names[0]} and {names[1]} cannot be compared: {reason}")
     levels = shared_levels(fixed, first.denoiser.schedule, second.denoiser.schedule)
     losses = [plain_losses(fixed, run.denoiser, levels, run.dtype) for run in (first, second)]
@@ -91,7 +91,7 @@ def compare(
 
 
 def refusal(a: Generator, b: Generator) -> str | None:
-    """Why the losses of two runs do not compare, or None."""
+    """Return why the losses of two runs do not compare, or None."""
     if a.recipe.modality != b.recipe.modality:
         return f"one learns {a.recipe.modality}, the other {b.recipe.modality}"
     if differing := different_facts(a.modality.facts, b.modality.facts):
@@ -117,8 +117,8 @@ def in_x(denoiser: Denoiser, shape: tuple[int, ...]) -> bool:
     return denoiser.space(shape) == tuple(shape)
 
 
-def told_otherwise(fixed: FixedNoise, other: Modality) -> str | None:
-    """Why two networks are not asked the same: they are told other things of the same examples. None where they are."""
+def other_conditions(fixed: FixedNoise, other: Modality) -> str | None:
+    """Return what two networks are told differently about the same examples, as a sentence; None where all is equal."""
     for (_, x, cond), (_, y, conditions) in zip(fixed.batches(), _again(fixed, other), strict=True):
         names = sorted(
             name for name in {*cond, *conditions}
@@ -193,14 +193,14 @@ def weights(denoiser: Denoiser, weighting: Weighting, levels: Tensor) -> Tensor:
     return torch.where(c_out == 0, 0.0, weight).view_as(levels)
 
 
-def _told_as(recipe: Recipe, data: Modality) -> Modality:
+def _for_recipe(recipe: Recipe, data: Modality) -> Modality:
     """Return the opened data as another recipe's network is given it: by its [model] and the data's own [data]."""
     kind = type(data)
     return kind(data.data, recipes.validate_for(recipe, kind)[1], data.facts)
 
 
-def _opened(run: Generator, name: str, notify: Callable[[str], None]) -> Modality:
-    real = run.unopened()
+def _open_data(run: Generator, name: str, notify: Callable[[str], None]) -> Modality:
+    real = run.fresh_modality()
     real.open(paths.cache(), notify)
     if differing := different_facts(run.modality.facts, real.facts):
         raise DataError(

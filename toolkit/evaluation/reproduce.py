@@ -13,9 +13,9 @@ from typing import Any, Literal
 import toolkit
 from toolkit import recipe as recipes
 from toolkit.errors import UsageError
-from toolkit.evaluation.evaluate import about_run, bits, examples, judged, place, write
+from toolkit.evaluation.evaluate import about_run, bits, examples, judge_samples, place, write
 from toolkit.evaluation.self_loss import OWN, self_loss_metrics
-from toolkit.evaluation.table import EvaluationResult, Metric, Table, left_out
+from toolkit.evaluation.table import EvaluationResult, Metric, Table, omission
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe
 from toolkit.recipe.expected import Expected, ExpectedMetric, Smoke
@@ -41,9 +41,9 @@ class Row:
     note: str = ""
 
     @property
-    def shown(self) -> str:
+    def value_text(self) -> str:
         """Measured value with its interval."""
-        metric, show = self.figure, self.band.shown
+        metric, show = self.figure, self.band.text_of
         if metric.value is None:
             return "not measured"
         if metric.low is None or metric.high is None:
@@ -76,7 +76,7 @@ class Reproduction:
         if self.passed:
             return f"{self.recipe}: pass ({len(compared)} of {len(self.rows)} figures compared)"
         missed = [row for row in compared if row.verdict != "pass"]
-        short = [f"{row.figure.name} {row.shown}, expected {row.band.text}" for row in missed]
+        short = [f"{row.figure.name} {row.value_text}, expected {row.band.text}" for row in missed]
         return f"{self.recipe}: falls short ({'; '.join(short) or 'no figure could be compared'})"
 
     def to_mapping(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def measure(
         batch = examples(samples)
         table = Table((), {**about, "samples": len(samples)})
         if of_samples - set(OWN):
-            table, result = judged(real, batch, about, notify=notify)
+            table, result = judge_samples(real, batch, about, notify=notify)
         if of_samples & set(OWN):
             further = self_loss_metrics(generator, real, samples, section.seed)
     if names - {metric.name for metric in (*table.figures, *further)} and _counts_bits(real):
@@ -199,7 +199,7 @@ def compare(table: Table, expected: dict[str, ExpectedMetric]) -> list[Row]:
 
 def _row(name: str, band: ExpectedMetric, table: Table) -> Row:
     if name not in table:
-        return Row(band, left_out(name, "was not measured"), "falls short", "this version measures no such figure")
+        return Row(band, omission(name, "was not measured"), "falls short", "this version measures no such figure")
     metric = table[name]
     if band.judge and metric.judge != band.judge:
         here = metric.judge or "none"

@@ -50,7 +50,7 @@ def markdown_in_full(measured: Measured) -> str:
     """One row a recipe: all figures, the band of a reproduction, and where and when; "" without any row."""
     rows = []
     for name, expected, recipe in _with_figures(measured):
-        figures = "<br>".join(f"{_value(*item)}, {_allowed(*item)}" for item in expected.figures.items())
+        figures = "<br>".join(f"{_value(*item)}, {_band_text(*item)}" for item in expected.figures.items())
         steps = f"{expected.steps or recipe.train.steps or 0:,} steps"
         length = f"{expected.minutes:g} ({steps})" if expected.minutes else steps
         where = f"{expected.machine}; {expected.date}, version {expected.toolkit}"
@@ -74,7 +74,7 @@ def rewritten(text: str, measured: Measured, where: str = "README.md") -> str:
     return text
 
 
-def shipped() -> list[tuple[str, Recipe]]:
+def shipped_recipes() -> list[tuple[str, Recipe]]:
     """Return all shipped recipes by full name."""
     return [(name, recipes.load(name)) for name in recipes.list_recipes()]
 
@@ -120,14 +120,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _value(metric: str, band: ExpectedMetric) -> str:
     """A value with its interval: "agreement 99.2 % (98.4 % to 99.6 %)"."""
     band = _without_repetition(metric, band)
-    interval = "" if band.interval is None else " ({} to {})".format(*map(band.shown, band.interval))
-    return f"{metric} {band.shown(band.value)}{interval}"
+    interval = "" if band.interval is None else " ({} to {})".format(*map(band.text_of, band.interval))
+    return f"{metric} {band.text_of(band.value)}{interval}"
 
 
-def _allowed(metric: str, band: ExpectedMetric) -> str:
+def _band_text(metric: str, band: ExpectedMetric) -> str:
     """Return the band of a reproduction: "+- 2 %", "at least 85 %"."""
     band = _without_repetition(metric, band)
-    return band.text if band.within is None else f"+- {band.shown(band.within)}"
+    return band.text if band.within is None else f"+- {band.text_of(band.within)}"
 
 
 def _without_repetition(metric: str, band: ExpectedMetric) -> ExpectedMetric:
@@ -147,7 +147,7 @@ def _band(figure: Metric) -> dict[str, Any]:
     band |= {key: value for key in ("judge", "unit") if (value := getattr(figure, key))}
     if figure.floor is not None:
         floor = ExpectedMetric(value=figure.floor, at_least=figure.floor, unit=figure.unit)
-        band["beside"] = f"{floor.shown(figure.floor)} of real data"
+        band["beside"] = f"{floor.text_of(figure.floor)} of real data"
     return band
 
 

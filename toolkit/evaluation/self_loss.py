@@ -38,12 +38,12 @@ Batch = tuple[Tensor, dict[str, Tensor]]
 
 def self_loss_metrics(run: Generator, real: Modality, samples: Samples, seed: int = 0) -> list[Metric]:
     """Both. `real`: the opened data; the ceiling is the loss of the same network untrained."""
-    held = list(held_out(real, seed))
+    held = list(held_out_batches(real, seed))
     new = build.denoiser(run.recipe, real).to(run.device)
     value, ceiling = losses(run, run.denoiser, held, seed), losses(run, new, held, seed)
     first = _figure(HELD_OUT, value, None, float(ceiling.mean()))
-    made = losses(run, run.denoiser, sampled(run, samples), seed)
-    return [first, _figure(SAMPLED, made, first.value, None)]
+    sample_losses = losses(run, run.denoiser, sample_batches(run, samples), seed)
+    return [first, _figure(SAMPLED, sample_losses, first.value, None)]
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
     denoiser.eval()
     time_distribution = build.time_distribution(run.recipe.diffusion, denoiser, run.modality.facts)
     weighting, objective = build.weighting(run.recipe.diffusion), build.objective(run.recipe.diffusion)
-    found: list[Tensor] = []
+    parts: list[Tensor] = []
     start = 0
     for x, cond in batches:
         places = range(start, start + len(x))
@@ -66,11 +66,11 @@ def losses(run: Generator, denoiser: Denoiser, batches: Iterable[Batch], seed: i
             with autocast(run.device, run.dtype):
                 loss = example_losses(objective, denoiser, x.to(run.device), t, eps, cond)
             rows.append(weighted(loss, denoiser, weighting, t).cpu().double())
-        found.append(torch.stack(rows).mean(0))
-    return torch.cat(found)
+        parts.append(torch.stack(rows).mean(0))
+    return torch.cat(parts)
 
 
-def held_out(real: Modality, seed: int) -> Iterator[Batch]:
+def held_out_batches(real: Modality, seed: int) -> Iterator[Batch]:
     """Held-out examples spread evenly, or training examples where none are, as training would be given them."""
     data = real.dataset("test")
     data = data if len(data) else real.dataset("train")
@@ -80,7 +80,7 @@ def held_out(real: Modality, seed: int) -> Iterator[Batch]:
         yield real.encode(examples.raw), dict(examples.cond)
 
 
-def sampled(run: Generator, samples: Samples) -> Iterator[Batch]:
+def sample_batches(run: Generator, samples: Samples) -> Iterator[Batch]:
     """Samples as they would be read back, with the conditions that they were asked under."""
     x = run.modality.encode(samples.raw)
     names = {name: i for i, name in enumerate(run.modality.labels)}

@@ -76,7 +76,7 @@ class EvaluationResult(NamedTuple):
     """Distance to it, (n,)."""
 
 
-def left_out(name: str, reason: str, judge: str = "") -> Metric:
+def omission(name: str, reason: str, judge: str = "") -> Metric:
     """Return the row of a metric that makes no sense here."""
     return Metric(name, None, judge=judge, note=reason)
 

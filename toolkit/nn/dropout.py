@@ -33,12 +33,12 @@ def attach(net: nn.Module, draw: Callable[[str, Tensor, int], Tensor]) -> bool:
     active = False
     for name, module in net.named_modules():
         if isinstance(module, Dropout) and module.p > 0:
-            module.draw = _Named(draw, name)
+            module.draw = _NamedDraw(draw, name)
             active = True
     return active
 
 
-class _Named:
+class _NamedDraw:
     """`draw` for one layer; an object and not a closure, so that networks can be copied."""
 
     def __init__(self, draw: Callable[[str, Tensor, int], Tensor], layer: str) -> None:

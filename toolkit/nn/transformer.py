@@ -41,7 +41,7 @@ class Rotary(nn.Module):
         return torch.view_as_real(pairs * angles).flatten(-2).to(x)
 
 
-def shifted(h: Tensor, causal: bool) -> Tensor:
+def shift(h: Tensor, causal: bool) -> Tensor:
     """Take a quarter of the channels from one neighbour, a quarter from the other: (B, L, C) -> (B, L, C).
 
     The inputs of a convolution of width 3 without multiplications (Wu et al. 2018, "Shift"). `causal`: from one and
@@ -131,7 +131,7 @@ class Layer(nn.Module):
         """`real`: (B, L, 1), 0 at padding, which neighbours see as 0, like positions beyond the end."""
 
         def neighbours(inner: Tensor) -> Tensor:
-            return shifted(inner if real is None else inner * real, self.causal)
+            return shift(inner if real is None else inner * real, self.causal)
 
         size = h.shape[-1:]
         if modulation is None or self.own is None:

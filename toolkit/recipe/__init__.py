@@ -20,11 +20,11 @@ from pydantic import BaseModel
 from toolkit import paths
 from toolkit.discovery import built_in
 from toolkit.errors import UsageError, unknown
-from toolkit.recipe.check import checked, keys
+from toolkit.recipe.check import keys, validate
 from toolkit.recipe.expected import leaves
-from toolkit.recipe.format import stamped, unstamped
-from toolkit.recipe.inherit import family, fitted
-from toolkit.recipe.objects import KEYS, written
+from toolkit.recipe.format import stamp, unstamp
+from toolkit.recipe.inherit import family, fit
+from toolkit.recipe.objects import KEYS, file_form
 from toolkit.recipe.options import Options
 from toolkit.recipe.schema import MEASURED as MEASURED
 from toolkit.recipe.schema import Diffusion as Diffusion
@@ -45,7 +45,7 @@ MAX_BYTES = 1_000_000
 
 def list_recipes(modality: str | None = None) -> list[str]:
     """The shipped recipes, as "image/mnist", sorted."""
-    root = paths.shipped("recipes")
+    root = paths.shipped_folder("recipes")
     names = (path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/*.toml"))
     return sorted(name for name in names if modality is None or name.startswith(f"{modality}/"))
 
@@ -70,7 +70,7 @@ def locate(name_or_path: str | os.PathLike[str], modality: str | None = None) ->
         # Compare like with like: a short name with short names.
         names = known if "/" in name else [n.split("/")[1] for n in list_recipes(modality)]
         raise unknown("recipe", name, names)
-    return paths.shipped("recipes") / f"{found[0]}.toml"
+    return paths.shipped_folder("recipes") / f"{found[0]}.toml"
 
 
 def load(name_or_path: str | os.PathLike[str], modality: str | None = None) -> Recipe:
@@ -93,7 +93,7 @@ def load(name_or_path: str | os.PathLike[str], modality: str | None = None) -> R
         raise UsageError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
-    recipe = from_mapping({"name": path.stem, **unstamped(mapping, str(path))}, modality, str(path))
+    recipe = from_mapping({"name": path.stem, **unstamp(mapping, str(path))}, modality, str(path))
     if modality is None and recipe.modality not in built_in():
         recipe._file = str(path)
     return recipe
@@ -102,8 +102,8 @@ def load(name_or_path: str | os.PathLike[str], modality: str | None = None) -> R
 def from_mapping(mapping: Mapping[str, Any], modality: str | None = None, where: str = "recipe") -> Recipe:
     """A recipe from nested dicts, as in TOML. `where` begins the message when something in it is wrong."""
     known = {} if modality is None else {"modality": modality}
-    recipe = checked(Recipe, {**known, **mapping}, where)
-    return recipe if modality is None else fitted(recipe, modality, where)
+    recipe = validate(Recipe, {**known, **mapping}, where)
+    return recipe if modality is None else fit(recipe, modality, where)
 
 
 def replace(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -125,7 +125,7 @@ def replace(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
             table.pop(last, None)
         else:
             table[last] = value
-    changed = checked(Recipe, tree, "")
+    changed = validate(Recipe, tree, "")
     changed._file = None if "modality" in values else recipe._file
     return changed
 
@@ -142,13 +142,13 @@ def dump(recipe: Recipe) -> str:
 
 def dump_run(recipe: Recipe) -> str:
     """Return `dump` with the format number and the version of the toolkit, as recipe.toml in a run folder has it."""
-    return tomli_w.dumps(stamped(_in_file(recipe)))
+    return tomli_w.dumps(stamp(_in_file(recipe)))
 
 
 def difference(a: Recipe, b: Recipe) -> list[str]:
     """The dotted keys in which two recipes differ, sorted; what was measured by one of them makes it no other."""
     left, right = (
-        {key: list(value) if isinstance(value, tuple) else value for key, value in leaves(_trained(recipe))}
+        {key: list(value) if isinstance(value, tuple) else value for key, value in leaves(_training_keys(recipe))}
         for recipe in (a, b)
     )
     return sorted(k for k in left.keys() | right.keys() if k not in left or k not in right or left[k] != right[k])
@@ -157,36 +157,36 @@ def difference(a: Recipe, b: Recipe) -> list[str]:
 def validate_for(recipe: Recipe, modality: type[Modality]) -> tuple[Options, Options]:
     """The [data] and [model] sections as the modality's own options."""
     where = f"recipe '{recipe.name}'"
-    data = checked(modality.Data, recipe.data, where, "data.")
-    return data, checked(modality.Model, recipe.model, where, "model.")
+    data = validate(modality.Data, recipe.data, where, "data.")
+    return data, validate(modality.Model, recipe.model, where, "model.")
 
 
 def _tree(recipe: Recipe) -> dict[str, Any]:
     """Nested dicts of what has a value, in which tables and lists are new and objects are the same."""
-    tree: dict[str, Any] = _copied(recipe)
+    tree: dict[str, Any] = _copy(recipe)
     empty = [name for name in MEASURED if not tree[name]["figures"]]
     return {name: value for name, value in tree.items() if name not in empty}
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, BaseModel | Mapping):
         pairs = value if isinstance(value, BaseModel) else value.items()
-        return {name: _copied(part) for name, part in pairs if part is not None}
-    return type(value)(_copied(part) for part in value) if type(value) in (list, tuple) else value
+        return {name: _copy(part) for name, part in pairs if part is not None}
+    return type(value)(_copy(part) for part in value) if type(value) in (list, tuple) else value
 
 
 def _in_file(recipe: Recipe) -> dict[str, Any]:
-    """The same as a file holds it."""
+    """Return a recipe as a file holds it."""
     tree = _tree(recipe)
     for key in KEYS.values():
         section, _, name = key.rpartition(".")
         table = tree[section] if section else tree
         if name in table:
-            table[name] = written(table[name])
+            table[name] = file_form(table[name])
     return tree
 
 
-def _trained(recipe: Recipe) -> dict[str, Any]:
+def _training_keys(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in _in_file(recipe).items() if name not in MEASURED}
 
 

@@ -35,7 +35,7 @@ from toolkit.errors import UsageError
 from toolkit.recipe.check import instantiate
 from toolkit.recipe.objects import Named, absent, describe
 from toolkit.recipe.schema import Diffusion, Recipe, Train
-from toolkit.training.initial import initialised
+from toolkit.training.initial import initialise
 from toolkit.training.loop import Config
 from toolkit.training.objective import Objective
 from toolkit.training.precision import resolve
@@ -64,8 +64,8 @@ def check(recipe: Recipe) -> None:
 
 
 def _plain_times(spec: Named) -> TimeDistribution:
-    made: TimeDistribution = _of_type(TimeDistribution, TIME_DISTRIBUTIONS, spec, "time distribution")
-    return made
+    times: TimeDistribution = _of_type(TimeDistribution, TIME_DISTRIBUTIONS, spec, "time distribution")
+    return times
 
 
 def _of_type(kind: type[Any], registry: Mapping[str, Callable[..., Any]], spec: Any, name: str) -> Any:
@@ -80,11 +80,11 @@ def _of_type(kind: type[Any], registry: Mapping[str, Callable[..., Any]], spec: 
 
 def schedule(diffusion: Diffusion) -> Schedule:
     """Return the schedule of a [diffusion] section, warped as it says. Raises UsageError."""
-    made: Schedule = _of_type(Schedule, SCHEDULES, diffusion.schedule, "schedule")
+    noise: Schedule = _of_type(Schedule, SCHEDULES, diffusion.schedule, "schedule")
     try:
         if diffusion.zero_terminal_snr:
-            made = ZeroTerminalSNR(made)
-        return made if diffusion.shift == 1 else Shift(made, diffusion.shift)
+            noise = ZeroTerminalSNR(noise)
+        return noise if diffusion.shift == 1 else Shift(noise, diffusion.shift)
     except ValueError as error:
         raise UsageError(f"diffusion: {error}") from None
 
@@ -101,8 +101,8 @@ def sampler(spec: Named | Sampler, error: PosteriorVariance | None = None) -> Sa
                 'sounds do; take "unit", or train again'
             )
         spec = {**spec, "error": error}
-    made: Sampler = _of_type(Sampler, SAMPLERS, spec, "sampler")
-    return made
+    solver: Sampler = _of_type(Sampler, SAMPLERS, spec, "sampler")
+    return solver
 
 
 def grid(
@@ -115,7 +115,7 @@ def grid(
     Raises UsageError.
     """
     if isinstance(spec, Tensor):
-        return functools.partial(_fixed, spec)
+        return functools.partial(_fixed_times, spec)
     if callable(spec):
         return spec
     if not isinstance(spec, str | dict):
@@ -127,11 +127,11 @@ def grid(
         return functools.partial(learned, time_distribution=time_distribution)
     if spec["name"] in IN_LEVELS and spread is not None:
         spec = {"sigma_max": highest(spread), **spec}
-    made: Grid = instantiate({**GRIDS, "learned": learned}, spec, "grid")
-    return made
+    spacing: Grid = instantiate({**GRIDS, "learned": learned}, spec, "grid")
+    return spacing
 
 
-def _fixed(times: Tensor, schedule: Schedule, n: int) -> Tensor:
+def _fixed_times(times: Tensor, schedule: Schedule, n: int) -> Tensor:
     return times
 
 
@@ -149,8 +149,8 @@ def time_distribution(diffusion: Diffusion, denoiser: Denoiser, facts: Facts) ->
             spec = {**dict(zip(("low", "middle", "high"), levels, strict=True)), **spec}
         elif whole is not None:
             spec = {"high": highest(whole), **spec}
-    made = _plain_times(spec)
-    return Topped(made, diffusion.top, high=highest(whole)) if whole is not None and diffusion.top else made
+    times = _plain_times(spec)
+    return Topped(times, diffusion.top, high=highest(whole)) if whole is not None and diffusion.top else times
 
 
 def denoiser(recipe: Recipe, modality: Modality, weights: bool = True) -> Denoiser:
@@ -168,12 +168,12 @@ def denoiser(recipe: Recipe, modality: Modality, weights: bool = True) -> Denois
     noise = schedule(recipe.diffusion)
     net = network(recipe, modality, weights)
     try:
-        made = modality.denoiser(net, noise, recipe.diffusion.prediction) if spec is None else _called(spec, net, noise)
+        result = modality.denoiser(net, noise, recipe.diffusion.prediction) if spec is None else _call(spec, net, noise)
     except ValueError as error:
         raise UsageError(f"diffusion.{'prediction' if spec is None else 'denoiser'}: {error}") from None
-    if not isinstance(made, Denoiser):
-        raise UsageError(f"denoiser: {describe(spec)} gave {describe(made)}, which is no toolkit.diffusion.Denoiser")
-    return made
+    if not isinstance(result, Denoiser):
+        raise UsageError(f"denoiser: {describe(spec)} gave {describe(result)}, which is no toolkit.diffusion.Denoiser")
+    return result
 
 
 def network(recipe: Recipe, modality: Modality, weights: bool = True) -> nn.Module:
@@ -183,20 +183,20 @@ def network(recipe: Recipe, modality: Modality, weights: bool = True) -> nn.Modu
         return copy.deepcopy(spec)
     _present(spec, "network")
 
-    def made() -> nn.Module:
-        net = modality.network() if spec is None else _called(spec, modality)
+    def make() -> nn.Module:
+        net = modality.network() if spec is None else _call(spec, modality)
         if not isinstance(net, nn.Module):
             raise UsageError(f"network: {describe(spec)} gave {describe(net)}, which is no torch.nn.Module")
         return net
 
     if weights:
-        return initialised(made, recipe.train.seed)
+        return initialise(make, recipe.train.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # as there, for what is random and no weight
-        return made()
+        return make()
 
 
-def _called(function: Any, *arguments: Any) -> Any:
+def _call(function: Any, *arguments: Any) -> Any:
     """Return what a function or class of the user's gives for as many of the arguments as it has no default for."""
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
@@ -214,8 +214,8 @@ def _present(spec: Any, kind: str) -> None:
 
 def weighting(diffusion: Diffusion) -> Weighting:
     """Return the weighting of a [diffusion] section. Raises UsageError."""
-    made: Weighting = _of_type(Weighting, WEIGHTINGS, diffusion.weighting, "weighting")
-    return made
+    law: Weighting = _of_type(Weighting, WEIGHTINGS, diffusion.weighting, "weighting")
+    return law
 
 
 def objective(diffusion: Diffusion) -> Objective | None:

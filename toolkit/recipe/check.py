@@ -19,7 +19,7 @@ from toolkit.recipe.objects import absent, is_object
 M = TypeVar("M", bound=BaseModel)
 
 
-def checked(model: type[M], mapping: Mapping[str, Any], where: str, prefix: str = "") -> M:
+def validate(model: type[M], mapping: Mapping[str, Any], where: str, prefix: str = "") -> M:
     """`mapping` as a `model`. In messages `where` comes first, and `prefix` before each key."""
     try:
         return model.model_validate(mapping)
@@ -30,16 +30,16 @@ def checked(model: type[M], mapping: Mapping[str, Any], where: str, prefix: str 
 
 def _first(error: ValidationError, model: type[BaseModel], prefix: str) -> str:
     """Return the first mistake in one line. Unknown keys come first: a misspelt key often makes another one missing."""
-    found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")[0]
-    key = prefix + ".".join(map(str, found["loc"]))
-    if found["type"] == "extra_forbidden":
+    first = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")[0]
+    key = prefix + ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
         return str(unknown("recipe key", key, keys(model, prefix)))
-    if found["type"] == "value_error":
-        message = found["msg"].removeprefix("Value error, ")
-    elif found["type"] == "missing":
+    if first["type"] == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+    elif first["type"] == "missing":
         message = "is missing"
     else:
-        message = f"{found['msg'][:1].lower()}{found['msg'][1:]} (found {found['input']!r:.60})"
+        message = f"{first['msg'][:1].lower()}{first['msg'][1:]} (found {first['input']!r:.60})"
     return f"{key.rstrip('.')}: {message}".removeprefix(": ")
 
 

@@ -1,6 +1,6 @@
 """The recipe that a user means: by a name, a file, a modality or data, with options by the names that they have in it.
 
-Python and the command line compose a recipe here: `start_from` what is named, then `changed` by the options.
+Python and the command line compose a recipe here: `start_from` what is named, then `change` by the options.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def choose(
     objects or names of `objects.KEYS` (weighting="min-snr", network=Mine()). `settings`: values at dotted keys, which
     win; train__lr=3e-4 is another way to write {"train.lr": 3e-4}. None is as the recipe says. Raises UsageError.
     """
-    found = start_from(*_guessed(recipe, modality, None if data is None else os.fspath(data), notify))
-    keys = {**keys_of(found), **{name: f"train.{name}" for name in TRAIN}, **objects.KEYS}
+    start = start_from(*_guess(recipe, modality, None if data is None else os.fspath(data), notify))
+    keys = {**keys_of(start), **{name: f"train.{name}" for name in TRAIN}, **objects.KEYS}
     values = length(minutes, steps)
     for name, value in options.items():
         if name not in keys and "__" not in name:
@@ -48,8 +48,8 @@ def choose(
         if value is not None:
             values[keys.get(name, name.replace("__", "."))] = objects.plain(value)
     values |= {key: objects.plain(value) for key, value in (settings or {}).items()}
-    given = {name: values.pop(key) for name, key in objects.KEYS.items() if objects.is_object(values.get(key))}
-    return with_objects(changed(found, values), given)
+    own = {name: values.pop(key) for name, key in objects.KEYS.items() if objects.is_object(values.get(key))}
+    return with_objects(change(start, values), own)
 
 
 def start_from(
@@ -63,7 +63,7 @@ def start_from(
         modality = str(Path(modality).expanduser().resolve())  # a run must find it again from any folder
     source = None if data is None else source_of(data, recipes.list_recipes())
     if isinstance(name, Recipe):
-        found = name if modality is None else trust.named(inherit.fitted(name, modality, f"recipe '{name.name}'"))
+        found = name if modality is None else trust.name_modality(inherit.fit(name, modality, f"recipe '{name.name}'"))
     elif name is not None:
         found = recipes.load(name, modality)
         trust.check(found, modality)
@@ -81,12 +81,12 @@ def keys_of(recipe: Recipe) -> dict[str, str]:
     return keys | {name: f"data.{name}" for name in kind.Data.model_fields if name != "source"}
 
 
-def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+def change(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Return the recipe with values at dotted keys. Raises UsageError."""
-    found = recipes.replace(recipe, values) if values else recipe
-    if found.name == "folder" and "source" not in found.data:
+    new = recipes.replace(recipe, values) if values else recipe
+    if new.name == "folder" and "source" not in new.data:
         raise UsageError("recipe 'folder' needs your data: --data FOLDER")
-    return found
+    return new
 
 
 def length(minutes: float | None, steps: int | None) -> dict[str, Any]:
@@ -101,14 +101,14 @@ def with_objects(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
 
     An object of ours becomes its name, which a file can hold. A denoiser brings its schedule along. Raises UsageError.
     """
-    changes = {objects.KEYS[name]: _spelled(name, value) for name, value in given.items() if value is not None}
+    changes = {objects.KEYS[name]: _spell(name, value) for name, value in given.items() if value is not None}
     schedule = getattr(given.get("denoiser"), "schedule", None)  # of a denoiser; a class or a function has none
     if schedule is not None:
         for name in ("network", "schedule"):
             if given.get(name) is not None:
                 raise UsageError(f"a denoiser has its own {name}: leave {name}= out, or pass a function that makes one")
         changes |= {"diffusion.shift": None, "diffusion.zero_terminal_snr": None}
-        changes["diffusion.schedule"] = _spelled("schedule", schedule)
+        changes["diffusion.schedule"] = _spell("schedule", schedule)
     return recipes.replace(recipe, changes) if changes else recipe
 
 
@@ -135,7 +135,7 @@ def name_of(chosen: Recipe, data: str | None) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip(".") or chosen.name
 
 
-def _guessed(
+def _guess(
     recipe: str | os.PathLike[str] | Recipe | None,
     modality: str | None,
     data: str | None,
@@ -152,7 +152,7 @@ def _guessed(
 
 
 def _default(modality: str, data: str | None, source: str | None) -> Recipe:
-    """Without a recipe: the one named like the data, the modality's one for folders, or the modality's default."""
+    """Return the recipe where none is named: that of the data's name, that for folders, or the modality's default."""
     wanted = "folder" if source is not None and Path(source).is_absolute() else data
     for known in inherit.family(modality):
         if f"{known}/{wanted}" in recipes.list_recipes(known):
@@ -161,13 +161,13 @@ def _default(modality: str, data: str | None, source: str | None) -> Recipe:
     if isinstance(kind.default_recipe, str):
         named = recipes.load(kind.default_recipe)
         # the class that was named is trained
-        return trust.named(named) if named.modality == modality else inherit.adopt(named, modality)
+        return trust.name_modality(named) if named.modality == modality else inherit.adopt(named, modality)
     return recipes.from_mapping({"name": kind.name, **kind.default_recipe}, modality, modality)
 
 
-def _spelled(name: str, value: Any) -> Any:
+def _spell(name: str, value: Any) -> Any:
     if name not in objects.TABLES or not objects.is_object(value):
         return value
     from toolkit import diffusion
 
-    return objects.spelled(value, getattr(diffusion, objects.TABLES[name]))
+    return objects.spell(value, getattr(diffusion, objects.TABLES[name]))

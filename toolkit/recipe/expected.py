@@ -57,13 +57,13 @@ class ExpectedMetric(StrictOptions):
     def text(self) -> str:
         """The band as a person reads it: "0.99 +- 0.02", "at least 0.95", "0.2 to 0.4"; shares in percent."""
         if self.within is not None:
-            return f"{self.shown(self.value)} +- {self.shown(self.within)}"
-        low, high = (None if end is None else self.shown(end) for end in (self.at_least, self.at_most))
+            return f"{self.text_of(self.value)} +- {self.text_of(self.within)}"
+        low, high = (None if end is None else self.text_of(end) for end in (self.at_least, self.at_most))
         if low is not None and high is not None:
             return f"{low} to {high}"
         return f"at least {low}" if low is not None else f"at most {high}"
 
-    def shown(self, value: float) -> str:
+    def text_of(self, value: float) -> str:
         """A value of this figure as a person reads it."""
         return f"{100 * value:.4g} %" if self.unit == "share" else f"{value:.4g} {self.unit}".rstrip()
 
@@ -91,7 +91,7 @@ class _Figures(StrictOptions):
     """Seed of the samples."""
     sample: Settings = Settings()
     figures: dict[str, ExpectedMetric] = {}
-    """By `what` of metrics.json."""
+    """Figures by their `what` in metrics.json."""
 
 
 class Expected(_Figures):
@@ -105,7 +105,7 @@ class Expected(_Figures):
     steps: int | None = Field(default=None, ge=1)
     """Steps of the measured run, which a reproduction takes too, however long that is on another machine."""
     minutes: float | None = Field(default=None, gt=0)
-    """That the measured run took, from start to end."""
+    """Minutes that the measured run took, from start to end."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Expected:

@@ -24,16 +24,16 @@ else:
 FORMAT = 1
 """One more whenever an earlier toolkit would misread a run of this one, or this one an earlier run."""
 MAX_BYTES = 4 << 20
-"""Of a file that is looked at for its format."""
+"""Size of the largest file that is looked at for its format."""
 _KEYS = ("format", "toolkit")
 
 
-def stamped(content: Mapping[str, Any]) -> dict[str, Any]:
+def stamp(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a run's file with its format and our version in front."""
     return {"format": FORMAT, "toolkit": toolkit.__version__, **content}
 
 
-def unstamped(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+def unstamp(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the content of a file without format and version, which it need not have.
 
     Raises UsageError, which begins with `where`, when the format is newer than ours, or no number.
@@ -50,7 +50,7 @@ def unstamped(content: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explain(path: Path) -> Iterator[None]:
     """Add to an error about a run which version of the toolkit wrote it, unless it was this one.
 
     `path`: its recipe.toml or facts.json.

@@ -71,9 +71,9 @@ def modality_of(data: str) -> tuple[str, str]:
     raise _unknown("data", data, known, f"; for data of another name say --modality {'|'.join(built_in())}")
 
 
-def _only(option: str, word: str, said: str | None) -> None:
-    if said is not None:
-        raise UsageError(f"'{word}' and --{option} {said} both say the {option}; give one of them")
+def _only(option: str, word: str, value: str | None) -> None:
+    if value is not None:
+        raise UsageError(f"'{word}' and --{option} {value} both say the {option}; give one of them")
 
 
 def _is_recipe(word: str) -> bool:

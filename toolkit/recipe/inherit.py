@@ -32,7 +32,7 @@ def adopt(recipe: Recipe, modality: str) -> Recipe:
     return recipe.model_copy(update={"modality": modality, "expected": Expected(), "smoke": Smoke()})
 
 
-def fitted(recipe: Recipe, modality: str, where: str) -> Recipe:
+def fit(recipe: Recipe, modality: str, where: str) -> Recipe:
     """Return `recipe` as one of `modality`: as it is where it says so, adopted where the class derives from its own.
 
     Raises UsageError, which begins with `where`, for a recipe of another modality.

@@ -35,7 +35,7 @@ KEYS = {
 }
 """Keyword of `toolkit.train` -> key of the recipe that may hold an object."""
 TO_LOAD = ("network", "denoiser", "schedule", "time")
-"""Those that `toolkit.load` takes again; of the last, only what was learned is lost without it."""
+"""Objects that `toolkit.load` takes again; without the last, only what it has learned is lost."""
 TABLES = {
     "schedule": "SCHEDULES",
     "time": "TIME_DISTRIBUTIONS",
@@ -46,7 +46,7 @@ TABLES = {
 """Keyword -> table of toolkit.diffusion in which its names are."""
 
 
-def _named(value: object) -> Any:
+def _check_name(value: object) -> Any:
     if isinstance(value, str) and value:
         return value
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
@@ -62,7 +62,7 @@ def _nameless(value: object) -> Any:
     raise ValueError("has no names to choose from: pass an object from Python")
 
 
-Named = Annotated[str | dict[str, Any], PlainValidator(_named)]
+Named = Annotated[str | dict[str, Any], PlainValidator(_check_name)]
 """A name from one of the core's tables, or a table with that name and options for it; from Python an object, too."""
 Nameless = Annotated[Any, PlainValidator(_nameless)]
 """An object from Python, or None."""
@@ -84,17 +84,17 @@ def plain(value: Any) -> Any:
 def describe(value: object) -> str:
     """Return an object as text that is the same in every process: where it is defined, and its plain fields."""
     if isinstance(value, functools.partial):
-        options = ", ".join(f"{name}={_shown(option)}" for name, option in value.keywords.items())
+        options = ", ".join(f"{name}={_text(option)}" for name, option in value.keywords.items())
         return f"{describe(value.func)}({options})"
     of = value if inspect.isclass(value) or inspect.isroutine(value) else type(value)
     name = f"{of.__module__}.{of.__qualname__}"
     if not dataclasses.is_dataclass(value) or inspect.isclass(value):
         return name
-    fields = [f"{field.name}={_shown(getattr(value, field.name))}" for field in dataclasses.fields(value)]
+    fields = [f"{field.name}={_text(getattr(value, field.name))}" for field in dataclasses.fields(value)]
     return f"{name}({', '.join(fields)})"
 
 
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     return f"{value!r:.60}" if value is None or _is_plain(value) else describe(value)
 
 
@@ -105,11 +105,11 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, bool | int | float | str)
 
 
-def spelled(value: Any, table: Mapping[str, Any]) -> Any:
+def spell(value: Any, table: Mapping[str, Any]) -> Any:
     """Return the name in `table`, with its options, that stands for an object of ours; any other object itself."""
     partial = isinstance(value, functools.partial)
-    made = value.func if partial else value if inspect.isroutine(value) else type(value)
-    name = next((name for name, entry in table.items() if entry is made), None)
+    maker = value.func if partial else value if inspect.isroutine(value) else type(value)
+    name = next((name for name, entry in table.items() if entry is maker), None)
     if name is None or (partial and value.args):
         return value
     if partial:
@@ -117,7 +117,7 @@ def spelled(value: Any, table: Mapping[str, Any]) -> Any:
     elif dataclasses.is_dataclass(value):
         fields = [(f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value)]
         options = {name: option for name, option, default in fields if option != default}
-    elif inspect.isroutine(value) or not inspect.signature(made).parameters:
+    elif inspect.isroutine(value) or not inspect.signature(maker).parameters:
         options = {}
     else:
         return value  # made of what it does not keep
@@ -126,7 +126,7 @@ def spelled(value: Any, table: Mapping[str, Any]) -> Any:
     return {"name": name, **options} if options else name
 
 
-def written(value: object) -> object:
+def file_form(value: object) -> object:
     """Return what a file says in place of `value`, which is `value` itself unless it is an object."""
     return {"name": OBJECT, "of": describe(value)} if is_object(value) else value
 
@@ -163,10 +163,10 @@ def require(recipe: Recipe, run: Path) -> None:
         del values["schedule"]  # which it may bring along
     lost = {name: value for name, value in values.items() if value is not None}
     if lost:
-        said = ", ".join(f"{name} ({value})" for name, value in lost.items())
+        objects = ", ".join(f"{name} ({value})" for name, value in lost.items())
         again = ", ".join(f"{name}=..." for name in lost)
         raise UsageError(
-            f"{run} was trained with objects from Python that no file can hold: {said}; pass the same, "
+            f"{run} was trained with objects from Python that no file can hold: {objects}; pass the same, "
             f"toolkit.load({str(run)!r}, {again})"
         )
 

@@ -141,7 +141,7 @@ class Recipe(StrictOptions):
     expected: Expected = Expected()
     """Figures that were measured: what `toolkit reproduce` compares with."""
     smoke: Smoke = Smoke()
-    """The same in about a minute."""
+    """Figures of a short run, of about a minute."""
     _file: str | None = PrivateAttr(default=None)
     """The file that named the modality where that is code, and nobody else has: toolkit/recipe/trust.py."""
 
@@ -152,7 +152,7 @@ class Recipe(StrictOptions):
     @model_validator(mode="before")
     @classmethod
     def _measured_with_names(cls, given: Any) -> Any:
-        """Without the figures where an object stands in place of a name: another model, or another way to sample."""
+        """Drop the expected figures where an object stands in place of a name: the model or the sampling is another."""
         if not isinstance(given, Mapping) or not among(given):
             return given
         return {name: value for name, value in given.items() if name not in MEASURED}

@@ -22,21 +22,21 @@ def modality_of(recipe: Recipe, named: str | None = None) -> type[Modality]:
     return find(named or recipe.modality)
 
 
-def allowed(recipe: Recipe, named: str | None = None) -> bool:
+def may_run(recipe: Recipe, named: str | None = None) -> bool:
     """Return whether the modality's code may run: it is ours, the user named it, or Python made the recipe."""
     return named is not None or recipe._file is None or recipe.modality in built_in()
 
 
 def check(recipe: Recipe, named: str | None = None) -> None:
     """Raise UsageError where a file names code and the user has not named it."""
-    if not allowed(recipe, named):
+    if not may_run(recipe, named):
         raise UsageError(
             f"{recipe._file} runs code from '{recipe.modality}'; if you trust that, name it: "
             f"--modality {recipe.modality} (in Python modality={recipe.modality!r})"
         )
 
 
-def named(recipe: Recipe) -> Recipe:
+def name_modality(recipe: Recipe) -> Recipe:
     """Return a recipe whose modality the user has named."""
     whole = recipe.model_copy()
     whole._file = None

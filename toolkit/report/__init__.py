@@ -15,12 +15,12 @@ from pathlib import Path
 
 from toolkit.report.card import card, check_license
 from toolkit.report.facts import CARD, PAGE, gather
-from toolkit.report.mark import marked, ours
+from toolkit.report.mark import mark, ours
 from toolkit.report.page import GENERATOR, page
 from toolkit.report.run_files import content, damaged_lines
 from toolkit.run.layout import METRICS
 from toolkit.training.storage.files import write_text_atomic
-from toolkit.training.storage.metrics import left_out
+from toolkit.training.storage.metrics import damage_line
 
 
 def report(run: str | Path, license: str = "unknown", notify: Callable[[str], None] = print) -> list[Path]:
@@ -33,10 +33,10 @@ def report(run: str | Path, license: str = "unknown", notify: Callable[[str], No
     check_license(license)
     facts = gather(Path(run), notify)
     if damaged := damaged_lines(facts.run):
-        notify(left_out(damaged, facts.run / METRICS))
+        notify(damage_line(damaged, facts.run / METRICS))
     pages = chain((PAGE,), (f"report-{i}.html" for i in count(2)))
     cards = chain((CARD, "model-card.md"), (f"model-card-{i}.md" for i in count(2)))
-    texts = {_free(facts.run, pages): marked(page(facts)), _free(facts.run, cards): card(facts, license)}
+    texts = {_free(facts.run, pages): mark(page(facts)), _free(facts.run, cards): card(facts, license)}
     for (path, text), name, what in zip(texts.items(), (PAGE, CARD), ("page", "card"), strict=True):
         if path.name != name:
             notify(f"{facts.run / name} is not as this command wrote it and stays; the {what} is in {path.name}")

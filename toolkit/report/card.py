@@ -11,9 +11,9 @@ from toolkit.errors import UsageError
 from toolkit.evaluation.table import Metric
 from toolkit.recipe.expected import ExpectedMetric
 from toolkit.report.facts import RunFacts
-from toolkit.report.figures import Judged
+from toolkit.report.figures import Evaluation
 from toolkit.report.html import clean
-from toolkit.report.mark import marked
+from toolkit.report.mark import mark
 from toolkit.report.text import commands, exactness, summary, unfinished
 
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
@@ -23,16 +23,16 @@ def card(facts: RunFacts, license: str = "unknown") -> str:
     """Return front matter and text. `license`: an identifier such as mit or cc-by-4.0. Raises UsageError for others."""
     check_license(license)
     own = next((one for one in facts.judged if not one.name), None)
-    found = own.with_value if own is not None else []
-    parts = [front(facts, license.lower(), found), f"# {md(facts.title)}", md(summary(facts))]
-    if said := unfinished(facts):
-        parts.append(f"**{md(said)}**")
+    metrics = own.with_value if own is not None else []
+    parts = [front(facts, license.lower(), metrics), f"# {md(facts.title)}", md(summary(facts))]
+    if sentence := unfinished(facts):
+        parts.append(f"**{md(sentence)}**")
     if facts.recipe.description:
         parts.append(md(facts.recipe.description))
     names = {name for name, _ in facts.files}
     pictures = [("Samples", "previews/final.png"), ("From noise to sample", "previews/noise-to-sample.png")]
-    parts += [f"![{said}]({name})" for said, name in pictures if name in names]
-    if own is not None and found:
+    parts += [f"![{sentence}]({name})" for sentence, name in pictures if name in names]
+    if own is not None and metrics:
         parts += ["## Measured", _table(own, facts.recipe.expected.figures), *(f"- {md(note)}" for note in own.notes)]
     if facts.data.labels:
         parts += [
@@ -48,7 +48,7 @@ def card(facts: RunFacts, license: str = "unknown") -> str:
     trained = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.machine.items())
     if trained:
         parts += ["## Trained on", md(trained)]
-    return marked(clean("\n\n".join(parts)) + "\n")
+    return mark(clean("\n\n".join(parts)) + "\n")
 
 
 def check_license(license: str) -> None:
@@ -57,31 +57,31 @@ def check_license(license: str) -> None:
         raise UsageError(f"--license takes an identifier such as mit, apache-2.0 or cc-by-4.0, not '{license}'")
 
 
-def front(facts: RunFacts, license: str, found: list[Metric]) -> str:
+def front(facts: RunFacts, license: str, metrics: list[Metric]) -> str:
     """The YAML between the two lines of dashes. All text is in double quotes, where YAML reads JSON's escapes."""
     diffusion = facts.recipe.diffusion
     schedule = diffusion.schedule if isinstance(diffusion.schedule, str) else diffusion.schedule["name"]
     tags = dict.fromkeys([facts.kind, "diffusion", "diffusion-toolkit", schedule, f"{diffusion.prediction}-prediction"])
-    lines = ["---", f"license: {_quoted(license)}", 'library_name: "diffusion-toolkit"', "tags:"]
-    lines += [f"- {_quoted(word)}" for word in tags]
-    names = list(dict.fromkeys(figure.name for figure in found)) or ["loss"]
-    lines += ["metrics:", *(f"- {_quoted(name)}" for name in names)]
-    if found:
+    lines = ["---", f"license: {_quote(license)}", 'library_name: "diffusion-toolkit"', "tags:"]
+    lines += [f"- {_quote(word)}" for word in tags]
+    names = list(dict.fromkeys(figure.name for figure in metrics)) or ["loss"]
+    lines += ["metrics:", *(f"- {_quote(name)}" for name in names)]
+    if metrics:
         data = facts.source or facts.kind
-        lines += ["model-index:", f"- name: {_quoted(facts.title)}", "  results:", "  - task:"]
-        lines += [f"      type: {_quoted(f'{facts.kind}-generation')}", "    dataset:"]
-        lines += [f"      name: {_quoted(data)}", f"      type: {_quoted(data)}", "    metrics:"]
-        for figure in found:
-            lines += [f"    - type: {_quoted(figure.name)}", f"      name: {_quoted(figure.title)}"]
+        lines += ["model-index:", f"- name: {_quote(facts.title)}", "  results:", "  - task:"]
+        lines += [f"      type: {_quote(f'{facts.kind}-generation')}", "    dataset:"]
+        lines += [f"      name: {_quote(data)}", f"      type: {_quote(data)}", "    metrics:"]
+        for figure in metrics:
+            lines += [f"    - type: {_quote(figure.name)}", f"      name: {_quote(figure.title)}"]
             lines += [f"      value: {json.dumps(figure.value)}"]
     return "\n".join([*lines, "---"])
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return json.dumps(clean(text), ensure_ascii=False)
 
 
-def _table(one: Judged, expected: Mapping[str, ExpectedMetric]) -> str:
+def _table(one: Evaluation, expected: Mapping[str, ExpectedMetric]) -> str:
     headings, cells = one.cells(expected)
     rows = [[md(cell) for cell in row] for row in (headings, *cells)]
     rows.insert(1, ["---"] * len(headings))

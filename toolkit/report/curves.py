@@ -35,7 +35,7 @@ class Curve:
     """Further lines over the same steps, by name, drawn thin; one called floor is dashed."""
 
 
-def smoothed(values: Sequence[float], share: float = 0.06) -> list[float]:
+def smooth(values: Sequence[float], share: float = 0.06) -> list[float]:
     """The mean of the values around each, over `share` of all; windows shrink at the ends, so it does not lag."""
     half = max(1, round(len(values) * share / 2))
     sums = [0.0]
@@ -63,10 +63,10 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten in [low, high]; with their multiples 2 and 5 where there would be fewer than three."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 2, 5)):
-        found = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
-        if len(found) >= 3:
-            return found[:: 1 + len(found) // 8]
-    return found
+        ticks = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
+        if len(ticks) >= 3:
+            return ticks[:: 1 + len(ticks) // 8]
+    return ticks
 
 
 def draw(curve: Curve) -> Markup | None:
@@ -79,8 +79,8 @@ def draw(curve: Curve) -> Markup | None:
         name: [(float(s), v) for s, v in zip(curve.steps, row, strict=True) if v is not None]
         for name, row in curve.beside.items()
     }
-    shown = [*values, *(value for line in beside.values() for _, value in line)]
-    low, high = min(shown), max(shown)
+    all_values = [*values, *(value for line in beside.values() for _, value in line)]
+    low, high = min(all_values), max(all_values)
     # the first steps may be far above all others; what decides is where most values are
     log = curve.logarithmic and low > 0 and high / low > LOGARITHMIC
     if not log:
@@ -105,22 +105,22 @@ def draw(curve: Curve) -> Markup | None:
     )
     lines = [("raw" if curve.smooth and len(values) > 4 else "main", points)]
     if lines[0][0] == "raw":
-        lines.append(("main", list(zip((step for step, _ in points), smoothed(values), strict=True))))
+        lines.append(("main", list(zip((step for step, _ in points), smooth(values), strict=True))))
     for name, line in beside.items():
-        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thinned(line))
+        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thin_out(line))
         parts.append(tag("polyline", points=at, class_="raw", stroke_dasharray="5 4" if name == "floor" else None))
     for kind, line in lines:
-        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thinned(line))
+        at = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thin_out(line))
         parts.append(tag("polyline", points=at, class_=kind))
     if len(points) == 1:
         parts.append(tag("circle", cx=f"{x(first):.1f}", cy=f"{y(values[0]):.1f}", r=4, class_="dot"))
-    said = (
+    description = (
         f"{curve.title}: {label(values[0])} at step {first:,.0f}, {label(values[-1])} at step {last:,.0f}, "
         f"between {label(min(values))} and {label(max(values))}"
     )
     ends = [f"{name} {label(line[-1][1])}" for name, line in beside.items() if line]
-    said += "".join(f"; {end}" for end in ends)
-    svg = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said)
+    description += "".join(f"; {end}" for end in ends)
+    svg = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=description)
     missing = len(curve.values) - len(points)
     notes = [f"last {label(values[-1])}", *ends, curve.note, "logarithmic" if log else ""]
     notes.append(f"{missing} of {len(curve.values)} not finite" if missing else "")
@@ -128,7 +128,7 @@ def draw(curve: Curve) -> Markup | None:
     return tag("figure", caption, svg, class_="plot")
 
 
-def thinned(points: Sequence[Point]) -> list[Point]:
+def thin_out(points: Sequence[Point]) -> list[Point]:
     """At most two points for each of MOST_POINTS columns: the lowest and the highest, in their order."""
     if len(points) <= 2 * MOST_POINTS:
         return list(points)

@@ -26,8 +26,8 @@ def data(facts: RunFacts) -> Markup | None:
         return None
     if not rows:
         return None
-    said = tag("p", "What training understood of the data when it began.", class_="soft")
-    return join([said, table([(_name(row), row.value[:MOST_TEXT], row.change) for row in rows], HEADINGS)])
+    intro = tag("p", "What training understood of the data when it began.", class_="soft")
+    return join([intro, table([(_name(row), row.value[:MOST_TEXT], row.change) for row in rows], HEADINGS)])
 
 
 HEADINGS = ("", "what was read", "changed by")

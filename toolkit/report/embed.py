@@ -67,8 +67,8 @@ class _Filter(HTMLParser):
         """Start of the open figure: in `out`, in `size`, in `open`."""
 
     def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = {key: value or "" for key, value in attrs}
-        if self.dropping or "hidden" in said or name in DROPPED or KEPT.get(name, name) is None:
+        attributes = {key: value or "" for key, value in attrs}
+        if self.dropping or "hidden" in attributes or name in DROPPED or KEPT.get(name, name) is None:
             if name not in EMPTY and len(self.dropping) < DEEPEST:
                 self.dropping.append(name)
             return
@@ -76,11 +76,11 @@ class _Filter(HTMLParser):
         if ours is None or len(self.open) >= DEEPEST:
             return  # the contents stay
         words = [ours]
-        if classes := " ".join(f"in-{word}" for word in said.get("class", "").split() if _CLASS.fullmatch(word)):
+        if classes := " ".join(f"in-{word}" for word in attributes.get("class", "").split() if _CLASS.fullmatch(word)):
             words.append(f'class="{classes}"')
-        words += [f'{key}="{escape(said[key])}"' for key in ATTRIBUTES.get(ours, ()) if key in said]
+        words += [f'{key}="{escape(attributes[key])}"' for key in ATTRIBUTES.get(ours, ()) if key in attributes]
         if ours in ("img", "audio"):
-            source = said.get("src", "")
+            source = attributes.get("src", "")
             if not _SOURCE.fullmatch(source) or not source.startswith(
                 "data:image/" if ours == "img" else "data:audio/"
             ):

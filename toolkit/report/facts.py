@@ -15,7 +15,7 @@ from toolkit.discovery import built_in, find
 from toolkit.modality import Facts, Modality
 from toolkit.recipe import Recipe
 from toolkit.report import run_files
-from toolkit.report.figures import Judged, judged
+from toolkit.report.figures import Evaluation, evaluations
 from toolkit.run.generator import read_run
 from toolkit.training.precision import features
 
@@ -40,15 +40,15 @@ class RunFacts:
     step: int
     """The last one that metrics or a checkpoint know of."""
     steps: int
-    """That it was to take; 0 when not known."""
+    """Steps that the run was to take; 0 when not known."""
     seconds: float | None
-    """In optimiser steps."""
+    """Time spent in optimiser steps."""
     parameters: int | None
     machine: Mapping[str, str]
     """Machine of the training, as far as the run says."""
     here: Mapping[str, str]
     """Machine of the report."""
-    judged: tuple[Judged, ...]
+    judged: tuple[Evaluation, ...]
     files: tuple[tuple[str, int], ...]
     """(name, bytes)"""
     made: str
@@ -67,8 +67,8 @@ class RunFacts:
     @property
     def source(self) -> str:
         """Name of the training data, without its folder; "" when the recipe names nothing."""
-        said = self.recipe.data.get("source", "")
-        return Path(said).name if isinstance(said, str) else ""
+        value = self.recipe.data.get("source", "")
+        return Path(value).name if isinstance(value, str) else ""
 
 
 def gather(run: Path, notify: Callable[[str], None] = print) -> RunFacts:
@@ -89,7 +89,7 @@ def gather(run: Path, notify: Callable[[str], None] = print) -> RunFacts:
         "finished" if whole else "training" if run_files.in_use(run) else "stopped",
         tuple(lines), step, steps, run_files.training_seconds(lines),
         run_files.parameter_count(saved[0], recipe.train.ema[-1]) if saved else None,
-        machine, _here(), tuple(judged(run, steps)),
+        machine, _here(), tuple(evaluations(run, steps)),
         tuple(run_files.files(run, (PAGE, CARD, "lock"))),
         f"{datetime.now():%Y-%m-%d %H:%M}",
     )  # fmt: skip
@@ -110,11 +110,11 @@ def of_modality(facts: RunFacts, read: Callable[[Modality], T], otherwise: T) ->
 
 
 def _here() -> dict[str, str]:
-    said = features()
-    absent = () if said["gpu"] else ("cuda", "gpu", "gpu_fast_bf16")
-    found = {key: _plain(value) for key, value in said.items() if key not in absent and value != ""}
+    values = features()
+    absent = () if values["gpu"] else ("cuda", "gpu", "gpu_fast_bf16")
+    facts = {key: _plain(value) for key, value in values.items() if key not in absent and value != ""}
     packages = {name: version for name, version in imports.versions(PACKAGES).items() if version}
-    return {**found, "system": platform.system(), "python": platform.python_version(), **packages}
+    return {**facts, "system": platform.system(), "python": platform.python_version(), **packages}
 
 
 def _plain(value: object) -> str:
@@ -123,5 +123,5 @@ def _plain(value: object) -> str:
 
 def passes(facts: RunFacts) -> float | None:
     """Return the number of passes of the training over the data."""
-    found = facts.step * facts.recipe.train.batch / facts.data.count if facts.data.count else None
-    return found if found is not None and math.isfinite(found) else None
+    count = facts.step * facts.recipe.train.batch / facts.data.count if facts.data.count else None
+    return count if count is not None and math.isfinite(count) else None

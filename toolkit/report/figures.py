@@ -26,7 +26,7 @@ class Line(NamedTuple):
     """Text behind the name."""
 
 
-class Judged(NamedTuple):
+class Evaluation(NamedTuple):
     """One metrics.json."""
 
     name: str
@@ -36,8 +36,8 @@ class Judged(NamedTuple):
     @property
     def about(self) -> str:
         """Origin of the metrics, in one line."""
-        said = {key: f"{v:.6g}" if isinstance(v, float) else str(v) for key, v in self.table.about.items()}
-        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
+        values = {key: f"{v:.6g}" if isinstance(v, float) else str(v) for key, v in self.table.about.items()}
+        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
 
     @property
     def with_value(self) -> list[Metric]:
@@ -85,7 +85,7 @@ def _beside(figure: Metric, expected: Mapping[str, ExpectedMetric]) -> str:
     return f"{band.text}: {'yes' if band.holds(figure.value) else 'NO'}"
 
 
-def judged(run: Path, end: int) -> Iterator[Judged]:
+def evaluations(run: Path, end: int) -> Iterator[Evaluation]:
     """The tables of a run of `end` steps, its own settings first; what is damaged or of another format is left out."""
     root = run / "evaluation"
     for path in [root / "metrics.json", *sorted(root.glob("*/metrics.json"))][:MAX_TABLES]:
@@ -99,7 +99,7 @@ def judged(run: Path, end: int) -> Iterator[Judged]:
         if all(map(_finite, table.figures)):
             step = table.about.get("step", end)
             earlier = "" if step == end else f"step-{step}"
-            yield Judged(earlier if path.parent == root else path.parent.name, table)
+            yield Evaluation(earlier if path.parent == root else path.parent.name, table)
 
 
 def _finite(figure: Metric) -> bool:

@@ -8,13 +8,13 @@ import re
 _MARK = re.compile(r"\n<!-- toolkit report ([0-9a-f]{64}) -->\n$")
 
 
-def marked(text: str) -> str:
+def mark(text: str) -> str:
     """Return `text` with the mark behind it, a comment in HTML and in Markdown."""
     return f"{text}\n<!-- toolkit report {_digest(text)} -->\n"
 
 
 def ours(text: str) -> bool:
-    """Return whether `text` is as `marked` returned it."""
+    """Return whether `text` is as `mark` returned it."""
     mark = _MARK.search(text)
     return mark is not None and mark[1] == _digest(text[: mark.start()])
 

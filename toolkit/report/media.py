@@ -33,7 +33,7 @@ class Picture:
     width: int
     height: int
     ink: bool = False
-    """It is dark ink on nothing, which is light on a dark page."""
+    """True for dark ink without background, which becomes light on a dark page."""
 
     def tag(self, alt: str) -> Markup:
         """The element that shows it."""
@@ -61,7 +61,7 @@ class Album:
         if data is None:
             return None
         try:
-            packed, kind, size, ink = _packed(data, side, plot or self.drawings)
+            packed, kind, size, ink = _pack(data, side, plot or self.drawings)
         except Exception:  # Pillow raises nearly anything for a damaged file
             return None
         if len(packed) > self.left or (path.suffix == ".gif" and len(packed) > LARGEST_FILM):
@@ -71,7 +71,7 @@ class Album:
         return Picture(uri(f"image/{kind}", packed), *size, ink)
 
 
-def _packed(data: bytes, side: int, drawing: bool = False) -> tuple[bytes, str, tuple[int, int], bool]:
+def _pack(data: bytes, side: int, drawing: bool = False) -> tuple[bytes, str, tuple[int, int], bool]:
     """(bytes, subtype, size in pixels, whether it is pure ink): as they are, or as a smaller WebP where that helps.
 
     Of drawings on paper, the paper is left out.
@@ -86,15 +86,15 @@ def _packed(data: bytes, side: int, drawing: bool = False) -> tuple[bytes, str, 
             return data, kind, size, ink
         small, ink = paper.without_paper(image) if bare else (image.convert("RGB"), ink)
     if bare:
-        data, kind = _saved(small, "PNG", optimize=True), "png"
+        data, kind = _save(small, "PNG", optimize=True), "png"
         if len(data) <= LARGE:
             return data, kind, size, ink
     small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
-    packed = _saved(small, "WEBP", quality=85, method=4)
+    packed = _save(small, "WEBP", quality=85, method=4)
     return (packed, "webp", small.size, ink) if len(packed) < len(data) else (data, kind, size, ink)
 
 
-def _saved(image: PIL.Image.Image, form: str, **options: Any) -> bytes:
+def _save(image: PIL.Image.Image, form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()

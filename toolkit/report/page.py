@@ -27,11 +27,11 @@ def page(facts: RunFacts) -> str:
     # what a page of players or texts shows, its pictures only draw
     album = Album(facts.run, drawings=any((facts.run / "previews").glob("*.html")))
     # what matters most takes its pictures first, should there not be room for all
-    made = {
+    bodies = {
         "Samples": sections.samples(facts, album),
         "From noise to sample": sections.film(facts, album),
-        "Measured": sections.measured(facts, album),
-        "Expected": sections.awaited(facts),
+        "Measured": sections.evaluation(facts, album),
+        "Expected": sections.figures_elsewhere(facts),
         "Training": sections.training(facts),
         "Data": data(facts),
         "How it came to be": sections.history(facts, album),
@@ -40,7 +40,7 @@ def page(facts: RunFacts) -> str:
         "Machine": machine(facts),
         "Files": files(facts),
     }
-    parts = {title: body for title, body in made.items() if body}
+    parts = {title: body for title, body in bodies.items() if body}
     anchors = [(title, title.lower().replace(" ", "-")) for title in parts]
     links = [tag("li", tag("a", title, href=f"#{anchor}")) for title, anchor in anchors]
     body = [
@@ -100,10 +100,10 @@ def recipe(facts: RunFacts) -> Markup:
     diffusion, sample = facts.recipe.diffusion, facts.recipe.sample
     chosen = [
         ("schedule", diffusion.schedule), ("the network predicts", diffusion.prediction),
-        ("sampler", f"{_named(sample.sampler)}, {sample.steps} steps on grid {_named(sample.grid)}{_again(sample)}"),
+        ("sampler", f"{_name(sample.sampler)}, {sample.steps} steps on grid {_name(sample.grid)}{_again(sample)}"),
         ("guidance", f"{sample.guidance:g}" + (" (off)" if sample.guidance == 1 else "")),
     ]  # fmt: skip
-    rows = [(what, _named(value)) for what, value in chosen]
+    rows = [(what, _name(value)) for what, value in chosen]
     toml = tag("details", tag("summary", "recipe.toml, all of it"), tag("pre", recipes.dump(facts.recipe)))
     return join([table(rows), toml])
 
@@ -112,7 +112,7 @@ def _again(sample: recipes.Sample) -> str:
     return f", then {sample.restarts} times the last {sample.back} again" if sample.restarts else ""
 
 
-def _named(value: object) -> str:
+def _name(value: object) -> str:
     if not isinstance(value, dict):
         return str(value)
     options = ", ".join(f"{key} = {option}" for key, option in value.items() if key != "name")
@@ -129,8 +129,8 @@ def machine(facts: RunFacts) -> Markup:
     """Return the machine of the training, as far as the run says, beside that of the report."""
     keys = list(dict.fromkeys([*facts.machine, *facts.here]))
     precision = f"train.precision = {facts.recipe.train.precision}"
-    said = "The processor of the training is not stored in this run. " if "processor" not in facts.machine else ""
-    note = tag("p", said, f"Precision asked for: {precision}, in layout {facts.recipe.train.layout}.", class_="soft")
+    lack = "The processor of the training is not stored in this run. " if "processor" not in facts.machine else ""
+    note = tag("p", lack, f"Precision asked for: {precision}, in layout {facts.recipe.train.layout}.", class_="soft")
     rows = [(key.replace("_", " "), facts.machine.get(key, ""), facts.here.get(key, "")) for key in keys]
     return join([note, table(rows, ("", "while training", f"report, {facts.made}"))])
 
@@ -146,6 +146,6 @@ def files(facts: RunFacts) -> Markup | None:
 
 
 def footer(facts: RunFacts, album: Album) -> Markup:
-    """When it was made, and what there was no room for."""
-    left = f" Left out to keep the page small: {', '.join(album.omitted)}." if album.omitted else ""
-    return tag("footer", tag("p", f"Made by `toolkit report` on {facts.made}.".replace("`", ""), left))
+    """Return the end of the page: its date, and what there was no room for."""
+    omissions = f" Left out to keep the page small: {', '.join(album.omitted)}." if album.omitted else ""
+    return tag("footer", tag("p", f"Made by `toolkit report` on {facts.made}.".replace("`", ""), omissions))

@@ -67,19 +67,19 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        found = float(value)
+        result = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return result if math.isfinite(result) else None
 
 
 def metrics(run: Path) -> list[Line]:
     """The lines of metrics.jsonl on single steps that go up; what is damaged is skipped."""
     lines: list[Line] = []
-    for _, said in entries(content(run, run / METRICS) or b"")[0]:
-        step = None if "each" in said else number(said["step"])
+    for _, entry in entries(content(run, run / METRICS) or b"")[0]:
+        step = None if "each" in entry else number(entry["step"])
         if step is not None and step > (lines[-1].step if lines else -1):
-            lines.append(Line(int(step), *(number(said.get(key)) for key in ("loss", "lr", "grad_norm", "seconds"))))
+            lines.append(Line(int(step), *(number(entry.get(key)) for key in ("loss", "lr", "grad_norm", "seconds"))))
     return lines
 
 
@@ -156,11 +156,11 @@ def _files(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
         folder, prefix = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                files = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             continue
         plain, below = [], []
-        for entry in found:
+        for entry in files:
             try:
                 if entry.is_dir(follow_symlinks=False):
                     below.append((folder / entry.name, f"{prefix}{entry.name}/"))

@@ -15,7 +15,7 @@ from toolkit.report import run_files
 from toolkit.report.curves import Curve, draw
 from toolkit.report.embed import inlay
 from toolkit.report.facts import RunFacts, of_modality
-from toolkit.report.figures import Judged, Line, place
+from toolkit.report.figures import Evaluation, Line, place
 from toolkit.report.html import Markup, join, table, tag
 from toolkit.report.media import Album
 from toolkit.training.measurement import Measurement
@@ -32,12 +32,12 @@ MOST_TEXT = 40_000
 
 def previews(facts: RunFacts, suffix: str) -> list[tuple[int, Path]]:
     """(step, path) of the previews with this suffix that were drawn on the way, earliest first."""
-    found = []
+    pictures = []
     for path in (facts.run / "previews").glob(f"step-*{suffix}"):
         match = re.fullmatch(r"step-([0-9]{1,18})", path.stem)
         if match:
-            found.append((int(match[1]), path))
-    return sorted(found)
+            pictures.append((int(match[1]), path))
+    return sorted(pictures)
 
 
 def samples(facts: RunFacts, album: Album) -> Markup | None:
@@ -51,8 +51,8 @@ def samples(facts: RunFacts, album: Album) -> Markup | None:
         if left_out:
             parts.append(tag("p", f"{left_out} more are in {page[1].relative_to(facts.run)}.", class_="soft"))
     if text is not None:
-        said = (run_files.content(facts.run, text[1]) or b"").decode("utf-8", "replace")[:MOST_TEXT]
-        parts.append(tag("pre", said, class_="text", tabindex=0))
+        sample = (run_files.content(facts.run, text[1]) or b"").decode("utf-8", "replace")[:MOST_TEXT]
+        parts.append(tag("pre", sample, class_="text", tabindex=0))
     if picture is not None and (shown := album.take(picture[1])) is not None:
         final = picture[1].stem == "final"
         when = "after the last step" if final else f"at step {picture[0]:,}"
@@ -69,8 +69,8 @@ def samples(facts: RunFacts, album: Album) -> Markup | None:
 ENDINGS = (".html", ".txt", ".png")
 
 
-def _last(facts: RunFacts, found: list[tuple[int, Path]]) -> tuple[int, Path] | None:
-    there = [(step, path) for step, path in found if run_files.content(facts.run, path)]
+def _last(facts: RunFacts, pictures: list[tuple[int, Path]]) -> tuple[int, Path] | None:
+    there = [(step, path) for step, path in pictures if run_files.content(facts.run, path)]
     return there[-1] if there else None
 
 
@@ -82,33 +82,33 @@ def film(facts: RunFacts, album: Album) -> Markup | None:
     if moving is not None:
         calm = tag("source", srcset=still.uri, media="(prefers-reduced-motion: reduce)") if still else None
         alt = "The same samples at several moments of sampling, moving from noise to result"
-        shown = tag("picture", calm, moving.tag(alt))
-        parts.append(tag("figure", shown, tag("figcaption", "The same samples on their way.")))
+        figure = tag("picture", calm, moving.tag(alt))
+        parts.append(tag("figure", figure, tag("figcaption", "The same samples on their way.")))
     if still is not None:
-        said = "The same samples side by side at several moments, noise at the left, result at the right"
-        shown = still.tag(said)
+        caption = "The same samples side by side at several moments, noise at the left, result at the right"
+        figure = still.tag(caption)
         if still.width > LONG * still.height:
-            shown = tag("div", shown, class_="long", role="region", tabindex=0, aria_label=said)
+            figure = tag("div", figure, class_="long", role="region", tabindex=0, aria_label=caption)
         parts.append(
-            tag("figure", shown, tag("figcaption", "Moments of sampling, from noise (left) to sample (right)."))
+            tag("figure", figure, tag("figcaption", "Moments of sampling, from noise (left) to sample (right)."))
         )
     return tag("div", *parts, class_="beside") if parts else None
 
 
 def history(facts: RunFacts, album: Album) -> Markup | None:
     """The previews of the training, in a row that scrolls."""
-    found = previews(facts, ".png")
-    if len(found) > EARLIER:
-        found = [found[round(i * (len(found) - 1) / (EARLIER - 1))] for i in range(EARLIER)]
+    pictures = previews(facts, ".png")
+    if len(pictures) > EARLIER:
+        pictures = [pictures[round(i * (len(pictures) - 1) / (EARLIER - 1))] for i in range(EARLIER)]
     figures = []
-    for step, path in found:
+    for step, path in pictures:
         if (shown := album.take(path, EARLIER_SIDE)) is not None:
             when = f"step {step:,}"
             figures.append(tag("figure", shown.tag(f"Samples at {when}"), tag("figcaption", when)))
     if not figures:
         return None
-    said = tag("p", "The same noise, sampled during training.", class_="soft")
-    return join([said, tag("div", *figures, class_="strip", role="region", tabindex=0, aria_label="Samples by step")])
+    intro = tag("p", "The same noise, sampled during training.", class_="soft")
+    return join([intro, tag("div", *figures, class_="strip", role="region", tabindex=0, aria_label="Samples by step")])
 
 
 def training(facts: RunFacts) -> Markup | None:
@@ -164,37 +164,38 @@ def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def measured(facts: RunFacts, album: Album) -> Markup | None:
+def evaluation(facts: RunFacts, album: Album) -> Markup | None:
     """Tables of the evaluation, beside what the recipe expects, and its pictures; None for a run without any."""
     expected = facts.recipe.expected
     meanings = own_meanings(facts)
-    parts = [_judged(one, {} if one.name else expected.figures, meanings) for one in facts.judged]
+    parts = [_evaluation(one, {} if one.name else expected.figures, meanings) for one in facts.judged]
     if parts and expected.figures and not all(one.name for one in facts.judged):
         parts.append(tag("p", f"What is expected was measured {_where(expected)}.", class_="soft"))
     root = facts.run / "evaluation"
     for path in sorted([*root.glob("*.png"), *root.glob("*/*.png")])[:20]:
         if (shown := album.take(path, plot=path.stem not in PICTURES)) is not None:
             name = path.relative_to(root).with_suffix("").as_posix()
-            said = PICTURES.get(path.stem, name)
-            parts.append(tag("figure", tag("h3", said), shown.tag(f"{said} ({name})")))
+            caption = PICTURES.get(path.stem, name)
+            parts.append(tag("figure", tag("h3", caption), shown.tag(f"{caption} ({name})")))
     return join(parts) if parts else None
 
 
-def awaited(facts: RunFacts) -> Markup | None:
+def figures_elsewhere(facts: RunFacts) -> Markup | None:
     """Return the recipe's metrics from elsewhere, where this run itself was not evaluated as the recipe says."""
     expected = facts.recipe.expected
     if not expected.figures or not all(one.name for one in facts.judged):
         return None
     run = shlex.quote(facts.run.as_posix())
-    said = (
+    sentence = (
         f"Not measured on this run: toolkit evaluate {run} does that. These figures are of another run of the recipe, "
         f"measured {_where(expected)}."
     )
     meanings = own_meanings(facts)
     rows = [
-        (_named(name, meaning(name, meanings)), _came_to(band), band.text) for name, band in expected.figures.items()
+        (_name_cell(name, meaning(name, meanings)), _came_to(band), band.text)
+        for name, band in expected.figures.items()
     ]
-    return join([tag("p", said), table(rows, ("figure", "came to (95 % interval)", "a reproduction comes to"))])
+    return join([tag("p", sentence), table(rows, ("figure", "came to (95 % interval)", "a reproduction comes to"))])
 
 
 def own_meanings(facts: RunFacts) -> Mapping[str, str]:
@@ -213,13 +214,13 @@ def _where(expected: Expected) -> str:
 
 
 def _came_to(band: ExpectedMetric) -> str:
-    interval = "" if band.interval is None else " ({} to {})".format(*map(band.shown, band.interval))
-    return f"{band.shown(band.value)}{interval}"
+    interval = "" if band.interval is None else " ({} to {})".format(*map(band.text_of, band.interval))
+    return f"{band.text_of(band.value)}{interval}"
 
 
-def _named(name: str, said: str) -> Markup:
+def _name_cell(name: str, meaning: str) -> Markup:
     """A metric's name, and below it what it means."""
-    return join([name, tag("small", said)]) if said else join([name])
+    return join([name, tag("small", meaning)]) if meaning else join([name])
 
 
 BY_LABEL = "agreement/"
@@ -235,24 +236,24 @@ PICTURES = {
 """Return the caption of a picture with this name."""
 
 
-def _judged(one: Judged, expected: Mapping[str, ExpectedMetric], meanings: Mapping[str, str]) -> Markup:
+def _evaluation(one: Evaluation, expected: Mapping[str, ExpectedMetric], meanings: Mapping[str, str]) -> Markup:
     lines = one.lines(expected)
     headings = [*one.cells(expected)[0], "real to noise"]
     by_label = [line for line in lines if line.name.startswith(BY_LABEL)]
     rows = [_row(line, meanings) for line in lines if line not in by_label]
     # texts have no noise to compare with: a column that says nothing is left out
-    told = [i for i in range(len(headings)) if any(str(row[i]) for row in rows)]
+    columns = [i for i in range(len(headings)) if any(str(row[i]) for row in rows)]
     parts = [tag("h3", one.name)] if one.name else []
     known = [line.figure for line in lines if line.figure is not None]
-    said = [BESIDE_NOISE if any(place(f) is not None for f in known) else BESIDE] * any(f.floor for f in known)
+    notes = [BESIDE_NOISE if any(place(f) is not None for f in known) else BESIDE] * any(f.floor for f in known)
     if one.judges:
-        said.append(f"The judge is {', '.join(one.judges)}; values under another one do not compare.")
-    if said:
-        parts.append(tag("p", " ".join(said), class_="soft"))
-    parts.append(table([[row[i] for i in told] for row in rows], tuple(headings[i] for i in told), one.about))
+        notes.append(f"The judge is {', '.join(one.judges)}; values under another one do not compare.")
+    if notes:
+        parts.append(tag("p", " ".join(notes), class_="soft"))
+    parts.append(table([[row[i] for i in columns] for row in rows], tuple(headings[i] for i in columns), one.about))
     if by_label:
-        shown = table([[_row(line, {})[i] for i in told] for line in by_label], tuple(headings[i] for i in told))
-        parts.append(tag("details", tag("summary", f"agreement with each of {len(by_label)} labels"), shown))
+        body = table([[_row(line, {})[i] for i in columns] for line in by_label], tuple(headings[i] for i in columns))
+        parts.append(tag("details", tag("summary", f"agreement with each of {len(by_label)} labels"), body))
     if one.notes:
         parts.append(tag("ul", *(tag("li", note) for note in one.notes), class_="soft"))
     return join(parts)
@@ -260,9 +261,9 @@ def _judged(one: Judged, expected: Mapping[str, ExpectedMetric], meanings: Mappi
 
 def _row(line: Line, meanings: Mapping[str, str]) -> tuple[object, ...]:
     label = line.name.startswith(BY_LABEL)
-    said = "" if label else meaning(line.name if line.figure is None else line.figure.name, meanings)
+    words = "" if label else meaning(line.name if line.figure is None else line.figure.name, meanings)
     name = line.name.removeprefix(BY_LABEL) if label else line.name
-    return (_named(name, said), *line.cells, "" if line.figure is None else meter(line.figure))
+    return (_name_cell(name, words), *line.cells, "" if line.figure is None else meter(line.figure))
 
 
 def meter(figure: Metric) -> Markup:
@@ -271,6 +272,6 @@ def meter(figure: Metric) -> Markup:
     if part is None:
         return Markup("")
     at = 7 + 106 * min(1.0, max(0.0, part))
-    said = f"{part:.0%} of the way from real examples to noise"
+    label = f"{part:.0%} of the way from real examples to noise"
     bar, dot = tag("rect", x=5, y=6, width=110, height=2), tag("circle", cx=f"{at:.1f}", cy=7, r=5)
-    return tag("svg", bar, dot, viewBox="0 0 120 14", class_="meter", role="img", aria_label=said)
+    return tag("svg", bar, dot, viewBox="0 0 120 14", class_="meter", role="img", aria_label=label)

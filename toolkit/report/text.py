@@ -21,12 +21,12 @@ def summary(facts: RunFacts) -> str:
         f"A diffusion model{size}, trained from scratch on {data.count:,} {facts.kind} examples{source}{labels}, "
         f"each of shape {' x '.join(map(str, data.shape))}."
     )
-    seen = facts.step * train.batch
+    examples = facts.step * train.batch
     often = passes(facts)
     took = "took" if facts.status == "finished" else "has taken"
     around = f", {often:,.3g} passes over the data" if often is not None and often >= 0.01 else ""
     time = f" in {duration(facts.seconds)} of optimiser time" if facts.seconds is not None else ""
-    steps = f"{facts.step:,} steps of {train.batch:,} examples ({seen:,} in all{around})"
+    steps = f"{facts.step:,} steps of {train.batch:,} examples ({examples:,} in all{around})"
     second = f"Training {took} {steps}{time}{_where(facts)}."
     return f"{first} {second}" if facts.step else f"{first} It has not taken a step that was logged or saved yet."
 

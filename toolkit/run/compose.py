@@ -36,7 +36,7 @@ from toolkit.diffusion.window import cut, starts, windowed
 from toolkit.errors import UsageError, unknown
 from toolkit.modality import Facts, Request
 from toolkit.recipe import build
-from toolkit.recipe.check import checked
+from toolkit.recipe.check import validate
 from toolkit.recipe.objects import plain
 from toolkit.recipe.schema import Sample
 from toolkit.training.precision import autocast
@@ -75,12 +75,12 @@ class Sampling(Sample):
     interval: Annotated[tuple[float, float] | None, Strict(False), AfterValidator(_ascending)] = None
 
     @classmethod
-    def of(cls, section: Sample, said: Mapping[str, Any]) -> Sampling:
+    def of(cls, section: Sample, options: Mapping[str, Any]) -> Sampling:
         """Return a recipe's section with what is said otherwise; None says nothing. Raises UsageError."""
-        values = {name: plain(value) for name, value in said.items() if value is not None}
+        values = {name: plain(value) for name, value in options.items() if value is not None}
         if isinstance(times := values.get("grid"), Tensor):
             values["steps"] = len(times) - 1
-        return checked(cls, {**dict(section), **values}, "sample")
+        return validate(cls, {**dict(section), **values}, "sample")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Stage(Step):
 
 @dataclass(frozen=True, eq=False)
 class Inference(Composed):
-    """Without gradients and in the run's precision.
+    """Context without gradients, in the run's precision.
 
     Around each call and not around the trajectory, which hands control back between steps.
     """
@@ -139,21 +139,21 @@ def trajectory(
     draw, first = (lambda: noise().to(run.device)), float(times[0])
     guided = denoise(run, request, labels, how, weak)
     x = bare(schedule, first, draw) if largest is None else marginal(guided, schedule, first, draw)
-    taken = 0
+    calls = 0
     for round_ in range(how.restarts + 1):
         if round_:
             with torch.no_grad():
-                made = run.denoiser.unembed(x, conditions(run, request))
+                examples = run.denoiser.unembed(x, conditions(run, request))
             request, times = run.modality.conditioning().redraw(request, seed, positions, round_), again
             guided = denoise(run, request, labels, how, weak)
             alpha, sigma = (float(value) for value in schedule(times[0]))
             with torch.no_grad():  # embeddings may be learned
-                data = run.denoiser.embed(made, conditions(run, request))
+                data = run.denoiser.embed(examples, conditions(run, request))
             x = alpha * data + sigma * draw()
         for step in follow(guided, schedule, method, x, times, noise, clean=True):
             x = step.x
-            yield Stage(taken, step.t, step.s, step.x, step.x_hat, total)
-            taken += 1
+            yield Stage(calls, step.t, step.s, step.x, step.x_hat, total)
+            calls += 1
 
 
 def spread(facts: Facts, shape: Sequence[int]) -> float | None:
@@ -176,7 +176,7 @@ def denoise(
     other = None if weak is None else weak.denoiser
 
     def part(cond: dict[str, Tensor]) -> Denoise:
-        inner = guided(run.denoiser, cond, how, len(modality.labels), other)
+        inner = guide(run.denoiser, cond, how, len(modality.labels), other)
         bounds = modality.facts.bounds
         return clip(inner, *bounds) if how.clip and bounds else inner
 
@@ -189,7 +189,7 @@ def denoise(
     return Inference(inner, run.device, run.dtype)
 
 
-def guided(
+def guide(
     denoiser: Denoiser, cond: dict[str, Tensor], how: Sampling, null: int, weak: Denoiser | None = None
 ) -> Denoise:
     """Return the denoiser under conditions, led away from the weak one or from no label: `null` is that label."""
@@ -215,10 +215,10 @@ def label_numbers(label: Label, known: Sequence[str], n: int) -> list[int] | Non
         return None
     if label is None:
         return [i % len(known) for i in range(n)]
-    index = {"": len(known), UNCONDITIONAL: len(known)} | {_composed(name): i for i, name in enumerate(known)}
-    if isinstance(label, str) and _composed(label) not in index and "," in label:
+    index = {"": len(known), UNCONDITIONAL: len(known)} | {_normal_form(name): i for i, name in enumerate(known)}
+    if isinstance(label, str) and _normal_form(label) not in index and "," in label:
         label = [part.strip() for part in label.split(",")]
-    wanted = [_composed(str(name)) for name in ([label] if isinstance(label, str | int) else label)]
+    wanted = [_normal_form(str(name)) for name in ([label] if isinstance(label, str | int) else label)]
     if not 0 < len(wanted) <= n:
         raise UsageError(f"{len(wanted)} labels for {n} samples; give one label, or at most one for each")
     for name in wanted:
@@ -227,7 +227,7 @@ def label_numbers(label: Label, known: Sequence[str], n: int) -> list[int] | Non
     return [index[wanted[i % len(wanted)]] for i in range(n)]
 
 
-def _composed(name: str) -> str:
+def _normal_form(name: str) -> str:
     """Return a label as it is compared: é is one character, however it was typed."""
     return unicodedata.normalize("NFC", name)
 

@@ -15,9 +15,9 @@ MANY_PASSES = 500
 _ENOUGH_PASSES = 200
 
 
-def with_passes(understood: Understood, count: int, seen: int, minutes: float | None) -> Understood:
+def with_passes(understood: Understood, count: int, examples: int, minutes: float | None) -> Understood:
     """Return the block with a row about how often each example is seen in the training that is planned."""
-    passes = seen / max(1, count)
+    passes = examples / max(1, count)
     value = f"{passes:,.{0 if passes >= 10 else 1}f} over {count:,} examples"
     change, warning = "", False
     if count < FEW or passes > MANY_PASSES:

@@ -21,8 +21,8 @@ from toolkit.diffusion.variance import PosteriorVariance, VarianceMeter
 from toolkit.errors import DataError, ToolkitError, UsageError, unknown
 from toolkit.modality import Modality, Options, Request
 from toolkit.recipe import Recipe, build, choose, objects, trust
-from toolkit.recipe.check import checked
-from toolkit.recipe.format import explained
+from toolkit.recipe.check import validate
+from toolkit.recipe.format import explain
 from toolkit.recipe.objects import Named
 from toolkit.run import data_block, layout, weights
 from toolkit.run.compose import (
@@ -39,7 +39,7 @@ from toolkit.run.compose import (
 from toolkit.run.notebook import image
 from toolkit.run.post_hoc import load_between
 from toolkit.run.protected import read_run as read_run
-from toolkit.run.samples import Part, Samples, SampleStep, drained, gather
+from toolkit.run.samples import Part, Samples, SampleStep, drain, gather
 from toolkit.training.measurement import best_step
 from toolkit.training.precision import resolve
 from toolkit.training.storage.checkpoint import CheckpointStore
@@ -83,17 +83,17 @@ class Generator:
     def _repr_html_(self) -> str:
         """Return a description and how to sample, above the last picture of its training where there is one."""
         labels = ", ".join(self.modality.labels[:20]) + (", ..." if len(self.modality.labels) > 20 else "")
-        said = f"{self!r}{labels and f' labels: {labels}'}"
-        shown = f"<p><code>{html.escape(said)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"
-        return shown + ("" if self.run is None else image(self.run / layout.PICTURE, "samples at the end of training"))
+        text = f"{self!r}{labels and f' labels: {labels}'}"
+        page = f"<p><code>{html.escape(text)}</code></p><p><code>generator.sample(16)</code> makes samples.</p>"
+        return page + ("" if self.run is None else image(self.run / layout.PICTURE, "samples at the end of training"))
 
-    def unopened(self) -> Modality:
+    def fresh_modality(self) -> Modality:
         """Return the modality anew, as the recipe says: to open the data that the run was trained on."""
         kind = type(self.modality)
         return kind(*recipes.validate_for(self.recipe, kind))
 
     def on(self, opened: Modality) -> Generator:
-        """The same with a modality whose data is open, of which a vocoder takes the sounds that it makes again.
+        """Return this generator with a modality whose data is open; a vocoder makes its sounds again.
 
         Raises DataError when that data is no longer such as the run was trained on.
         """
@@ -133,8 +133,8 @@ class Generator:
 
         Sample i depends on (seed, i) only, up to rounding, whatever n and `batch` are. Raises UsageError.
         """
-        said = {"steps": steps, "guidance": guidance, "sampler": sampler, "grid": grid, "restarts": restarts}
-        return drained(self.steps(n, label, seed, batch, weak, **said, **options))
+        values = {"steps": steps, "guidance": guidance, "sampler": sampler, "grid": grid, "restarts": restarts}
+        return drain(self.steps(n, label, seed, batch, weak, **values, **options))
 
     def steps(
         self,
@@ -209,12 +209,12 @@ class Generator:
         return trajectory(self, request, labels, positions, seed, how, weak)
 
     def _split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], Options]:
-        """Those of the sampler, and those of the modality. Raises UsageError for one that neither has."""
+        """Split options into the sampler's and the modality's. Raises UsageError for one that neither has."""
         asked = self.modality.SampleOptions.model_fields
         for name in options:
             if name not in OPTIONS and name not in asked:
                 raise unknown("option", name, ["n", "label", "seed", "batch", "weak", *OPTIONS, *asked])
-        ask = checked(
+        ask = validate(
             self.modality.SampleOptions, {name: value for name, value in options.items() if name in asked}, "sample"
         )
         return {name: value for name, value in options.items() if name not in asked}, ask
@@ -259,42 +259,42 @@ def load(
     objects.require(recipe, run)
     store, own = CheckpointStore(run / layout.CHECKPOINTS), recipe.network is recipe.diffusion.denoiser is None
     at = best_step(run / layout.METRICS, store.steps()) if step == "best" else step
-    with explained(run / layout.RECIPE):
+    with explain(run / layout.RECIPE):
         opened = kind(*recipes.validate_for(recipe, kind), facts)
         if wrong := opened.wrong_facts():
             raise ToolkitError(f"{run / layout.FACTS}: {wrong}; restore it from a copy, or take another run")
         # counted before anything is read or built: the recipe may ask for a network of any size
-        counted = weights.counted(opened) if own else None
+        counted = weights.without_numbers(opened) if own else None
         if counted is not None:
             weights.require_to_load(counted, len(recipe.train.ema))
     spans = None if counted is None else weights.spans(counted, len(recipe.train.ema))
-    found = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
-    if found is None:
+    save = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
+    if save is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
-    with explained(run / layout.RECIPE):
+    with explain(run / layout.RECIPE):
         built = build.denoiser(recipe, opened, weights=False)
-    if line := found.written_by_another:
+    if line := save.version_note:
         notify(line)
-    with explained(run / layout.RECIPE):
+    with explain(run / layout.RECIPE):
         if ema is None or ema in (0, *recipe.train.ema):
             ema = weights.resolve_ema_width(recipe, ema)
-            weights.load_ema_weights(built, found.groups, ema, f"{found.folder}")
+            weights.load_ema_weights(built, save.groups, ema, f"{save.folder}")
         else:
-            load_between(built, store, found, recipe.train.ema, ema, spans)
+            load_between(built, store, save, recipe.train.ema, ema, spans)
     time_distribution = None  # sampling needs none
     if not objects.absent(recipe.diffusion.time):
         time_distribution = build.time_distribution(recipe.diffusion, built, facts)
     if time_distribution is not None and time_distribution.state():
         try:
-            time_distribution.restore(found.state["law"])
+            time_distribution.restore(save.state["law"])
         except (KeyError, ValueError, AttributeError) as error:
-            raise ToolkitError(f"{found.folder} holds no time distribution that fits the recipe ({error})") from None
+            raise ToolkitError(f"{save.folder} holds no time distribution that fits the recipe ({error})") from None
     meter = VarianceMeter()
-    if isinstance(kept := found.state.get("variance"), dict):
+    if isinstance(variance := save.state.get("variance"), dict):
         try:
-            meter.restore(kept)
+            meter.restore(variance)
         except ValueError as error:
-            raise ToolkitError(f"{found.folder}: {error}") from None
+            raise ToolkitError(f"{save.folder}: {error}") from None
     generator = Generator(recipe, opened, built, where, time_distribution, meter.table())
-    generator.run, generator.step, generator.ema = run, found.step, ema
+    generator.run, generator.step, generator.ema = run, save.step, ema
     return generator

@@ -11,19 +11,19 @@ from pathlib import Path
 from toolkit import recipe as recipes
 from toolkit.data.dataset import Facts
 from toolkit.errors import ToolkitError, UsageError
-from toolkit.recipe.check import checked
-from toolkit.recipe.format import explained, ours, unstamped
+from toolkit.recipe.check import validate
+from toolkit.recipe.format import explain, ours, unstamp
 from toolkit.recipe.schema import Recipe
-from toolkit.training.storage.files import read_capped, staged
+from toolkit.training.storage.files import is_leftover, read_capped
 
 RECIPE = "recipe.toml"
 """Resolved: every option, the memory layout and the threads fixed."""
 FACTS = "facts.json"
 """Facts about the data; sampling needs no data."""
 DATA = "data.json"
-"""What was understood of the data, and guessed."""
+"""Account of what was understood of the data, and guessed."""
 MACHINE = "machine.json"
-"""What it was trained with."""
+"""Machine and versions that it was trained with."""
 CHECKPOINTS, SAMPLES, PREVIEWS, EVALUATION = "checkpoints", "samples", "previews", "evaluation"
 METRICS = "metrics.jsonl"
 MAX_FACTS = 4 << 20
@@ -54,7 +54,7 @@ def newborn(run: Path) -> bool:
         there = list(run.iterdir())
         empty = [path for path in there if path.name in (CHECKPOINTS, PREVIEWS) and not path.is_symlink()]
         begun = [path for path in there if path.name in (RECIPE, FACTS) and ours(path)]
-        rest = [path for path in there if not staged(path.name) and path.name != "lock"]
+        rest = [path for path in there if not is_leftover(path.name) and path.name != "lock"]
         return len(begun) < 2 and set(rest) == {*empty, *begun} and not any(any(path.iterdir()) for path in empty)
     except OSError:
         return False
@@ -69,7 +69,7 @@ def sweep(run: Path) -> None:
     for folder in (run, run / PREVIEWS):
         with suppress(OSError):
             for path in folder.iterdir():
-                if staged(path.name) and (folder != run or path.name.startswith(own)):
+                if is_leftover(path.name) and (folder != run or path.name.startswith(own)):
                     path.unlink()
 
 
@@ -83,7 +83,7 @@ def read_run(run: Path, elsewhere: Mapping[str, Path] | None = None) -> tuple[Re
         if not path.is_file():
             what = "is no run folder" if run.is_dir() else "does not exist"
             raise UsageError(f"{run} {what} ({name} is missing); `toolkit train` makes one")
-    with explained(places[RECIPE]):
+    with explain(places[RECIPE]):
         recipe = recipes.load(places[RECIPE])
     path = places[FACTS]
     try:
@@ -93,5 +93,5 @@ def read_run(run: Path, elsewhere: Mapping[str, Path] | None = None) -> tuple[Re
         raise ToolkitError(f"{path} cannot be read ({why}); restore it from a copy") from None
     if not isinstance(facts, dict):
         raise ToolkitError(f"{path} does not hold facts; restore it from a copy")
-    with explained(path):
-        return recipe, checked(Facts, unstamped(facts, str(path)), str(path))
+    with explain(path):
+        return recipe, validate(Facts, unstamp(facts, str(path)), str(path))

@@ -22,10 +22,10 @@ def follow(modality: Modality, recipe: Recipe, before: Facts | None, notify: Cal
     That of `before`, the facts of a run that goes on, stays as it is. Says so when the recipe's schedule ends too low
     for it.
     """
-    found = spectrum.spread(modality) if before is None else before.spread
-    facts = modality.learn(spread=found)
+    spread = spectrum.spread(modality) if before is None else before.spread
+    facts = modality.learn(spread=spread)
     schedule = build.schedule(recipe.diffusion)
-    if found is not None and (share := lost(schedule, found)) > WORTH_SAYING:
+    if spread is not None and (share := lost_share(schedule, spread)) > WORTH_SAYING:
         end = float(schedule.noise_ratio(torch.ones((), dtype=torch.float64)))
         notify(
             f"the schedule ends at sigma/alpha = {end:.0f}, where this data still shows: samples will lack up to "
@@ -35,7 +35,7 @@ def follow(modality: Modality, recipe: Recipe, before: Facts | None, notify: Cal
     return facts
 
 
-def lost(schedule: Schedule, spread: float) -> float:
+def lost_share(schedule: Schedule, spread: float) -> float:
     """The share of the deviation of the strongest mode that samples lack because the schedule ends too low: 0 to 1.
 
     As `start.marginal` has it: 1 - sqrt(1 - g^3), where g is the data's share in the variance of x_T.

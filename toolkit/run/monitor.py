@@ -72,7 +72,7 @@ class Monitor:
         """The last measurement."""
         return self.series[-1] if self.series else None
 
-    def shown(self) -> tuple[float | None, float | None]:
+    def losses(self) -> tuple[float | None, float | None]:
         """The last held-out loss and its floor, for the progress line."""
         last = self.latest
         return (last.loss, last.floor) if last is not None and last.held_out else (None, None)
@@ -82,16 +82,16 @@ class Monitor:
         step = self.state.step
         self._follow(course)
         self.series = [m for m in self.series if m.step <= step]  # a rollback may have gone back behind some
-        reached = self._reached(course, step) > self._reached(course, step - 1) if step else False
+        reached = self._measurements_by(course, step) > self._measurements_by(course, step - 1) if step else False
         return reached and (self.latest is None or self.latest.step < step)
 
-    def _reached(self, course: Course, step: int) -> int:
+    def _measurements_by(self, course: Course, step: int) -> int:
         return int(self.amounts.times * course.progress(step) + 1e-9)
 
     def ahead(self, course: Course) -> float:
         """Training steps that take as long as the measurements still to come."""
-        left = self.amounts.times - self._reached(course, self.state.step)
-        return left * self.amounts.calls / (PASSES * self.config.batch)
+        rest = self.amounts.times - self._measurements_by(course, self.state.step)
+        return rest * self.amounts.calls / (PASSES * self.config.batch)
 
     def look(self, course: Course, metrics: Metrics, watch: Callable[[], None]) -> None:
         """Measure, if it is time to, and write it down; a stop leaves it for when the run goes on."""
@@ -102,12 +102,12 @@ class Monitor:
                 return
             if self.state.step >= course.steps and (verdict := self.verdict(course)) is not None:
                 self.series[-1] = replace(self.series[-1], verdict=verdict.sentence)
-            metrics.measured(self.series[-1])
+            metrics.add_measurement(self.series[-1])
 
     def measure(self, watch: Callable[[], None] = lambda: None) -> Measurement | None:
         """Measure now, and add it to the series; None where a loss is not finite. `watch` is called on the way, and may
         raise to leave it."""
-        denoiser = self._averaged(resolve_ema_width(self.recipe, None))
+        denoiser = self._averaged_network(resolve_ema_width(self.recipe, None))
         unseen, known = (part.losses(denoiser, self.config.dtype, watch) for part in (self.unseen, self.known))
         if not bool(torch.isfinite(torch.cat([unseen, known])).all()):
             return None
@@ -154,8 +154,10 @@ class Monitor:
             return []
         text, best = verdict.sentence, verdict.best.step
         if best != self.series[-1].step:
-            kept = f"toolkit sample {shlex.quote(str(run))} --step {best}" if best in set(steps) else "it was not kept"
-            text = f"{text} ({kept})"
+            advice = (
+                f"toolkit sample {shlex.quote(str(run))} --step {best}" if best in set(steps) else "it was not kept"
+            )
+            text = f"{text} ({advice})"
         better = self.widths(run, watch)
         return [text] if better is None else [text, better]
 
@@ -165,7 +167,7 @@ class Monitor:
         if last is None or not last.held_out or last.step != self.state.step:
             return None
         width = next((width for width in self.recipe.train.ema if width != used), used)
-        losses = self.unseen.losses(self._averaged(width), self.config.dtype, watch).mean(1)
+        losses = self.unseen.losses(self._averaged_network(width), self.config.dtype, watch).mean(1)
         gain = Difference.between(last.each, losses)
         if gain.high >= 0:
             return None
@@ -174,7 +176,7 @@ class Monitor:
             f"{-gain.share:.2%} (+- {gain.share_reach:.2%}); toolkit sample {shlex.quote(str(run))} --ema {width:g}"
         )
 
-    def _averaged(self, width: float) -> Denoiser:
+    def _averaged_network(self, width: float) -> Denoiser:
         """A network of its own with the averaged weights of now: the one that trains is left alone."""
         net = self.state.denoiser.net
         if self._copy is None:

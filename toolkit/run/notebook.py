@@ -64,5 +64,5 @@ def show(
             paths = event.pictures if isinstance(event, Finished) else []
             paths = [event.path] if isinstance(event, Preview) else paths
             picture = next(filter(None, (image(path, path.name) for path in paths)), picture)
-        said = html.escape("\n".join(lines[-LINES:]))
-        handle.update(screen.HTML(f"<div>{bar}</div><pre>{said}</pre>{picture}"))
+        text = html.escape("\n".join(lines[-LINES:]))
+        handle.update(screen.HTML(f"<div>{bar}</div><pre>{text}</pre>{picture}"))

@@ -1,4 +1,4 @@
-"""When a run draws, on the way and at its end. What a picture is made of is in previews.py."""
+"""Moments at which a run draws, on the way and at its end. previews.py has what a picture is made of."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shares(run: TrainingRun) -> list[float]:
     return [(i / n) ** 1.5 for i in range(1, n)]
 
 
-def passed(run: TrainingRun) -> int:
+def count_reached(run: TrainingRun) -> int:
     """Return how many of `shares` are reached, to the nearest step; the first step is the first to draw."""
     at = run.course.progress(run.state.step + 0.5) if run.state.step else 0.0
     return sum(share <= at for share in shares(run))
@@ -82,7 +82,7 @@ def finish(run: TrainingRun, signals: Signals) -> Iterator[Event]:
             f"training is finished, after step {run.state.step:,}, and saved in {run.out}; stopped before all of "
             f"its pictures were drawn ({absent}). The same command again draws them",
         ) from None
-    yield from spared.told()
+    yield from spared.take_notes()
     if spared.missing:
         error = next(iter(spared.missing.values()))
         raise StorageError(

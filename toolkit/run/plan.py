@@ -1,4 +1,4 @@
-"""What a training run will take, before it starts: data, work, time, memory and disk."""
+"""Plan of a training run, before it starts: data, work, time, memory and disk."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def rows(run: TrainingRun) -> list[tuple[str, str]]:
     train, facts, net = run.recipe.train, run.modality.facts, run.state.denoiser.net
     parameters = sum(p.numel() for p in net.parameters())
     steps = run.course.steps
-    left = max(0, steps - run.state.step) / run.probe.steps_per_second
+    seconds = max(0, steps - run.state.step) / run.probe.steps_per_second
     length = f"{steps:,} of {train.batch} examples"
-    if run.seconds is not None and left:
-        left = max(0.0, run.seconds - run.state.spent)
+    if run.seconds is not None and seconds:
+        seconds = max(0.0, run.seconds - run.state.spent)
         length = f"about {length}: as many as fit into {train.minutes:g} minutes"
-    seen = steps * train.batch
+    examples = steps * train.batch
     checkpoint = run.checkpoint_bytes()
     plan = [
         ("run folder", str(run.out) + (f" (goes on from step {run.state.step:,})" if run.resumed else "")),
@@ -32,9 +32,9 @@ def rows(run: TrainingRun) -> list[tuple[str, str]]:
         ("labels", f"{len(facts.labels)}: {', '.join(facts.labels[:10])}" if facts.labels else "none"),
         ("parameters", f"{parameters:,}"),
         ("steps", length),
-        ("examples seen", f"{seen:,} ({seen / max(1, facts.count):.1f} passes)"),
+        ("examples seen", f"{examples:,} ({examples / max(1, facts.count):.1f} passes)"),
         ("speed", f"{run.probe.steps_per_second * train.batch:.0f} examples/s, {run.probe.describe()}"),
-        ("expected end", f"{datetime.now() + timedelta(seconds=left):%H:%M}, in {duration(left)}"),
+        ("expected end", f"{datetime.now() + timedelta(seconds=seconds):%H:%M}, in {duration(seconds)}"),
         ("memory", f"{run.probe.memory / 2**20:,.0f} MB at most so far"),
         (
             "disk",

@@ -15,28 +15,28 @@ from toolkit.training.storage.manifest import Span
 def load_between(
     denoiser: Denoiser,
     store: CheckpointStore,
-    found: Checkpoint,
+    checkpoint: Checkpoint,
     widths: tuple[float, ...],
     wanted: float,
     spans: Mapping[str, Span] | None = None,
 ) -> None:
     """Put the averages of width `wanted` at the checkpoint's step into the network.
 
-    `found`: with the groups model and ema, which have the `widths`. `spans`: as for `CheckpointStore.load`.
+    `checkpoint`: with the groups model and ema, which have the `widths`. `spans`: as for `CheckpointStore.load`.
     Raises UsageError when the checkpoint does not allow that width, ToolkitError when it does not fit the network.
     """
     there = ", ".join(f"{width:g}" for width in widths)
-    kept = f"EMA width {wanted:g} was not kept; this run has {there}, and 0 is the weights themselves"
-    now, then = found.state.get("updates"), found.state.get(COPIED)
+    lack = f"EMA width {wanted:g} was not kept; this run has {there}, and 0 is the weights themselves"
+    now, then = checkpoint.state.get("updates"), checkpoint.state.get(COPIED)
     if type(now) is not int or type(then) is not int or not USEFUL[0] * now <= then <= USEFUL[1] * now:
-        raise UsageError(f"{kept}; others can be made at the end of a run only, and not of step {found.step:,}")
+        raise UsageError(f"{lack}; others can be made at the end of a run only, and not of step {checkpoint.step:,}")
     stored = [(step, width) for step in (then, now) for width in widths]
     low, high = widths_from(stored)
     if not low <= wanted <= high:
-        raise UsageError(f"{kept}; widths from {low:.3f} to {high:g} can be made")
-    earlier = store.load(groups=[COPIED], step=found.step, spans=spans)
+        raise UsageError(f"{lack}; widths from {low:.3f} to {high:g} can be made")
+    earlier = store.load(groups=[COPIED], step=checkpoint.step, spans=spans)
     assert earlier is not None
-    averages = {then: earlier.groups[COPIED], now: found.groups["ema"]}
+    averages = {then: earlier.groups[COPIED], now: checkpoint.groups["ema"]}
     snapshots = [
         Snapshot(step, width, {
             name.removeprefix(f"{width:g}/"): tensor
@@ -45,7 +45,7 @@ def load_between(
         for step, width in stored
     ]  # fmt: skip
     try:
-        denoiser.net.load_state_dict({**found.groups["model"], **reconstruct(snapshots, wanted)}, strict=True)
+        denoiser.net.load_state_dict({**checkpoint.groups["model"], **reconstruct(snapshots, wanted)}, strict=True)
     except (KeyError, RuntimeError) as error:
         first = str(error).splitlines()[-1].strip()
-        raise ToolkitError(f"{found.folder} does not fit the recipe beside it ({first})") from None
+        raise ToolkitError(f"{checkpoint.folder} does not fit the recipe beside it ({first})") from None

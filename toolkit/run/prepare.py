@@ -61,15 +61,15 @@ def prepare(
     """
     where = pick(device)  # before anything that takes long
     if isinstance(recipe, Recipe) and data is None and not options:
-        chosen = recipe
+        start = recipe
     else:
-        chosen = choose.choose(recipe, data=data, notify=notify, **options)
-    named = choose.name_of(chosen, None if data is None else os.fspath(data))
+        start = choose.choose(recipe, data=data, notify=notify, **options)
+    named = choose.name_of(start, None if data is None else os.fspath(data))
     folder = Path("runs") / named if out is None else Path(out).expanduser()
-    return _opened(chosen, folder, where, notify, threads, follow_data)
+    return _open(start, folder, where, notify, threads, follow_data)
 
 
-def _opened(
+def _open(
     recipe: Recipe, out: Path, where: torch.device, notify: Callable[[str], None], threads: int | None, follow: bool
 ) -> TrainingRun:
     kind = trust.modality_of(recipe)
@@ -94,11 +94,13 @@ def _opened(
         return build.fit_config(recipe, denoiser, facts, steps, where, channels_last)
 
     spans = weights.spans(denoiser.net, len(recipe.train.ema))
-    found = CheckpointStore(out / layout.CHECKPOINTS).load(notify=notify, spans=spans)
+    checkpoint = CheckpointStore(out / layout.CHECKPOINTS).load(notify=notify, spans=spans)
     # a resumed run keeps the layout and the threads that it began with: others round differently
     earlier = (before[0] if before is not None else recipe).train
     known_layout = None if earlier.layout == "auto" else earlier.layout == "channels-last"
-    known = threads or recipe.train.threads or earlier.threads or (found.threads if found is not None else None)
+    known = (
+        threads or recipe.train.threads or earlier.threads or (checkpoint.threads if checkpoint is not None else None)
+    )
     measured = probe(denoiser, batches, configure, notify, known_layout, candidates(known, where, notify))
     longer = before is not None and _longer(earlier, recipe.train)
     steps = recipe.train.steps if recipe.train.steps is not None or longer else earlier.steps
@@ -108,11 +110,11 @@ def _opened(
     )
     config = configure(steps or _fitting(recipe, measured, modality.view().counts), measured.channels_last)
     state = loop.start(denoiser, config)
-    if found is not None:
+    if checkpoint is not None:
         with using(measured.threads):
-            for line in filter(None, (found.drift, found.written_by_another)):
+            for line in filter(None, (checkpoint.drift, checkpoint.version_note)):
                 notify(line)
-        state.restore(found.groups, found.state)
+        state.restore(checkpoint.groups, checkpoint.state)
     if state.course is None:
         state.course = Course.of(config.steps)
     elif longer and state.step >= state.course.steps:
@@ -123,10 +125,10 @@ def _opened(
             f"goes on from step {state.step:,} to about {state.course.steps:,}; the learning rate is {now:.2g} again"
         )
     elif steps is not None and state.step < steps != state.course.steps:  # the checkpoints after it are gone
-        state.course = state.course.corrected(state.step, steps)
+        state.course = state.course.correct(state.step, steps)
     if state.step >= state.course.steps:
         notify(f"this run is finished, after step {state.step:,}; it goes on when more --steps or --minutes are asked")
-    return TrainingRun(recipe, out, modality, state, config, batches, measured, found is not None, notify)
+    return TrainingRun(recipe, out, modality, state, config, batches, measured, checkpoint is not None, notify)
 
 
 def train(

@@ -18,7 +18,7 @@ from toolkit.diffusion.adaptive import Adaptive
 from toolkit.diffusion.randomness import seeded_generator as random_generator
 from toolkit.modality import Examples
 from toolkit.recipe import Recipe, build
-from toolkit.run.samples import drained, gather
+from toolkit.run.samples import drain, gather
 from toolkit.training.budget import PASSES
 from toolkit.training.storage.files import write_stream_atomic, write_text_atomic
 
@@ -84,7 +84,7 @@ def draw(
     has one. Returns which of them to look at, and the first samples as lines where they can be read.
     """
     modality = generator.modality
-    samples = drained(watched(generator.steps(n, seed=generator.recipe.train.seed, batch=AT_ONCE), watch))
+    samples = drain(watch_steps(generator.steps(n, seed=generator.recipe.train.seed, batch=AT_ONCE), watch))
     raw, page = samples.raw, path.with_suffix(".html")
     text = modality.view().page(raw, samples.labels, real())
     if text:
@@ -93,7 +93,7 @@ def draw(
     return page if text else path, modality.view().lines(raw[:READ], samples.labels[:READ])
 
 
-def watched(steps: Iterable[T], watch: Watch | None) -> Iterator[T]:
+def watch_steps(steps: Iterable[T], watch: Watch | None) -> Iterator[T]:
     """Yield steps of the sampler, and call `watch` after each."""
     for step in steps:
         if watch:
@@ -126,7 +126,7 @@ def moments(generator: Generator, n: int = FILM, count: int = 10, seed: int = 0,
     for job in generator.requests(n, labels, seed):
         chosen = [labels[i] for i in job.which] if labels else None
         states = []
-        for step in watched(generator.trajectory(job.which, chosen, seed=seed, request=job), watch):
+        for step in watch_steps(generator.trajectory(job.which, chosen, seed=seed, request=job), watch):
             alpha, sigma = schedule(torch.tensor(step.s, dtype=torch.float64))
             x = (step.x / torch.sqrt(alpha**2 + sigma**2)).float()
             cond = {name: value.to(x.device) for name, value in job.cond.items()}
@@ -179,5 +179,5 @@ def draw_times(learned: Adaptive, path: Path) -> Path:
 
 
 def _save(picture: Image, path: Path, **options: Any) -> None:
-    """In one step: a picture that is there is whole, so what is missing after a kill is drawn again."""
+    """Save a picture in one step, so one that is there is whole; what is missing after a kill is drawn again."""
     write_stream_atomic(path, lambda stream: picture.save(stream, path.suffix[1:], **options))

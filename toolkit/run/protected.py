@@ -17,7 +17,7 @@ from toolkit.recipe.schema import Recipe
 from toolkit.run import layout
 from toolkit.training.storage.checkpoint import CheckpointStore
 from toolkit.training.storage.files import write_bytes_atomic
-from toolkit.training.storage.manifest import COPIES, COPY_CAP, Damaged, Manifest, content, verified
+from toolkit.training.storage.manifest import COPIES, COPY_CAP, Damaged, Manifest, content, verify
 
 
 class _Copy(NamedTuple):
@@ -55,21 +55,21 @@ def restore(run: Path) -> bool:
 
 def _copies(run: Path) -> dict[str, _Copy]:
     """Return the newest whole copy of each file that is not as any of the checkpoints knows it."""
-    found = {}
+    copies = {}
     whole = CheckpointStore(run / layout.CHECKPOINTS).whole()
     for name in COPIES:
         # any of them: the newest may have been saved a moment ago, before the file followed it
         known = {manifest.files[name].sha256 for _, manifest in whole if name in manifest.files}
         if known and _digest(run / name) not in known and (copy := _newest(name, whole)):
-            found[name] = copy
-    return found
+            copies[name] = copy
+    return copies
 
 
 def _newest(name: str, whole: Sequence[tuple[Path, Manifest]]) -> _Copy | None:
     for folder, manifest in whole:
         if name in manifest.files:
             with suppress(Damaged):
-                return _Copy(folder / name, verified(folder, name, manifest))
+                return _Copy(folder / name, verify(folder, name, manifest))
     return None
 
 

@@ -39,7 +39,7 @@ def request(generator: Generator, n: int, seed: int, options: Mapping[str, Any])
     for name, value in sorted(generator.denoiser.state_dict().items()):
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    asked = {
+    content = {
         "format": FORMAT,
         "toolkit": toolkit.__version__,
         "recipe": generator.recipe.name,
@@ -49,10 +49,10 @@ def request(generator: Generator, n: int, seed: int, options: Mapping[str, Any])
         "seed": seed,
         "options": {key: [str(value), *_file(value)] for key, value in sorted(options.items())},
     }
-    return dict(json.loads(json.dumps(asked, default=str)))
+    return dict(json.loads(json.dumps(content, default=str)))
 
 
-def place(folder: Path, asked: Mapping[str, Any], exact: bool) -> Path:
+def place(folder: Path, content: Mapping[str, Any], exact: bool) -> Path:
     """Return where to write the samples of a request: `folder` when it is new, empty, or has them already.
 
     When it holds anything else: folder-2, folder-3, ..., or, if `exact`, UsageError. Raises StorageError when nothing
@@ -60,20 +60,20 @@ def place(folder: Path, asked: Mapping[str, Any], exact: bool) -> Path:
     """
     paths.check_writable(folder)
     if exact:
-        if not _may_hold(folder, asked):
+        if not _may_hold(folder, content):
             raise UsageError(f"{folder} holds other files, which stay; choose another --out, or leave it out")
         return folder
     numbered = (folder.with_name(f"{folder.name}-{i}") for i in count(2))
-    return folder if _may_hold(folder, asked) else next(one for one in numbered if _may_hold(one, asked))
+    return folder if _may_hold(folder, content) else next(one for one in numbered if _may_hold(one, content))
 
 
-def record(folder: Path, asked: Mapping[str, Any]) -> None:
+def record(folder: Path, content: Mapping[str, Any]) -> None:
     """Say in `folder`, which is made, what its samples are of. Raises StorageError."""
     make_folder(folder)
-    write_json_atomic(folder / RECORD, dict(asked))
+    write_json_atomic(folder / RECORD, dict(content))
 
 
-def _may_hold(folder: Path, asked: Mapping[str, Any]) -> bool:
+def _may_hold(folder: Path, content: Mapping[str, Any]) -> bool:
     """Return True where `folder` is new or empty, or says that it is of this request and holds no link.
 
     A link is nothing that this command wrote, whatever the record beside it says.
@@ -86,10 +86,10 @@ def _may_hold(folder: Path, asked: Mapping[str, Any]) -> bool:
     if any(path.is_symlink() for path in there):
         return False
     try:
-        found = json.loads(read_capped(folder / RECORD, MAX_BYTES))
+        record = json.loads(read_capped(folder / RECORD, MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return False
-    return bool(found == asked)
+    return bool(record == content)
 
 
 def _file(value: object) -> list[float]:

@@ -36,7 +36,7 @@ class Samples:
         return len(self.x)
 
     def __getitem__(self, which: int | slice | Sequence[int]) -> Samples:
-        """Some of them, one for a number. Raises IndexError."""
+        """Return some of the samples, or one for a number. Raises IndexError."""
         rows = torch.arange(len(self))[[which] if isinstance(which, int) else which]
         labels = tuple(self.labels[i] for i in rows.tolist()) if self.labels else ()
         return replace(self, x=self.x[rows], labels=labels)
@@ -116,7 +116,7 @@ class SampleStep:
         return f"<step {self.index} of {self.total} for {len(self.which)} samples, t = {self.t:.4g} to {self.s:.4g}>"
 
 
-def drained(steps: Iterable[SampleStep]) -> Samples:
+def drain(steps: Iterable[SampleStep]) -> Samples:
     """Take all steps, and return the samples that the last one has."""
     (last,) = deque(steps, maxlen=1)
     return last.samples

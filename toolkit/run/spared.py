@@ -11,12 +11,12 @@ from toolkit.run.layout import METRICS
 from toolkit.training.storage.metrics import Metrics
 
 
-class Spared:
+class SpareFiles:
     """Remembers what could not be written, and says so once until it can be."""
 
     def __init__(self) -> None:
         self.missing: dict[str, StorageError] = {}
-        """What is not there now, by its kind."""
+        """Errors for files that are not there now, by kind of file."""
         self._notes: list[str] = []
 
     @contextmanager
@@ -39,7 +39,7 @@ class Spared:
         if metrics.failed is not None:
             self.missing[METRICS] = metrics.failed
 
-    def told(self) -> Iterator[Note]:
+    def take_notes(self) -> Iterator[Note]:
         """Yield what the user should know since the last call."""
         while self._notes:
             yield Note(self._notes.pop(0))

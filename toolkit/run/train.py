@@ -16,14 +16,14 @@ from toolkit.data.understood import Understood
 from toolkit.errors import Interrupted, NotFiniteError
 from toolkit.modality import Modality
 from toolkit.recipe import Recipe, build
-from toolkit.recipe.format import stamped
+from toolkit.recipe.format import stamp
 from toolkit.run import pictures, plan, previews, protected
 from toolkit.run.data_block import with_passes
 from toolkit.run.events import Event, Note, Progress, Saved
 from toolkit.run.generator import Generator
 from toolkit.run.layout import CHECKPOINTS, DATA, FACTS, MACHINE, METRICS, PREVIEWS, RECIPE, refuse_links, sweep
 from toolkit.run.monitor import Monitor
-from toolkit.run.spared import Spared
+from toolkit.run.spared import SpareFiles
 from toolkit.run.weights import load_ema_weights, resolve_ema_width
 from toolkit.training import loop
 from toolkit.training.batches import Batches
@@ -56,7 +56,7 @@ class TrainingRun:
     out: Path
     modality: Modality
     state: loop.State
-    """Its course is set."""
+    """State of the training; its course is set."""
     config: loop.Config
     batches: Batches
     probe: Probe
@@ -65,7 +65,7 @@ class TrainingRun:
     clock: Callable[[], float] = time.monotonic
     _saved: tuple[int, float] = field(default=(-1, 0.0), init=False)
     """Step of the last checkpoint, and when one was saved, or tried to be, by the clock."""
-    spared: Spared = field(default_factory=Spared, init=False)
+    spared: SpareFiles = field(default_factory=SpareFiles, init=False)
 
     def __iter__(self) -> Iterator[Event]:
         """The same as `run()`: train, event by event."""
@@ -111,7 +111,7 @@ class TrainingRun:
                 protected.write(self.out, self.copies())
             device = next(self.state.denoiser.net.parameters()).device
             with self.spared.file("descriptions"):
-                write_json_atomic(self.out / DATA, stamped(self.understood().model_dump(mode="json")))
+                write_json_atomic(self.out / DATA, stamp(self.understood().model_dump(mode="json")))
                 write_json_atomic(self.out / MACHINE, machine(device, self.config.dtype))
             if self.state.step < self.course.steps:
                 for path in pictures.last_pictures(self):
@@ -120,7 +120,7 @@ class TrainingRun:
             elif monitor.due(self.course):  # stopped while it was measured for the last time
                 with Metrics(self.out / METRICS, self.state.step) as metrics:
                     monitor.look(self.course, metrics, signals.heed)
-                yield from self._concluded(monitor, store, signals)
+                yield from self._conclude(monitor, store, signals)
             if self.seconds is not None:
                 with self.spared.file("recipe"):
                     if not protected.restore(self.out):  # of a version that kept no copies
@@ -138,7 +138,7 @@ class TrainingRun:
         recipe, state = self.recipe, self.state
         if self.seconds is not None and state.step >= self.course.steps:
             recipe = recipes.replace(recipe, {"train.steps": state.step})
-        facts = stamped(self.modality.facts.model_dump(mode="json"))
+        facts = stamp(self.modality.facts.model_dump(mode="json"))
         return {RECIPE: recipes.dump_run(recipe).encode(), FACTS: json_bytes(FACTS, facts)}
 
     def _train(self, store: CheckpointStore, signals: Signals, monitor: Monitor) -> Iterator[Event]:
@@ -159,9 +159,9 @@ class TrainingRun:
             if self._saved[0] != state.step:
                 self._save(store, budget, monitor)
             raise
-        yield from self._concluded(monitor, store, signals)
+        yield from self._conclude(monitor, store, signals)
 
-    def _concluded(self, monitor: Monitor, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
+    def _conclude(self, monitor: Monitor, store: CheckpointStore, signals: Signals) -> Iterator[Event]:
         with suppress(StopAsked):
             yield from map(Note, monitor.conclusions(self.out, store.steps(), self.course, signals.heed))
 
@@ -169,73 +169,77 @@ class TrainingRun:
         """Train to the end of the course, with checkpoints on the way. Raises Interrupted where a stop was asked."""
         state = self.state
         began, first = self.clock(), state.step
-        drawn = pictures.passed(self)
+        drawn = pictures.count_reached(self)
         losses: list[float] = []
         spikes, metrics = Spikes(), Metrics(self.out / METRICS, state.step)
         with self.spared.statistics(metrics), metrics:
             monitor.look(self.course, metrics, signals.heed)  # where a stop came in between
             budget.lap()
             while state.step < self.course.steps:
-                for done in loop.fit(self.batches, self.config, state):
+                for result in loop.fit(self.batches, self.config, state):
                     budget.count_step()
                     self._correct(budget, monitor)
                     steps = self.course.steps
-                    losses.append(done.loss)
-                    if done.step % LOG_EVERY == 0 or done.step == steps:
-                        metrics.write(done, losses)
+                    losses.append(result.loss)
+                    if result.step % LOG_EVERY == 0 or result.step == steps:
+                        metrics.write(result, losses)
                         losses.clear()
-                        if metrics.loss is not None and (jump := spikes.seen(metrics.loss)):
-                            yield Note(f"step {done.step}: {jump}")
+                        if metrics.loss is not None and (jump := spikes.observe(metrics.loss)):
+                            yield Note(f"step {result.step}: {jump}")
                     monitor.look(self.course, metrics, signals.heed)
                     budget.lap()
-                    rate = (done.step - first) / max(1e-9, self.clock() - began)
-                    left = (steps - done.step) / rate if self.seconds is None else max(0.0, budget.left())
+                    rate = (result.step - first) / max(1e-9, self.clock() - began)
+                    left = (steps - result.step) / rate if self.seconds is None else max(0.0, budget.seconds_left())
                     yield Progress(
-                        done.step, steps, metrics.loss if metrics.loss is not None else done.loss,
-                        rate * self.config.batch, left, done.lr, *monitor.shown(),
+                        result.step, steps, metrics.loss if metrics.loss is not None else result.loss,
+                        rate * self.config.batch, left, result.lr, *monitor.losses(),
                     )  # fmt: skip
-                    if not done.taken:
-                        yield Note(f"step {done.step} left out: loss {done.loss:g}, gradient norm {done.grad_norm:g}")
+                    if not result.taken:
+                        yield Note(
+                            f"step {result.step} left out: loss {result.loss:g}, gradient norm {result.grad_norm:g}"
+                        )
                         if state.skipped_in_a_row >= ROLLBACK_AFTER:
                             break
                     waited = self.clock() - self._saved[1]
                     due = waited > 60 * self.recipe.train.checkpoint_minutes
-                    due |= monitor.improved() and done.step < steps and budget.last_save <= max(CHEAP, SAVING * waited)
+                    due |= (
+                        monitor.improved() and result.step < steps and budget.last_save <= max(CHEAP, SAVING * waited)
+                    )
                     if (due or signals.save) and not state.skipped_in_a_row:  # what is between bad steps is no state
                         signals.save = False
                         try:
-                            yield from self._tried(store, budget, monitor)
+                            yield from self._try_save(store, budget, monitor)
                         except NotFiniteError:
                             yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                             first, began = state.step, self.clock()
                             break
-                    if pictures.passed(self) > drawn and done.step < steps:
-                        drawn, n = pictures.passed(self), self.amounts().preview
+                    if pictures.count_reached(self) > drawn and result.step < steps:
+                        drawn, n = pictures.count_reached(self), self.amounts().preview
                         if n:
-                            yield from pictures.preview(self, f"step-{done.step:08d}.png", n, signals)
+                            yield from pictures.preview(self, f"step-{result.step:08d}.png", n, signals)
                             budget.count_pictures(pictures.work_of(self, n))
-                    yield from map(Note, metrics.told())
-                    yield from self.spared.told()
+                    yield from map(Note, metrics.take_notes())
+                    yield from self.spared.take_notes()
                     if signals.stop is not None:
-                        yield from self._stopped(signals.stop, steps, store, budget, monitor)
+                        yield from self._stop(signals.stop, steps, store, budget, monitor)
                 if state.skipped_in_a_row >= ROLLBACK_AFTER:
                     yield Note(roll_back(state, store, self.config, self.batches, self.out, self.notify))
                     first, began = state.step, self.clock()
 
-    def _stopped(
+    def _stop(
         self, number: int, steps: int, store: CheckpointStore, budget: Budget, monitor: Monitor
     ) -> Iterator[Event]:
         """Save, and raise Interrupted."""
         self.state.rewind()
-        kept = f"everything is saved in {self.out}. The same command again goes on from there"
+        sentence = f"everything is saved in {self.out}. The same command again goes on from there"
         try:
             if self._saved[0] != self.state.step:
                 yield self._save(store, budget, monitor)
         except NotFiniteError as error:
-            kept = str(error)
-        raise Interrupted(number, f"stopped after step {self.state.step:,} of {steps:,}; {kept}")
+            sentence = str(error)
+        raise Interrupted(number, f"stopped after step {self.state.step:,} of {steps:,}; {sentence}")
 
-    def _tried(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Iterator[Event]:
+    def _try_save(self, store: CheckpointStore, budget: Budget, monitor: Monitor) -> Iterator[Event]:
         """Save, if the disk takes it; if not, training goes on to the next one. Raises NotFiniteError."""
         with self.spared.file("checkpoint"):
             yield self._save(store, budget, monitor)
@@ -265,7 +269,7 @@ class TrainingRun:
         ahead = pictures.work_of(self, on_the_way + kinds.final + kinds.film) + monitor.ahead(course)
         if step < course.steps:
             left = budget.steps_left(progress, ahead, 60 * train.checkpoint_minutes)
-            self.state.course = course if left is None else course.corrected(step, step + left)
+            self.state.course = course if left is None else course.correct(step, step + left)
 
     def amounts(self) -> previews.Amounts:
         """Return how many samples its pictures show."""
@@ -273,11 +277,11 @@ class TrainingRun:
 
     def generator(self) -> Generator:
         """Return what `toolkit sample` would use, with the EMA weights of now."""
-        made = build.denoiser(self.recipe, self.modality, weights=False)
-        load_ema_weights(made, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
+        denoiser = build.denoiser(self.recipe, self.modality, weights=False)
+        load_ema_weights(denoiser, self.state.groups(), resolve_ema_width(self.recipe, None), "the current state")
         device = next(self.state.denoiser.net.parameters()).device
         error = self.state.meter.table() if self.state.meter is not None else None
-        return Generator(self.recipe, self.modality, made, device, self.state.time_distribution.fresh(), error)
+        return Generator(self.recipe, self.modality, denoiser, device, self.state.time_distribution.fresh(), error)
 
     def draw(self, name: str, n: int, progress: previews.Watch | None = None) -> tuple[Path, list[str]]:
         """`previews.draw` into the run's folder of previews."""

@@ -26,14 +26,14 @@ SLACK = 1 << 20
 """Bytes by which a file may differ for its names and for buffers of another version."""
 
 
-def counted(modality: Modality) -> nn.Module | None:
+def without_numbers(modality: Modality) -> nn.Module | None:
     """Return the network of the [model] section without any numbers; None for one of a user's own code.
 
     That has been named, and may look at its numbers while it is built, which ours do not.
     """
     if not type(modality).network.__module__.startswith("modalities."):
         return None
-    return initial.counted(modality.network)
+    return initial.without_numbers(modality.network)
 
 
 def spans(net: nn.Module, widths: int) -> dict[str, Span]:
@@ -64,7 +64,11 @@ def require_to_train(recipe: Recipe, modality: Modality, device: torch.device) -
         numbers *= side
     what = f"a batch of {recipe.train.batch:,} examples of shape {' x '.join(map(str, modality.shape))}"
     memory.require(8 * numbers, what, "take a smaller --batch")
-    if recipe.network is not None or recipe.diffusion.denoiser is not None or (net := counted(modality)) is None:
+    if (
+        recipe.network is not None
+        or recipe.diffusion.denoiser is not None
+        or (net := without_numbers(modality)) is None
+    ):
         return
     size = sum(parameter.numel() for parameter in net.parameters())
     fix = "take a smaller preset, --width or --depth"
@@ -76,19 +80,19 @@ def resolve_ema_width(recipe: Recipe, ema: float | None) -> float:
 
     Raises UsageError.
     """
-    wanted = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
-    if wanted and wanted not in recipe.train.ema:
+    width = ema if ema is not None else recipe.sample.ema if recipe.sample.ema is not None else recipe.train.ema[-1]
+    if width and width not in recipe.train.ema:
         widths = ", ".join(map(str, recipe.train.ema))
-        raise UsageError(f"EMA width {wanted:g} was not kept; this run has {widths}, and 0 is the weights themselves")
-    return wanted
+        raise UsageError(f"EMA width {width:g} was not kept; this run has {widths}, and 0 is the weights themselves")
+    return width
 
 
-def load_ema_weights(denoiser: Denoiser, groups: Mapping[str, Mapping[str, Tensor]], chosen: float, where: str) -> None:
+def load_ema_weights(denoiser: Denoiser, groups: Mapping[str, Mapping[str, Tensor]], width: float, where: str) -> None:
     """Put the EMA weights of one width, or for 0 the weights themselves, into the network.
 
     Raises ToolkitError when they do not fit it.
     """
-    prefix = f"{chosen:g}/"
+    prefix = f"{width:g}/"
     averaged = {k.removeprefix(prefix): value for k, value in groups["ema"].items() if k.startswith(prefix)}
     try:
         # only parameters are averaged; what else a network keeps comes from the model as it is

@@ -46,7 +46,7 @@ class Batches:
     def __call__(self, step: int, positions: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, *) in model space and its conditions, at `step` (0-based) for `positions` in [0, total)."""
         if self.dataset.lengths is None:
-            raw, cond = self._prepared(step, positions)
+            raw, cond = self._prepare(step, positions)
         elif list(positions) == list(range(self.total)):
             raw, cond = self._step(step)
         else:
@@ -59,16 +59,16 @@ class Batches:
         size = len(self.dataset)
         places = torch.tensor([step * self.total + p for p in positions])
         epochs = places // size
-        found = torch.empty_like(places)
+        rows = torch.empty_like(places)
         for epoch in epochs.unique().tolist():
             here = epochs == epoch
-            found[here] = self._order(epoch)[places[here] % size]
-        return found
+            rows[here] = self._order(epoch)[places[here] % size]
+        return rows
 
     def _step(self, step: int) -> Examples:
-        return self._prepared(step, range(self.total))
+        return self._prepare(step, range(self.total))
 
-    def _prepared(self, step: int, positions: Sequence[int]) -> Examples:
+    def _prepare(self, step: int, positions: Sequence[int]) -> Examples:
         """Augmented examples, some of their labels hidden; not encoded."""
         examples = self.dataset.take(self.indices(step, positions))
         raw, cond = self.conditioning.batch(examples, Draws(self.seed, positions, ("augment", step)))
@@ -83,7 +83,7 @@ class Batches:
         size = len(self.dataset)
         order = torch.randperm(size, generator=draw)
         if self._shares is not None:
-            order = self._balanced(epoch, self._shares)[order]
+            order = self._balance(epoch, self._shares)[order]
         # steps do not begin with epochs: these many examples belong to the batches shared with the epochs beside it
         head = -epoch * size % self.total
         tail = (size - head) % self.total
@@ -97,7 +97,7 @@ class Batches:
         groups = [group for pool in pools for group in pool[about[pool].argsort(stable=True)].split(self.total)]
         return torch.cat([first, *(groups[i] for i in torch.randperm(len(groups), generator=draw).tolist()), last])
 
-    def _balanced(self, epoch: int, quota: Sequence[int]) -> Tensor:
+    def _balance(self, epoch: int, quota: Sequence[int]) -> Tensor:
         """Return the examples of an epoch, `quota` of each label: the next ones of its own row of permutations."""
         assert self.dataset.labels is not None
         parts = []

@@ -81,7 +81,7 @@ class Budget:
         longest = max(self._steps) if len(self._steps) > 2 else 0.0
         return max(1e-9, (sum(self._steps) - longest) / (len(self._steps) - (longest > 0)))
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds that are not used yet; infinite without a budget."""
         return math.inf if self.seconds is None else self.seconds - self.spent
 
@@ -93,7 +93,7 @@ class Budget:
             return None
         per_step = self.per_step()
         slower = self._drawing / self._drawn if self._drawn else 1.0
-        usable = self.left() - pictures * slower * per_step - self.last_save
+        usable = self.seconds_left() - pictures * slower * per_step - self.last_save
         usable -= max(0.0, usable) / (save_every + self.last_save) * self.last_save
         usable = max(usable, GRACE * (1 - progress) * self.seconds)
         self._steps = self._steps[-KEPT:]

@@ -53,7 +53,7 @@ def verdict(series: Sequence[Measurement], halfway: int) -> Verdict | None:
     lowest = min(series, key=lambda m: m.loss)
     rise = change(lowest, last)
     if rise.mean > SURE * student(rise.n - 1) / Z95 * rise.error and rise.share > LEAST_RISE:
-        return _risen(lowest, last, rise)
+        return _rise_verdict(lowest, last, rise)
     head = _head(last)
     if (near := _above_floor(last)) < CONVERGED:
         text = f"{head}: converged to within {_percent(near)} of the floor, the least that any network can lose here"
@@ -70,16 +70,16 @@ def verdict(series: Sequence[Measurement], halfway: int) -> Verdict | None:
     gain = change(middle, last)
     if gain.high < 0:
         return Verdict("falling", f"{head}: {_falling(series, gain)}", last)
-    seen = f"the second half of the run changed it by {_percent(gain.share)} (+- {_percent(gain.share_reach)})"
+    observation = f"the second half of the run changed it by {_percent(gain.share)} (+- {_percent(gain.share_reach)})"
     if gain.share_reach < CONVERGED / 2:
-        text = f"{head}: it has levelled off, {seen}; whether a longer run would gain, this one cannot tell"
+        text = f"{head}: it has levelled off, {observation}; whether a longer run would gain, this one cannot tell"
         return Verdict("level", text, last)
-    text = f"{head}: {seen}, which {gain.n} examples cannot tell from nothing"
+    text = f"{head}: {observation}, which {gain.n} examples cannot tell from nothing"
     return Verdict("unclear", text, last)
 
 
 def _above_floor(last: Measurement) -> float:
-    """By which share training examples may lose more than the floor; infinite where held-out ones clearly do."""
+    """Return by how much training examples may lose more than the floor; infinite where held-out ones clearly do."""
     if last.floor is None or not last.floor_each or len(last.floor_each) != len(last.trained):
         return math.inf
     each = last.each
@@ -107,7 +107,7 @@ def _falling(series: Sequence[Measurement], gain: Difference) -> str:
     return f"still falling, by {rate} per tenth of the run at its end and by {half}: more steps would help"
 
 
-def _risen(lowest: Measurement, last: Measurement, rise: Difference) -> Verdict:
+def _rise_verdict(lowest: Measurement, last: Measurement, rise: Difference) -> Verdict:
     rose = f"rose by {_percent(rise.share)} (+- {_percent(rise.share_reach)})"
     ends = f"the best snapshot is step {lowest.step:,}"
     slower = f"to {last.loss:.4g}; {ends}; try a lower train.lr"

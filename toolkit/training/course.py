@@ -18,14 +18,14 @@ class Course:
 
     @classmethod
     def of(cls, steps: int) -> Course:
-        """Without a correction: step / steps."""
+        """Return the course without a correction: step / steps."""
         return cls(((0, steps),))
 
     @classmethod
-    def read(cls, said: Iterable[Iterable[int]]) -> Course:
-        """From what `plans` became in JSON. Raises ValueError when it is no course."""
+    def read(cls, pairs: Iterable[Iterable[int]]) -> Course:
+        """Return the course of `plans` from JSON. Raises ValueError when they are no course."""
         try:
-            plans = tuple((int(start), int(end)) for start, end in said)
+            plans = tuple((int(start), int(end)) for start, end in pairs)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"no course of a training: {error}") from None
         starts = [start for start, _ in plans]
@@ -35,7 +35,7 @@ class Course:
 
     @property
     def steps(self) -> int:
-        """In all, by the last plan."""
+        """Steps in all, by the last plan."""
         return self.plans[-1][1]
 
     def progress(self, step: float) -> float:
@@ -47,7 +47,7 @@ class Course:
                 done += (1 - done) * min(1.0, share)
         return done
 
-    def corrected(self, step: int, steps: int) -> Course:
-        """The same up to `step`, and from there straight to 1 at `steps` >= step."""
-        kept = tuple(plan for plan in self.plans if plan[0] < step)
-        return Course((*kept, (step, steps))) if step else Course.of(steps)
+    def correct(self, step: int, steps: int) -> Course:
+        """Return this course up to `step`, and from there straight to 1 at `steps` >= step."""
+        plans = tuple(plan for plan in self.plans if plan[0] < step)
+        return Course((*plans, (step, steps))) if step else Course.of(steps)

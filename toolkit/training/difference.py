@@ -63,7 +63,7 @@ class Difference:
         """`reach` over the mean of a."""
         return self.reach / abs(self.scale) if self.scale else math.inf
 
-    def needed(self) -> int | None:
+    def examples_needed(self) -> int | None:
         """Examples that would show a difference of this size in four samples of five; None when it is exactly 0."""
         if self.mean == 0 or not math.isfinite(self.error):
             return None

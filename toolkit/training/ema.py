@@ -55,7 +55,7 @@ class PowerEMA:
         self._names = list(params)
         first = [tensor.detach().float() for tensor in params.values()]
         self._average = {tag: [tensor.clone() for tensor in first] for tag in self._power}
-        self.copied: Copied | None = None
+        self.copied: EarlierAverages | None = None
         """All averages at an earlier step."""
 
     @torch.no_grad()
@@ -69,7 +69,7 @@ class PowerEMA:
 
     def copy(self, step: int) -> None:
         """Keep all averages as they are after `step`, in the processor's memory, in place of what was kept before."""
-        self.copied = Copied(step, {name: tensor.cpu().clone() for name, tensor in self.state_dict().items()})
+        self.copied = EarlierAverages(step, {name: tensor.cpu().clone() for name, tensor in self.state_dict().items()})
 
     def weights(self, width: float) -> dict[str, Tensor]:
         """The average of relative `width`, float32; the live tensors, so copy before changing them."""
@@ -92,7 +92,7 @@ class PowerEMA:
             tensor.copy_(state[name])
 
 
-class Copied(NamedTuple):
+class EarlierAverages(NamedTuple):
     """All averages of an earlier step."""
 
     step: int

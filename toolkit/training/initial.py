@@ -49,7 +49,7 @@ class _History:
         self.version = self.parameter._version
 
     def again(self, draw: torch.Generator) -> None:
-        """The same law, drawn by `draw`. A parameter that was also changed unseen, by a view of it, stays as it is."""
+        """Draw the same law by `draw`. A parameter that was also changed unseen, by a view of it, stays as it is."""
         if not self.calls or self.version != self.parameter._version:
             return
         with torch.no_grad():
@@ -67,20 +67,20 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
-        result = func(*args, **given)
+        options = dict(kwargs or {})
+        result = func(*args, **options)
         name = getattr(func, "__name__", "")
         if name.endswith("_") and not name.startswith("_"):
             # torch.nn.init hands its tensor on by name, methods hand on themselves
-            target = args[0] if args else given.pop("tensor", None)
+            target = args[0] if args else options.pop("tensor", None)
             if isinstance(target, nn.Parameter):
-                given.pop("generator", None)
+                options.pop("generator", None)
                 # the history keeps its parameter, so that its id is no other's
-                self.seen.setdefault(id(target), _History(target)).note(name, _Call(func, args[1:], given))
+                self.seen.setdefault(id(target), _History(target)).note(name, _Call(func, args[1:], options))
         return result
 
 
-class _Unfilled(TorchFunctionMode):
+class _WithoutNumbers(TorchFunctionMode):
     """Makes tensors on the meta device, and leaves them as they are made.
 
     `with torch.device("meta")` says the same, and fills them, for which it imports a second of torch.
@@ -89,22 +89,22 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
-        target = args[0] if args else given.get("tensor")
+        options = dict(kwargs or {})
+        target = args[0] if args else options.get("tensor")
         if getattr(func, "__name__", "") in _RANDOM | _CONSTANT and getattr(target, "is_meta", False):
             return target
-        if func in _EMPTY and given.get("device") is None:
-            given["device"] = "meta"
-        return func(*args, **given)
+        if func in _EMPTY and options.get("device") is None:
+            options["device"] = "meta"
+        return func(*args, **options)
 
 
-def counted(build: Callable[[], nn.Module]) -> nn.Module:
+def without_numbers(build: Callable[[], nn.Module]) -> nn.Module:
     """Return what `build` gives, with parameters that have shapes and no numbers, and so take no memory."""
-    with _Unfilled():
+    with _WithoutNumbers():
         return build()
 
 
-def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Return what `build` gives, each parameter drawn from the law that its module chose, by (seed, its name).
 
     Parameters that were made from random tensors, and not filled in place, depend on (seed, order) instead.

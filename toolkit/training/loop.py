@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from toolkit.diffusion.denoiser import Denoiser, RegressionDenoiser
 from toolkit.diffusion.loss import TimeDistribution, Uniform, Unweighted, Weighting, weighted
-from toolkit.diffusion.randomness import dropout_keys, dropped, normal, stratified, uniform
+from toolkit.diffusion.randomness import dropout_keys, dropout_uniforms, normal, stratified, uniform
 from toolkit.diffusion.schedule import beside
 from toolkit.diffusion.variance import VarianceMeter
 from toolkit.errors import ToolkitError
 from toolkit.nn.dropout import attach
 from toolkit.training.course import Course
-from toolkit.training.ema import KEPT_AT, Copied, PowerEMA
+from toolkit.training.ema import KEPT_AT, EarlierAverages, PowerEMA
 from toolkit.training.muon import Muon, hidden_weights
 from toolkit.training.objective import Objective, example_losses
 from toolkit.training.precision import autocast
@@ -39,7 +39,7 @@ class Config:
     """Settings of `fit`; the recipe's [train] and [diffusion] sections with names resolved."""
 
     steps: int
-    """In all, unless the state has a course."""
+    """Steps in all, unless the state has a course."""
     batch: int = 128
     """Examples of one optimiser step."""
     accumulate: int = 1
@@ -136,7 +136,7 @@ class State:
         """Take over a checkpoint's tensors and numbers."""
         self.denoiser.net.load_state_dict(groups["model"])
         self.ema.load_state_dict(groups["ema"])
-        self.ema.copied = Copied(int(facts[COPIED]), dict(groups[COPIED])) if COPIED in facts else None
+        self.ema.copied = EarlierAverages(int(facts[COPIED]), dict(groups[COPIED])) if COPIED in facts else None
         order = [name for group in self.optimizer.param_groups for name in group["names"]]
         named = dict(self.denoiser.net.named_parameters())
         slots: dict[int, dict[str, Tensor]] = {}
@@ -197,7 +197,8 @@ def start(denoiser: Denoiser, config: Config) -> State:
     average = PowerEMA(dict(denoiser.net.named_parameters()), config.ema)
     measured = isinstance(denoiser, RegressionDenoiser) and config.objective is None
     meter = VarianceMeter() if measured else None
-    return State(denoiser, optimizer, average, config.time_distribution.fresh(), attach(denoiser.net, dropped), meter)
+    drops = attach(denoiser.net, dropout_uniforms)
+    return State(denoiser, optimizer, average, config.time_distribution.fresh(), drops, meter)
 
 
 def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
@@ -208,7 +209,7 @@ def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
     for name, parameter in net.named_parameters():
         decayed = parameter.ndim > 1 and id(parameter) not in embeddings
         groups.setdefault((decayed, id(parameter) in hidden), []).append((name, parameter))
-    made = [
+    optimizers = [
         {
             "params": [parameter for _, parameter in members],
             "names": [name for name, _ in members],
@@ -218,9 +219,11 @@ def optimizer_for(net: nn.Module, config: Config) -> torch.optim.AdamW:
         for (decayed, turned), members in groups.items()
     ]
     if config.optimizer == "muon":
-        optimizer: torch.optim.AdamW = Muon(made, lr=config.lr, betas=config.betas, fused=True, compute=config.dtype)
+        optimizer: torch.optim.AdamW = Muon(
+            optimizers, lr=config.lr, betas=config.betas, fused=True, compute=config.dtype
+        )
     else:
-        optimizer = torch.optim.AdamW(made, lr=config.lr, betas=config.betas, fused=True)
+        optimizer = torch.optim.AdamW(optimizers, lr=config.lr, betas=config.betas, fused=True)
     return optimizer
 
 
@@ -239,14 +242,14 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
         began = time.perf_counter()
         net.train()
         loss = 0.0
-        seen: list[tuple[Tensor, Tensor]] = []
+        pairs: list[tuple[Tensor, Tensor]] = []
         for part in range(min(config.accumulate, config.batch)):
             positions = range(config.batch)[part :: config.accumulate]
             value, *levels = batch_loss(batches, config, state, positions)
             share = len(positions) / config.batch
             (share * value).backward()
             loss += share * float(value.detach())
-            seen.append((levels[0], levels[1]))
+            pairs.append((levels[0], levels[1]))
         norm = float(nn.utils.clip_grad_norm_(parameters, config.clip))
         lr = config.lr_at(state.step, state.course) * state.lr_factor
         taken = math.isfinite(loss) and math.isfinite(norm)
@@ -256,7 +259,7 @@ def fit(batches: BatchSource, config: Config, state: State) -> Iterator[StepResu
             state.optimizer.step()
             state.updates += 1
             state.ema.update(state.updates, named)
-            times, unknown = (torch.cat(parts) for parts in zip(*seen, strict=True))
+            times, unknown = (torch.cat(parts) for parts in zip(*pairs, strict=True))
             state.time_distribution.observe(times, unknown, state.denoiser.schedule)
             if state.meter is not None:
                 state.meter.observe(times, unknown, state.denoiser.schedule)

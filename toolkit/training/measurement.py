@@ -19,7 +19,7 @@ from toolkit.training.storage.files import read_capped
 MAX_NUMBERS = 10_000
 """Examples of one measurement that are read."""
 MAX_BYTES = 256 << 20
-"""Of metrics.jsonl."""
+"""Size of metrics.jsonl up to which it is read."""
 MAX_LEVELS = 64
 _KINDS = ("held_out", "trained", "floor")
 
@@ -90,7 +90,7 @@ def _mean(values: Sequence[float]) -> tuple[float | None, float | None]:
 def measurement(
     step: int, held_out: Tensor, trained: Tensor, floor: Tensor | None = None, levels: Sequence[Level] = ()
 ) -> Measurement:
-    """From losses (n, draws) of either kind, which may have no rows; rounded as the file rounds them.
+    """Make a measurement from losses (n, draws) of each kind, which may have no rows; round as the file does.
 
     `floor`: (m, draws), the first of them of the training examples.
     """
@@ -108,22 +108,25 @@ def read(lines: Iterable[str | bytes]) -> list[Measurement]:
     """
     series: list[Measurement] = []
     for line in lines:
-        if (found := _parsed(line)) is not None:
-            while series and series[-1].step >= found.step:
+        if (entry := _parse(line)) is not None:
+            while series and series[-1].step >= entry.step:
                 series.pop()
-            series.append(found)
+            series.append(entry)
     return series
 
 
-def _parsed(line: str | bytes) -> Measurement | None:
+def _parse(line: str | bytes) -> Measurement | None:
     if (b'"each"' if isinstance(line, bytes) else '"each"') not in line:  # type: ignore[operator]
         return None
     try:
         entry = json.loads(line)
         step, draws, each, text = entry["step"], entry["draws"], entry["each"], entry.get("verdict", "")
         rows = [_numbers(each[name]) for name in ("held_out", "trained", "floor")]
-        levels = [Level(_number(level["noise"]), *map(_known, (level[k] for k in _KINDS))) for level in entry["levels"]]
-        floor = _known(entry["floor"])
+        levels = [
+            Level(_number(level["noise"]), *map(_optional_number, (level[k] for k in _KINDS)))
+            for level in entry["levels"]
+        ]
+        floor = _optional_number(entry["floor"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     whole = type(step) is int and type(draws) is int and isinstance(text, str) and len(levels) <= MAX_LEVELS
@@ -144,12 +147,12 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _known(value: Any) -> float | None:
+def _optional_number(value: Any) -> float | None:
     return None if value is None else _number(value)
 
 
 def change(a: Measurement, b: Measurement, kind: Literal["held_out", "trained"] | None = None) -> Difference:
-    """From a to b, on the examples that both measured; `kind`: None for the one that decides. Raises ValueError."""
+    """Return the change from a to b on common examples; `kind`: None for the one that decides. Raises ValueError."""
     first, second = (m.each if kind is None else torch.tensor(getattr(m, kind), dtype=torch.float64) for m in (a, b))
     n = min(len(first), len(second))
     return Difference.between(first[:n], second[:n])
@@ -171,11 +174,11 @@ def best_step(metrics: Path, steps: Sequence[int]) -> int:
         lines = read_capped(metrics, MAX_BYTES).splitlines()
     except OSError:
         lines = []
-    found = best(read(lines), steps)
-    if found is None:
+    lowest = best(read(lines), steps)
+    if lowest is None:
         known = ", ".join(map(str, steps)) or "none"
         raise UsageError(f"the held-out loss of no stored step was measured ({metrics}); name the step: {known}")
-    return found.step
+    return lowest.step
 
 
 def _six(value: float) -> float:

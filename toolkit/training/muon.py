@@ -92,8 +92,8 @@ def orthogonal(matrix: Tensor, compute: torch.dtype | None = None) -> Tensor:
 
 
 def direct_rounds(x: Tensor, square: Tensor, margin: float = 1.0) -> Tensor:
-    """The quintics of x (m, n), singular values up to 1; `square` (m, m) is x x^T. Each round but the last is told that
-    its input is `margin` times smaller."""
+    """Return the quintics of x (m, n), singular values up to 1; `square` (m, m) is x x^T. Each round but the last takes
+    its input for `margin` times smaller."""
     for i, (a, b, c) in enumerate(ROUNDS):
         if i:
             square = x @ x.T
@@ -104,7 +104,7 @@ def direct_rounds(x: Tensor, square: Tensor, margin: float = 1.0) -> Tensor:
 
 
 def small_rounds(x: Tensor, square: Tensor) -> Tensor:
-    """The same by (m, m) matrices until the last product: 4 m^3 a round instead of m^3 + 2 m^2 n."""
+    """Return `direct_rounds` by (m, m) matrices until the last product: 4 m^3 a round instead of m^3 + 2 m^2 n."""
     factors: list[Tensor] = []
     for a, b, c in ROUNDS:
         if factors:

@@ -33,10 +33,10 @@ class Probe:
     most_threads: int
     """Largest number of threads that was tried."""
     seconds: float
-    """That it took."""
+    """Time that the probe took."""
 
     def describe(self) -> str:
-        """In words: the number format, the layout and the threads that were chosen."""
+        """Say in words which number format, layout and threads were chosen."""
         number = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         fewer = self.threads < self.most_threads
         count = f"{self.threads} of {self.most_threads}" if fewer else f"{self.threads}"
@@ -62,7 +62,7 @@ def probe(
     """
     notify("measuring the speed of this machine ...")
     began = time.perf_counter()
-    rate = rate or measured
+    rate = rate or measure_speed
     # only four-dimensional weights have a second layout
     planar = any(p.ndim == 4 for p in denoiser.net.parameters())
     layouts = [channels_last] if channels_last is not None else [False, True] if planar else [False]
@@ -83,14 +83,14 @@ def probe(
     return Probe(rates[count, best], best, dtype, peak_memory(), count, max(counts), took)
 
 
-def measured(denoiser: Denoiser, batches: BatchSource, config: Config, varied: bool) -> float:
+def measure_speed(denoiser: Denoiser, batches: BatchSource, config: Config, varied: bool) -> float:
     """Steps a second, an average of a few."""
     state = start(copy.deepcopy(denoiser), replace(config, warmup=0))
     seconds = []
     began = time.perf_counter()
-    for done in fit(batches, config, state):
+    for step in fit(batches, config, state):
         now = time.perf_counter()
-        if done.step > _WARM:
+        if step.step > _WARM:
             seconds.append(now - began)
         began = now
     return 1 / (mean if varied else median)(seconds)

@@ -28,25 +28,25 @@ def roll_back(
         where = f"steps {bad - ROLLBACK_AFTER + 1} to {bad} gave no finite loss or gradient"
     else:
         where = f"step {bad} left weights that are not finite"
-    found = _good(store, notify)
-    if state.lr_factor < 1 or found is None:
+    checkpoint = _good(store, notify)
+    if state.lr_factor < 1 or checkpoint is None:
         numbers = batches.indices(bad - 1, range(min(8, config.batch))).tolist()
         rate = config.lr_at(bad, state.course) * state.lr_factor
-        kept = f"the last good state is kept in {out}" if found else "nothing had been saved yet"
+        note = f"the last good state is kept in {out}" if checkpoint else "nothing had been saved yet"
         raise DivergedError(
-            f"{where}, at learning rate {rate:.2g}, in batches such as examples {numbers}; {kept}. "
+            f"{where}, at learning rate {rate:.2g}, in batches such as examples {numbers}; {note}. "
             f"Try --set train.lr={config.lr / 4:.2g} with another --out"
         )
-    state.restore(found.groups, found.state)
+    state.restore(checkpoint.groups, checkpoint.state)
     state.lr_factor, state.skipped_in_a_row = 0.5, 0
-    return f"{where}: going on from the checkpoint of step {found.step} at half the learning rate"
+    return f"{where}: going on from the checkpoint of step {checkpoint.step} at half the learning rate"
 
 
 def _good(store: CheckpointStore, notify: Callable[[str], None]) -> Checkpoint | None:
     """Return the newest checkpoint that was not saved between bad steps, as earlier versions did."""
     for step in reversed(store.steps()):
         with suppress(ToolkitError):  # damaged: the one before it
-            found = store.load(step=step, notify=notify)
-            if found is not None and not found.state.get("bad"):
-                return found
+            checkpoint = store.load(step=step, notify=notify)
+            if checkpoint is not None and not checkpoint.state.get("bad"):
+                return checkpoint
     return None

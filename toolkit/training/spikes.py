@@ -19,7 +19,7 @@ class Spikes:
         self._losses: deque[float] = deque(maxlen=RUNNING)
         self._above = False
 
-    def seen(self, loss: float) -> str | None:
+    def observe(self, loss: float) -> str | None:
         """Return a line when `loss` begins a spike, or None, and count it."""
         line = None
         known = self._losses

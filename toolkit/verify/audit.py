@@ -70,7 +70,7 @@ def audit(denoiser: Denoiser, source: Source, rows: int = ROWS, draws: int = DRA
     denoise = with_second_pass(denoiser, cond)
     first: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def checked(x_t: Tensor, t: Tensor) -> Tensor:
+    def check(x_t: Tensor, t: Tensor) -> Tensor:
         x_hat = denoise(x_t, t)
         if not isinstance(x_hat, Tensor) or x_hat.shape != x_t.shape:
             shape = tuple(x_hat.shape) if isinstance(x_hat, Tensor) else type(x_hat).__name__
@@ -87,9 +87,9 @@ def audit(denoiser: Denoiser, source: Source, rows: int = ROWS, draws: int = DRA
         costs = -logits.log_softmax(-1).gather(-1, symbols.clamp(min=0)[..., None])[..., 0]
         return torch.where(symbols >= 0, costs, 0.0).sum(1)
 
-    terms = bound(checked, x, levels, reconstruct, seed, range(rows), draws, prior_variance=1.0, mask=cond.get("mask"))
+    terms = bound(check, x, levels, reconstruct, seed, range(rows), draws, prior_variance=1.0, mask=cond.get("mask"))
     x_t, t, x_hat = first[0]
-    same = torch.allclose(checked(x_t, t), x_hat, rtol=1e-3, atol=1e-3 * norm)
+    same = torch.allclose(check(x_t, t), x_hat, rtol=1e-3, atol=1e-3 * norm)
     sizes, truth = (symbols >= 0).sum(1).double(), source.cost(symbols)
     bits = terms.total + source.length_cost(symbols)
     per, excess = float(sizes.sum()) * math.log(2), bits - truth

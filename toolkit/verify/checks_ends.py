@@ -31,7 +31,7 @@ from toolkit.diffusion import (
 from toolkit.diffusion.grid import Grid, highest
 from toolkit.verify.check import Check, below, close
 from toolkit.verify.ends_known import KNOWN
-from toolkit.verify.measure import Remembered, end_shift, end_variance
+from toolkit.verify.measure import CachedSchedule, end_shift, end_variance
 from toolkit.verify.oracle import DTYPE, SpectrumDenoiser, TokenChain
 from toolkit.verify.spectra import Spectrum, picture, sound, together, white
 
@@ -57,7 +57,7 @@ INDEPENDENT: dict[str, Variances] = {
     "euler-ancestral": SpectrumDenoiser.ancestral_variance,
 }
 """Recursions that share no code with the samplers."""
-SCHEDULE = Remembered(RectifiedFlow())
+SCHEDULE = CachedSchedule(RectifiedFlow())
 
 
 class End(NamedTuple):
@@ -144,16 +144,18 @@ def means(name: str) -> Iterator[Check]:
     From 10 deviations of noise the flow keeps a tenth of x_T, the reverse SDE a hundredth.
     """
     large = TOGETHER[-1]
-    lost = float(end_shift(SAMPLERS[name](), oracle(large)[0], times(large, 20)).abs().max())
-    yield below(f"G1 {name}, 20 steps, 256 px: share lost of a brightness", lost, 0.11)
+    error = float(end_shift(SAMPLERS[name](), oracle(large)[0], times(large, 20)).abs().max())
+    yield below(f"G1 {name}, 20 steps, 256 px: share lost of a brightness", error, 0.11)
 
 
 def chain_of_ddpm() -> Iterator[Check]:
     """Check the recipes of DDPM: T ancestral steps on a chain of T."""
     for name, chain in {"linear-beta": LinearChain(), "cosine-beta": CosineChain()}.items():
         modes = SpectrumDenoiser(chain, torch.ones(1, dtype=DTYPE))
-        got = float(end_variance(DDPM(), modes, GRIDS["trailing"](chain, 1000)))
-        yield close(f"G1 ddpm, {name}, 1000 trailing steps, white: variance / truth", got, 1.0, NEAR, "recipes use it")
+        value = float(end_variance(DDPM(), modes, GRIDS["trailing"](chain, 1000)))
+        yield close(
+            f"G1 ddpm, {name}, 1000 trailing steps, white: variance / truth", value, 1.0, NEAR, "recipes use it"
+        )
 
 
 def few_ancestral_steps() -> Iterator[Check]:
@@ -172,8 +174,8 @@ def few_ancestral_steps() -> Iterator[Check]:
         for name, sampler in samplers.items():
             off = 0.0
             for n in (1, 2, 5, 10):
-                got = float(end_variance(sampler, modes, GRIDS["uniform"](SCHEDULE, n)))
-                off = max(off, abs(got / std**2 - 1))
+                value = float(end_variance(sampler, modes, GRIDS["uniform"](SCHEDULE, n)))
+                off = max(off, abs(value / std**2 - 1))
             yield close(f"G2 {name} with error, 1 to 10 steps, deviation {std:g}: variance off by", off, 0.0, 1e-10)
 
 
@@ -199,7 +201,7 @@ def texts(
         return torch.randn(rows, length, chain.table.shape[1], generator=generator, dtype=DTYPE)
 
     start = float(chain.schedule(times[0])[1]) * noise()
-    tokens = chain.written(sample(chain, chain.schedule, sampler, start, times, noise))
+    tokens = chain.nearest_tokens(sample(chain, chain.schedule, sampler, start, times, noise))
     likely = (tokens[:, 1:] == (tokens[:, :-1] + 1) % len(chain.table)).to(DTYPE).mean(1)
     return LikelyPairs(float(likely.mean()), float(likely.std()) / math.sqrt(rows))
 

@@ -22,7 +22,7 @@ from toolkit.diffusion import (
     Schedule,
     UniPC3,
 )
-from toolkit.diffusion.multistep import _unified
+from toolkit.diffusion.multistep import _unified_step
 from toolkit.diffusion.sampler import Memory, Point, at
 from toolkit.verify.check import Check, below
 from toolkit.verify.measure import log_uniform, no_noise, sigma_uniform
@@ -46,8 +46,8 @@ def polynomials() -> Iterator[Check]:
     for k in (2, 3):
         p, q = points[3], points[4]
         others = [(n, _ones(_poly(n.lam, k))) for n in [*points[4 - k : 3], q]]
-        got = float(_unified(p, q, _ones(0.4), others, _ones(_poly(p.lam, k))))
-        yield below(f"C7 UniC-{k}: x_hat of degree {k} in lambda", abs(got - _exact_data(p, q, 0.4, k)), 1e-12)
+        value = float(_unified_step(p, q, _ones(0.4), others, _ones(_poly(p.lam, k))))
+        yield below(f"C7 UniC-{k}: x_hat of degree {k} in lambda", abs(value - _exact_data(p, q, 0.4, k)), 1e-12)
     for variable in ("t", "rho", "lambda"):
         for k in (1, 2, 3, 4):
             yield _eps_polynomial(f"deis, {variable}, k = {k}", DEIS(k, variable), schedule, times, variable)
@@ -80,8 +80,8 @@ def _data_polynomial(name: str, sampler: Sampler, schedule: Schedule, times: Ten
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         return _ones(_poly(at(schedule, float(t)).lam, degree))
 
-    x, p, q, got = _after_history(sampler, schedule, denoise, times)
-    return below(f"C7 {name}: x_hat of degree {degree} in lambda", abs(got - _exact_data(p, q, x, degree)), 1e-12)
+    x, p, q, value = _after_history(sampler, schedule, denoise, times)
+    return below(f"C7 {name}: x_hat of degree {degree} in lambda", abs(value - _exact_data(p, q, x, degree)), 1e-12)
 
 
 def _eps_polynomial(name: str, sampler: DEIS | IPNDM, schedule: Schedule, times: Tensor, variable: str) -> Check:

@@ -44,13 +44,13 @@ def conventions() -> Iterator[Check]:
     with_cond, without = model(x_t, t, cond), model(x_t, t, null)
     for w, expected, name in ((1.0, with_cond, "conditional"), (0.0, without, "unconditional")):
         model.calls.clear()
-        got = classifier_free(model, cond, null, w, rescale=0.7)(x_t, t)
-        yield true(f"E1 w = {w:g}: the {name} model bitwise", torch.equal(got, expected))
+        value = classifier_free(model, cond, null, w, rescale=0.7)(x_t, t)
+        yield true(f"E1 w = {w:g}: the {name} model bitwise", torch.equal(value, expected))
         yield true(f"E1 w = {w:g}: one call on B examples", model.calls == [4])
     model.calls.clear()
-    got = classifier_free(model, cond, null, 3.0)(x_t, t)
+    value = classifier_free(model, cond, null, 3.0)(x_t, t)
     yield true("E1 w = 3: one call on 2 B examples", model.calls == [8])
-    yield below("E1 w = 3: uncond + 3 (cond - uncond)", _worst(got - (without + 3 * (with_cond - without))), 1e-14)
+    yield below("E1 w = 3: uncond + 3 (cond - uncond)", _worst(value - (without + 3 * (with_cond - without))), 1e-14)
     paper = 3 * with_cond - 2 * without
     yield below(
         "E1 from_paper(2): (1 + 2) cond - 2 uncond",

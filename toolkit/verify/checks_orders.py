@@ -35,7 +35,7 @@ from toolkit.diffusion import (
 )
 from toolkit.verify.check import Check, below, close
 from toolkit.verify.measure import (
-    Remembered,
+    CachedSchedule,
     exact_order,
     final_variance,
     linear_response,
@@ -46,7 +46,7 @@ from toolkit.verify.measure import (
 )
 from toolkit.verify.oracle import DTYPE, GaussianDenoiser, MixtureDenoiser
 
-SCHEDULE = Remembered(Cosine())
+SCHEDULE = CachedSchedule(Cosine())
 COUNTS = (64, 128, 256)
 FEWER = (32, 64, 128)
 """Step counts of stochastic samplers, each of which takes as many trajectories as steps."""
@@ -94,7 +94,7 @@ def starts() -> Tensor:
     return torch.tensor([[-1.2], [-0.5], [0.1], [0.7], [1.4]], dtype=DTYPE)
 
 
-def measured(sampler: Sampler, data: str, history: int) -> float:
+def measure_order(sampler: Sampler, data: str, history: int) -> float:
     """Measure the order of `sampler` on one kind of data, with `history` exact steps before it."""
     grid = partial(sigma_uniform, high=2.0, low=0.5) if isinstance(sampler, IPNDM) else log_uniform
     return exact_order(sampler, oracles()[data], [grid(SCHEDULE, n) for n in COUNTS], starts(), history)
@@ -105,12 +105,12 @@ def deterministic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]
     several = name in AS_SHIPPED
     for data in oracles():
         how = "exact history, " if several else ""
-        yield close(f"C1 {name}, {how}{data}: order", round(measured(sampler, data, 4), 3), declared, TOLERANCE)
+        yield close(f"C1 {name}, {how}{data}: order", round(measure_order(sampler, data, 4), 3), declared, TOLERANCE)
     if several:
         low, high = AS_SHIPPED[name]
-        got = round(measured(sampler, "mixture", 0), 3)
+        order = round(measure_order(sampler, "mixture", 0), 3)
         text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        yield Check(f"C1 {name}, as shipped, mixture: order", got, text, low - TOLERANCE <= got <= high + TOLERANCE)
+        yield Check(f"C1 {name}, as shipped, mixture: order", order, text, low - TOLERANCE <= order <= high + TOLERANCE)
 
 
 def stochastic(name: str, sampler: Sampler, declared: int) -> Iterator[Check]:

@@ -40,7 +40,7 @@ from toolkit.diffusion import (
 )
 from toolkit.diffusion.randomness import normal
 from toolkit.verify.check import Check, below, close, true
-from toolkit.verify.measure import exact_history, final_variance, log_uniform, no_noise, shared
+from toolkit.verify.measure import exact_history, final_variance, log_uniform, no_noise, repeat_noise
 from toolkit.verify.oracle import DTYPE, EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
 
 
@@ -69,9 +69,9 @@ def ancestral_variance() -> Iterator[Check]:
     for n in (10, 100):
         times = GRIDS["trailing"](chain, n)
         for variance in ("beta-tilde", "beta"):
-            got = final_variance(DDPM(variance), oracle, times)
+            value = final_variance(DDPM(variance), oracle, times)
             exact = oracle.ancestral_variance(times, variance)
-            yield close(f"C2 ddpm, {variance}, {n} steps: final variance", got, exact, 1e-12, "data: 0.25")
+            yield close(f"C2 ddpm, {variance}, {n} steps: final variance", value, exact, 1e-12, "data: 0.25")
 
 
 def special_points() -> Iterator[Check]:
@@ -179,9 +179,9 @@ def ancestral_family() -> Iterator[Check]:
     chain = LinearChain()
     oracle, x = GaussianDenoiser(chain, 0.3, 0.5), normal(0, "x", range(6), (2,)).to(DTYPE)
     times, draws = GRIDS["trailing"](chain, 13), [normal(1, "z", range(6), (2,), k).to(DTYPE) for k in range(13)]
-    reference = sample(oracle, chain, DDPM(), x, times, shared(draws))
+    reference = sample(oracle, chain, DDPM(), x, times, repeat_noise(draws))
     for name, sampler in {"ddim-eta, eta = 1": StochasticDDIM(1.0), "euler-ancestral": EulerAncestral()}.items():
-        gap = (sample(oracle, chain, sampler, x, times, shared(draws)) - reference).abs().max()
+        gap = (sample(oracle, chain, sampler, x, times, repeat_noise(draws)) - reference).abs().max()
         yield below(f"F2 {name} = ddpm, beta-tilde, 13 steps", float(gap), 1e-12)
 
 

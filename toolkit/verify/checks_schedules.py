@@ -153,8 +153,8 @@ def grids() -> Iterator[Check]:
         "linspace": [1000, 889, 778, 667, 556, 445, 334, 223, 112, 1],
     }
     for name, steps in published.items():
-        got = (GRIDS[name](chain, 10) * 1000).round().long().tolist()
-        yield true(f"A7 {name}, 10 of 1000, steps from 1 to T", got == [*steps, 0])
+        places = (GRIDS[name](chain, 10) * 1000).round().long().tolist()
+        yield true(f"A7 {name}, 10 of 1000, steps from 1 to T", places == [*steps, 0])
     x = torch.ones(1, 1, dtype=DTYPE)
     for name, grid in GRIDS.items():
         missed = 0

@@ -94,8 +94,8 @@ def bias() -> Iterator[Check]:
     variance = math.sqrt(1 - r**2) * float(torch.special.i0(z))
     neighbours = float(torch.special.i1(z) / torch.special.i0(z))
     yield close(f"W1 windows of 2, r = {r}: variance", float(k[middle, middle]), variance, 1e-4, "the truth is 1")
-    got = float(k[middle, middle + 1] / (k[middle, middle] * k[middle + 1, middle + 1]).sqrt())
-    yield close(f"W1 windows of 2, r = {r}: correlation of neighbours", got, neighbours, 1e-4, f"the truth is {r}")
+    value = float(k[middle, middle + 1] / (k[middle, middle] * k[middle + 1, middle + 1]).sqrt())
+    yield close(f"W1 windows of 2, r = {r}: correlation of neighbours", value, neighbours, 1e-4, f"the truth is {r}")
 
 
 def mean() -> Iterator[Check]:

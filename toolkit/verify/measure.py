@@ -20,7 +20,7 @@ Solution = Callable[[float], Tensor]
 """t -> x_t on the exact trajectory, (B, *)."""
 
 
-class Remembered(Schedule):
+class CachedSchedule(Schedule):
     """A schedule with a cache of single times, since every sampler uses the same times."""
 
     def __init__(self, schedule: Schedule) -> None:
@@ -170,7 +170,7 @@ def end_shift(sampler: Sampler, oracle: SpectrumDenoiser, times: Tensor) -> Tens
     )
 
 
-def shared(noises: Sequence[Tensor]) -> Noise:
+def repeat_noise(noises: Sequence[Tensor]) -> Noise:
     """Return noise that repeats the given draws in order, for samplers that share it."""
     draws = iter(noises)
     return lambda: next(draws)

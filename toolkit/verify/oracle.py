@@ -224,7 +224,7 @@ class TokenChain(Oracle):
     def forward(self, x_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         return (self.posterior(x_t, t) @ self.table * self.scales).to(x_t)
 
-    def written(self, x: Tensor) -> Tensor:
+    def nearest_tokens(self, x: Tensor) -> Tensor:
         """Return the nearest tokens: (B, L) int64."""
         return (x.to(DTYPE) / self.scales @ self.table.T).argmax(-1)
 

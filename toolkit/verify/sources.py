@@ -127,11 +127,11 @@ class Posterior(Oracle):
 
         before, behind = [source.start.expand(len(x_t), -1)], [end.expand(len(x_t), -1)]
         for place in range(1, width):
-            before.append(_normalised((before[-1] * likelihood[:, place - 1]) @ moves))
+            before.append(_normalise((before[-1] * likelihood[:, place - 1]) @ moves))
         for place in range(width - 2, -1, -1):
-            further = _normalised((behind[-1] * likelihood[:, place + 1]) @ moves.T)
+            further = _normalise((behind[-1] * likelihood[:, place + 1]) @ moves.T)
             behind.append(torch.where((size <= place + 1)[:, None], end, further))
-        share = _normalised(torch.stack(before, 1) * likelihood * torch.stack(behind[::-1], 1))
+        share = _normalise(torch.stack(before, 1) * likelihood * torch.stack(behind[::-1], 1))
         return ((share @ table) * mask[..., None]).transpose(1, 2).to(x_t)
 
 
@@ -153,5 +153,5 @@ def _entropy(p: Tensor) -> Tensor:
     return -(p * p.clamp(min=1e-300).log2()).sum(-1)
 
 
-def _normalised(masses: Tensor) -> Tensor:
+def _normalise(masses: Tensor) -> Tensor:
     return masses / masses.sum(-1, keepdim=True)

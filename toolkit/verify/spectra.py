@@ -35,14 +35,14 @@ def picture(size: int, falling: bool, common: float = 0.3) -> Spectrum:
     square = (place[:, None] ** 2 + place**2).flatten()[1:]  # the first, 0, is the brightness
     rest = 1 / square if falling else torch.ones_like(square)
     rest = rest * ((1 - common) * size**2 / rest.sum())
-    return _joined(torch.tensor([common * size**2], dtype=DTYPE), rest)
+    return _join(torch.tensor([common * size**2], dtype=DTYPE), rest)
 
 
 def sound(r: float = 0.98, length: int = 16384) -> Spectrum:
     """Return that of x_i = r x_{i-1} + noise on a circle: (1 - r^2) / (1 - 2 r cos w + r^2) at w = 2 pi k / L."""
     w = 2 * math.pi * torch.arange(length, dtype=DTYPE) / length
     density = (1 - r**2) / (1 - 2 * r * torch.cos(w) + r**2)
-    return _joined(density[:1], density[1:])
+    return _join(density[:1], density[1:])
 
 
 def together(spectra: Sequence[Spectrum]) -> tuple[Tensor, list[slice]]:
@@ -51,7 +51,7 @@ def together(spectra: Sequence[Spectrum]) -> tuple[Tensor, list[slice]]:
     return torch.cat([s.eigenvalues for s in spectra]), [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
 
 
-def _joined(first: Tensor, rest: Tensor, groups: int = 20) -> Spectrum:
+def _join(first: Tensor, rest: Tensor, groups: int = 20) -> Spectrum:
     """Return one mode by itself, and the others in groups equal in log(eigenvalue): means, and sums as shares."""
     level = rest.log()
     width = float(level.max() - level.min()) / groups + 1e-9

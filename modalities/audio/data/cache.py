@@ -28,7 +28,7 @@ from modalities.audio.data.understand import LONGEST_DEFAULT_SECONDS, USUAL_SHAR
 from modalities.audio.options import Data
 from toolkit.data import listing as files
 from toolkit.data import selection, store
-from toolkit.data.dataset import checked_identity, identity_of
+from toolkit.data.dataset import check_identity, identity_of
 from toolkit.data.listing import Entry, Listing
 from toolkit.data.locate import Pace
 from toolkit.data.understood import Understood
@@ -85,7 +85,7 @@ def load(folder: Path) -> Corpus | None:
         if len(labels) != len(test) or clips.min() < 0 or clips.sum(axis=1).max() > len(audio):
             return None
         rest: dict[str, Any] = {name: tuple(map(str, about[name])) for name in ("names", "rejected")}
-        rest |= {"std": float(about["std"]), "identity": checked_identity(about["identity"])}
+        rest |= {"std": float(about["std"]), "identity": check_identity(about["identity"])}
         rest |= {name: int(about[name]) for name in ("rate", "length", "files")}
         numbered = labels.dtype == clips.dtype == np.int64 and test.dtype == bool
         if not numbered or labels.min() < 0 or labels.max() >= max(1, len(rest["names"])):
@@ -124,7 +124,7 @@ def build(
             _describe(accepted, listing, options, rate, seconds, staging)
         return bool(accepted)
 
-    return store.opened(folder, load, needed, fill, _NOUN)
+    return store.build_and_load(folder, load, needed, fill, _NOUN)
 
 
 def _decode_all(
@@ -133,7 +133,7 @@ def _decode_all(
     """Write audio.npy; return the entries in it, in its order, their frames and measurements; reject the others."""
     accepted: list[tuple[Entry, int, Measured]] = []
     pace = Pace()
-    work = reader.prepared(listing.entries, treatment, staging)
+    work = reader.prepare_all(listing.entries, treatment, staging)
     with (staging / "audio.npy").open("wb") as file, contextlib.closing(work) as sounds:
         store.header(file, (0, treatment.channels), "<i2")
         for number, (entry, sound) in enumerate(sounds, start=1):
@@ -216,17 +216,17 @@ def _describe(
     entries, sounds = [entry for entry, _, _ in accepted], [sound for _, _, sound in accepted]
     frames = np.array([frames for _, frames, _ in accepted])
     length = example_length(frames, seconds, rate)
-    names, labels = files.labelled(entries, listing.label_order)
+    names, labels = files.label_numbers(entries, listing.label_order)
     audio = np.load(staging / "audio.npy", mmap_mode="r", allow_pickle=False)
     copies = np.unique([sound.digest for sound in sounds], return_inverse=True)[1]
     in_test = selection.test_mask(entries, copies)
     first = beginnings(audio, frames, length, options.clips)
     rows, silent = _clips(audio, frames, sounds, length, first, options.silence)
-    table = np.array(_limited(rows, entries, in_test, options.limit), dtype=np.int64)
+    table = np.array(_limit_clips(rows, entries, in_test, options.limit), dtype=np.int64)
     file, clips = table[:, 0], np.ascontiguousarray(table[:, 2:])
     test = in_test[file]
     counts = np.bincount([row[0] for row in rows], minlength=len(entries))
-    read = understand.Read(listing, entries, sounds, in_test, options, rate, length / rate, first, counts, silent)
+    read = understand.SoundSet(listing, entries, sounds, in_test, options, rate, length / rate, first, counts, silent)
     about = {
         "names": names,
         "rejected": sorted(listing.rejected),
@@ -266,7 +266,7 @@ def _clips(
     return rows, silent
 
 
-def _limited(
+def _limit_clips(
     rows: list[tuple[int, int, int, int]], entries: list[Entry], in_test: np.ndarray, limit: int | None
 ) -> list[tuple[int, int, int, int]]:
     """Return at most `limit` clips of each split, chosen by a hash of their file's name and their number."""

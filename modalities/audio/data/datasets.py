@@ -49,7 +49,7 @@ class Source:
 def find(name: str, labels: str, splits: str, notify: Callable[[str], None]) -> Source:
     """Return the data set `name`, one of NAMES. Raises UsageError, and DataError when it cannot be downloaded."""
     if name == "drums":
-        path = paths.shipped("assets") / "drums"
+        path = paths.shipped_folder("assets") / "drums"
         return Source(path, folder.scan(path, EXTENSIONS, "sounds", labels, splits))
     path = paths.data_root() / "fsdd" / "recordings"
     if not path.is_dir():

@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from modalities.audio.data.container import sniff
-from modalities.audio.data.container.parts import Found, Patched, Piece, Unreadable, seconds
+from modalities.audio.data.container.parts import Container, PartReader, Piece, Unreadable, seconds
 from toolkit.console import printable
 from toolkit.errors import DataError
 
@@ -63,22 +63,22 @@ def about(path: Path) -> About:
     return header
 
 
-def begin(path: Path, mended: list[str] | None = None) -> tuple[About, Generator[np.ndarray, None, None]]:
+def begin(path: Path, faults: list[str] | None = None) -> tuple[About, Generator[np.ndarray, None, None]]:
     """Return the header, and the sound in blocks (frames, n) float32 at its own rate, with all its n channels.
 
     Streams one after the other in one file are joined, at the rate and with the channels of the first. mended: gets a
     line for each thing that is wrong with a file that can be decoded. Raises Unreadable or OSError, perhaps only after
     the last block: use none of them before.
     """
-    events = _events(path, [] if mended is None else mended)
+    events = _events(path, [] if faults is None else faults)
     header = next(events)
     assert isinstance(header, About)
     return header, events  # type: ignore[return-value]  # nothing but blocks follows
 
 
-def blocks(path: Path, mended: list[str] | None = None) -> Iterator[np.ndarray]:
+def blocks(path: Path, faults: list[str] | None = None) -> Iterator[np.ndarray]:
     """Yield the sound in blocks, as `begin` does. Raises as it does."""
-    yield from begin(path, mended)[1]
+    yield from begin(path, faults)[1]
 
 
 def stream(path: Path, rate: int | None, channels: int) -> Iterator[np.ndarray]:
@@ -87,25 +87,25 @@ def stream(path: Path, rate: int | None, channels: int) -> Iterator[np.ndarray]:
     Raises as `begin`.
     """
     header, own = begin(path)
-    yield from resampled(own, header.rate, rate or header.rate, channels)
+    yield from resample(own, header.rate, rate or header.rate, channels)
 
 
-def _events(path: Path, mended: list[str]) -> Generator[About | np.ndarray, None, None]:
+def _events(path: Path, faults: list[str]) -> Generator[About | np.ndarray, None, None]:
     """Yield the header of the first stream, then the blocks of all."""
-    with _found(path) as (file, found):
+    with _open_container(path) as (file, container):
         size = os.fstat(file.fileno()).st_size
         first: About | None = None
         total = 0
-        for number, piece in enumerate(found.pieces):
+        for number, piece in enumerate(container.pieces):
             try:
-                with _decoder(file, found, piece) as sound:
-                    header = _about(sound, found, size)
+                with _decoder(file, container, piece) as sound:
+                    header = _about(sound, container, size)
                     if first is None:
                         first = header
                         yield header
-                    parts = _decoded(sound, header, piece, mended, "cut off" in found.mended)
+                    parts = _decode(sound, header, piece, faults, "cut off" in container.mended)
                     if header[:2] != first[:2]:
-                        parts = resampled(parts, header.rate, first.rate, first.channels, all_channels=True)
+                        parts = resample(parts, header.rate, first.rate, first.channels, all_channels=True)
                     for block in parts:
                         total += len(block)
                         if total > MAX_SECONDS * first.rate:
@@ -114,13 +114,13 @@ def _events(path: Path, mended: list[str]) -> Generator[About | np.ndarray, None
             except soundfile.LibsndfileError as error:
                 if not number:
                     raise
-                mended.append(f"stream {number + 1} cannot be read ({reason(error)})")
+                faults.append(f"stream {number + 1} cannot be read ({reason(error)})")
         if not total:
             raise Unreadable("no samples")
-        mended += found.mended
+        faults += container.mended
 
 
-def resampled(
+def resample(
     parts: Iterable[np.ndarray], own: int, rate: int, channels: int, all_channels: bool = False
 ) -> Iterator[np.ndarray]:
     """Yield blocks of `own` Hz as (frames, channels) float32 at `rate` Hz. all_channels: it may be any number."""
@@ -194,26 +194,26 @@ def reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _found(path: Path) -> Iterator[tuple[BinaryIO, Found]]:
+def _open_container(path: Path) -> Iterator[tuple[BinaryIO, Container]]:
     """Open the file when it is of a format that may reach libsndfile. Raises Unreadable, OSError."""
     with path.open("rb", buffering=0) as file:  # unbuffered: libsndfile reads on from the file's own position
         yield file, sniff.find(file, os.fstat(file.fileno()).st_size)
 
 
 @contextlib.contextmanager
-def _decoder(file: BinaryIO, found: Found, piece: Piece) -> Iterator[Any]:
+def _decoder(file: BinaryIO, container: Container, piece: Piece) -> Iterator[Any]:
     """Open one piece by libsndfile. Raises Unreadable, OSError."""
-    source: Any = Patched(file, piece.parts) if piece.parts else file.fileno() if _BY_NUMBER else file
+    source: Any = PartReader(file, piece.parts) if piece.parts else file.fileno() if _BY_NUMBER else file
     file.seek(0)
     try:
         opened = soundfile.SoundFile(source, closefd=False)
     except soundfile.LibsndfileError:
-        if not found.mended:
+        if not container.mended:
             raise
-        raise Unreadable(f"damaged ({', '.join(found.mended)}): no sound is left") from None
+        raise Unreadable(f"damaged ({', '.join(container.mended)}): no sound is left") from None
     with opened as sound:
-        if _FAMILY.get(sound.format) != found.kind:
-            raise Unreadable(f"not the {found.kind} file it seems to be")
+        if _FAMILY.get(sound.format) != container.kind:
+            raise Unreadable(f"not the {container.kind} file it seems to be")
         if not (1 <= sound.channels <= MAX_CHANNELS and RATES[0] <= sound.samplerate <= RATES[1]):
             raise Unreadable(f"{sound.channels} channels at {sound.samplerate:,} Hz")
         # otherwise soundfile seeks after each block, which fails where the length is unknown, and is slow
@@ -221,13 +221,13 @@ def _decoder(file: BinaryIO, found: Found, piece: Piece) -> Iterator[Any]:
         yield sound
 
 
-def _about(sound: Any, found: Found, size: int) -> About:
-    plain = found.kind != "FLAC" and sound.subtype.startswith(_PLAIN)
+def _about(sound: Any, container: Container, size: int) -> About:
+    plain = container.kind != "FLAC" and sound.subtype.startswith(_PLAIN)
     most = size // sound.channels if plain else size * _DENSEST
-    return About(sound.samplerate, sound.channels, min(max(0, sound.frames), most), f"{found.kind} {sound.subtype}")
+    return About(sound.samplerate, sound.channels, min(max(0, sound.frames), most), f"{container.kind} {sound.subtype}")
 
 
-def _decoded(sound: Any, header: About, piece: Piece, mended: list[str], cut: bool) -> Iterator[np.ndarray]:
+def _decode(sound: Any, header: About, piece: Piece, faults: list[str], cut: bool) -> Iterator[np.ndarray]:
     """Yield blocks (frames, n) float32 up to the end, or up to where decoding fails. Raises Unreadable."""
     total = bad = 0
     most = max(1, _BLOCK // header.channels)
@@ -263,6 +263,6 @@ def _decoded(sound: Any, header: About, piece: Piece, mended: list[str], cut: bo
         raise Unreadable(f"{bad:,} samples are not numbers (NaN or infinite)")
     if failed:
         of = f" of {seconds(stated, header.rate)}" if stated is not None and stated > total else ""
-        mended.append(f"decoding stops after {seconds(total, header.rate)}{of}")
+        faults.append(f"decoding stops after {seconds(total, header.rate)}{of}")
     elif stated is not None and total < stated - _FEW and not cut:
-        mended.append(f"{seconds(stated - total, header.rate)} of {seconds(stated, header.rate)} are damaged")
+        faults.append(f"{seconds(stated - total, header.rate)} of {seconds(stated, header.rate)} are damaged")

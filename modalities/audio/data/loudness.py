@@ -89,7 +89,7 @@ def _hop_energies(blocks: Blocks, rate: int, hop: int) -> np.ndarray:
     stages = k_weighting(rate)
     state: np.ndarray | None = None
     energies, rest = [np.zeros(0)], np.zeros(0)
-    for block in _padded(blocks, _OVERLAP * hop):
+    for block in _pad(blocks, _OVERLAP * hop):
         if state is None:
             state = np.zeros((len(stages), 2, block.shape[1]))
         weighted, state = signal.sosfilt(stages, block.astype(np.float64), axis=0, zi=state)
@@ -100,7 +100,7 @@ def _hop_energies(blocks: Blocks, rate: int, hop: int) -> np.ndarray:
     return np.concatenate(energies)
 
 
-def _padded(blocks: Blocks, least: int) -> Iterator[np.ndarray]:
+def _pad(blocks: Blocks, least: int) -> Iterator[np.ndarray]:
     """Yield the blocks, and silence after them up to `least` frames."""
     total, channels = 0, 1
     for block in blocks():

@@ -56,7 +56,7 @@ class Measured:
     digest: str
     """Hash of the decoded samples and the rate."""
     mended: tuple[str, ...] = ()
-    """What is wrong with the file, though it could be decoded."""
+    """Faults of the file that did not keep it from being decoded."""
     before: float = 0.0
     after: float = 0.0
     """Seconds of silence that were cut at both ends."""
@@ -142,7 +142,7 @@ class Meter:
         silent = np.array(zeros, bool).reshape(len(value), 2).any(axis=1)
         return np.where(one_side & large & ~silent, value, 0).astype(np.float32)
 
-    def done(self, name: str, mended: list[str]) -> Measured:
+    def result(self, name: str, mended: list[str]) -> Measured:
         """Return the measurements of a file, after its last block."""
         offset = self.offset().astype(np.float64)
         mean = self._sum / self.frames

@@ -65,7 +65,7 @@ def prepare(path: Path, name: str, treatment: Treatment, scratch: Path, alive: A
         sound, measured = _decode(path, name, treatment, scratch, alive)
         if sound.peak == 0 or sound.peak < 10 ** (treatment.silence / 20):
             raise decode.Unreadable(_silence(sound, measured, treatment))
-        rate, blocks = treatment.rate, functools.partial(_watched, sound.blocks, alive)
+        rate, blocks = treatment.rate, functools.partial(_watch, sound.blocks, alive)
         sound.start, sound.stop = loudness.bounds(blocks, sound.peak, treatment.trim, rate)
         sound.gain = loudness.gain(blocks, sound.peak, treatment)
         before, after = sound.start / rate, (sound.frames - sound.stop) / rate
@@ -80,7 +80,7 @@ def prepare(path: Path, name: str, treatment: Treatment, scratch: Path, alive: A
         return decode.reason(error)
 
 
-def _watched(blocks: Callable[[], Iterable[np.ndarray]], alive: Alive) -> Iterator[np.ndarray]:
+def _watch(blocks: Callable[[], Iterable[np.ndarray]], alive: Alive) -> Iterator[np.ndarray]:
     for block in blocks():
         alive()
         yield block
@@ -90,28 +90,28 @@ def _to_int16(block: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.clip(np.rint(block * 32768), -32768, 32767).astype("<i2"))
 
 
-def _silence(sound: DecodedFile, measured: Measured, treatment: Treatment) -> str:
-    if measured.peak > _CANCELLED * sound.peak and measured.peak >= 10 ** (treatment.silence / 20):
+def _silence(sound: DecodedFile, measurements: Measured, treatment: Treatment) -> str:
+    if measurements.peak > _CANCELLED * sound.peak and measurements.peak >= 10 ** (treatment.silence / 20):
         return f"silence: its channels cancel each other when they are mixed to {treatment.channels}"
     why = f" (its peak is {20 * math.log10(sound.peak):.0f} dB)" if sound.peak else ""
-    return f"silence{why}" + (f" beside a constant offset of {measured.offset:+.2g}" if measured.offset else "")
+    return f"silence{why}" + (f" beside a constant offset of {measurements.offset:+.2g}" if measurements.offset else "")
 
 
 def _decode(path: Path, name: str, treatment: Treatment, scratch: Path, alive: Alive) -> tuple[DecodedFile, Measured]:
     """Return a file at its new rate without its constant offset, and its measurements."""
-    mended: list[str] = []
-    header, own = decode.begin(path, mended)
+    faults: list[str] = []
+    header, own = decode.begin(path, faults)
     meter = Meter(header)
     sound = _collect((meter.add(block) for block in own), header.rate, treatment, scratch, alive)
-    measured = meter.done(name, mended)
-    if treatment.dc and measured.offset:  # it goes before the resampler, which would ring where it begins and ends
+    measurements = meter.result(name, faults)
+    if treatment.dc and measurements.offset:  # it goes before the resampler, which would ring where it begins and ends
         offset = meter.offset()
         scratch.unlink(missing_ok=True)
         parts = (block - offset for block in decode.blocks(path))
         sound = _collect(parts, header.rate, treatment, scratch, alive)
     if not sound.frames:
         raise decode.Unreadable(f"too short: not one sample is left at {treatment.rate:,} Hz")
-    return sound, measured
+    return sound, measurements
 
 
 def _collect(
@@ -122,7 +122,7 @@ def _collect(
     frames, peak = 0, 0.0
     with contextlib.ExitStack() as stack:
         file: BinaryIO | None = None
-        for block in decode.resampled(_watched(lambda: own, alive), own_rate, treatment.rate, channels):
+        for block in decode.resample(_watch(lambda: own, alive), own_rate, treatment.rate, channels):
             if not len(block):
                 continue
             frames += len(block)
@@ -139,7 +139,7 @@ def _collect(
 def _narrow(sound: DecodedFile, alive: Alive) -> None:
     """Put `samples` in place of the content of a scratch file; half as long, they stay behind what is read."""
     with sound.path.open("r+b") as file:
-        for block in _watched(sound.samples, alive):
+        for block in _watch(sound.samples, alive):
             _write(file, [block])
         file.truncate()
 

@@ -82,7 +82,7 @@ class Reader:
 
         return store.in_order(header, entries, _AT_ONCE, stop=self._workers.stop, **self._many)
 
-    def prepared(
+    def prepare_all(
         self, entries: Sequence[Entry], treatment: Treatment, staging: Path
     ) -> Generator[tuple[Entry, Sound | str], None, None]:
         """Yield each entry with its sound, or the reason why it cannot be used; long ones are in files in `staging`.

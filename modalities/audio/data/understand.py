@@ -1,4 +1,4 @@
-"""What was understood of a folder of sounds: rows for people and programs, and values of options that fit."""
+"""Account of a folder of sounds: rows for people and programs, and values of options that fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modalities.audio.options import Data
 from toolkit.console import duration
 from toolkit.data import labels, understood
 from toolkit.data.listing import Entry, Listing, label_names
-from toolkit.data.understood import Row, Understood, counted, few
+from toolkit.data.understood import Row, Understood, counts_text, few
 
 FEW_CLIPS = 100
 """Number of clips below which the smallest network is proposed."""
@@ -36,8 +36,8 @@ _LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 @dataclass(frozen=True)
-class Read:
-    """What became of the usable files of a source."""
+class SoundSet:
+    """Usable files of a source, and the examples made of them."""
 
     listing: Listing
     entries: Sequence[Entry]
@@ -57,7 +57,7 @@ class Read:
     """Clips that are silent."""
 
 
-def block(read: Read) -> Understood:
+def block(read: SoundSet) -> Understood:
     """Return the rows about the sounds and the proposals."""
     rows = [
         understood.files([entry.name for entry in read.entries], read.listing.ignored, FORMATS),
@@ -66,29 +66,29 @@ def block(read: Read) -> Understood:
         _rates(read),
         _channels(read),
         *_lengths(read),
-        _trimmed(read),
+        _silence_row(read),
         *_silent(read),
         _loudness(read),
         *_offset(read),
         *understood.problem("clipped", [sound.name for sound in read.sounds if sound.clipped]),
         *_copies(read),
-        *_mended(read),
-        *understood.left_out(read.listing.rejected),
+        *_fault_rows(read),
+        *understood.unusable_rows(read.listing.rejected),
         *understood.notes(read.listing.notes),
     ]
     return Understood(rows=tuple(rows), proposals=_proposals(read))
 
 
-def _formats(read: Read) -> Row:
+def _formats(read: SoundSet) -> Row:
     names = [sound.about.format for sound in read.sounds]
-    return Row(name="formats", value=counted(names), data=dict(Counter(names)))
+    return Row(name="formats", value=counts_text(names), data=dict(Counter(names)))
 
 
-def _rates(read: Read) -> Row:
+def _rates(read: SoundSet) -> Row:
     rates = Counter(sound.about.rate for sound in read.sounds)
     lost = sum(count for rate, count in rates.items() if rate > read.rate)
     raised = sum(count for rate, count in rates.items() if rate < read.rate)
-    value = counted(f"{sound.about.rate:,} Hz" for sound in read.sounds)
+    value = counts_text(f"{sound.about.rate:,} Hz" for sound in read.sounds)
     if len(rates) > 1 or lost or raised:
         value += f"; read at {read.rate:,} Hz"
     if lost:
@@ -101,11 +101,11 @@ def _rates(read: Read) -> Row:
     return Row(name="rates", value=value, data=data, change=change, warning=2 * lost > len(read.sounds))
 
 
-def _channels(read: Read) -> Row:
+def _channels(read: SoundSet) -> Row:
     layouts = [_LAYOUTS.get(s.about.channels, f"{s.about.channels} channels") for s in read.sounds]
     several = [sound for sound in read.sounds if sound.about.channels > 1]
     differ = sum(sound.differs for sound in several)
-    value = counted(layouts)
+    value = counts_text(layouts)
     if several:
         value += f"; the channels of {differ:,} of {len(several):,} differ"
     if any(sound.about.channels != read.options.channels for sound in read.sounds):
@@ -116,9 +116,9 @@ def _channels(read: Read) -> Row:
     return Row(name="channels", value=value, data=data, change=change, warning=2 * mixed > len(read.sounds))
 
 
-def _lengths(read: Read) -> list[Row]:
+def _lengths(read: SoundSet) -> list[Row]:
     seconds = np.array([sound.seconds for sound in read.sounds])
-    kept = _kept(read.sounds)
+    kept = _seconds_kept(read.sounds)
     longer = int((kept > read.seconds).sum())
     low, median, usual, high = np.quantile(seconds, [0, 0.5, USUAL_SHARE, 1], method="inverted_cdf")
     value = f"{len(seconds):,} sounds, {_time(float(seconds.sum()))}: {_round(low)} to {_round(high)} s, half up to "
@@ -143,12 +143,12 @@ def _lengths(read: Read) -> list[Row]:
     return rows + understood.problem("very short", short, more=f"they last less than {SHORT_SECONDS} s, as clicks do")
 
 
-def _kept(sounds: Sequence[Measured]) -> np.ndarray:
+def _seconds_kept(sounds: Sequence[Measured]) -> np.ndarray:
     """Return the seconds of each file that are left between the silence at its ends, (N,)."""
     return np.array([max(0.0, sound.seconds - sound.before - sound.after) for sound in sounds])
 
 
-def _trimmed(read: Read) -> Row:
+def _silence_row(read: SoundSet) -> Row:
     before, after = (np.array([getattr(sound, side) for sound in read.sounds]) for side in ("before", "after"))
     cut = int(((before > 0) | (after > 0)).sum())
     data: JsonValue = {"files": cut, "seconds": float((before + after).sum())}
@@ -163,7 +163,7 @@ def _trimmed(read: Read) -> Row:
     return Row(name="silence", value=value, data=data, change="--trim 0" if cut else "")
 
 
-def _silent(read: Read) -> list[Row]:
+def _silent(read: SoundSet) -> list[Row]:
     if not read.silent:
         return []
     value = f"{read.silent:,} of {read.silent + int(read.clips.sum()):,} clips of long sounds are silent and left out"
@@ -171,16 +171,16 @@ def _silent(read: Read) -> list[Row]:
     return [Row(name="silent clips", value=value, data=read.silent, change="--silence -150")]
 
 
-def _loudness(read: Read) -> Row:
+def _loudness(read: SoundSet) -> Row:
     levels = np.array([decibels(sound.power) for sound in read.sounds])
     gains = np.array([20 * math.log10(sound.gain) for sound in read.sounds])
     low, high = f"{levels.min():.0f}", f"{levels.max():.0f}"
     value = (f"{low} dB" if low == high else f"{low} to {high} dB, median {np.median(levels):.0f}") + " (mean power)"
     kind, level = read.options.loudness, read.options.level
     level = LEVELS[kind] if level is None else level
-    made = {"peak": f"each peak is brought to {level:g} dB", "rms": f"each mean power is brought to {level:g} dB",
+    sentences = {"peak": f"each peak is brought to {level:g} dB", "rms": f"each mean power is brought to {level:g} dB",
             "lufs": f"each is brought to {level:g} LUFS", "none": "left as it is"}[kind]  # fmt: skip
-    value += f"; {made}"
+    value += f"; {sentences}"
     raised = int((gains > RAISED_DB).sum())
     if raised:
         value += f"; raised by {RAISED_DB:.0f} to {gains.max():.0f} dB, noise too: {_of(raised, len(gains))}"
@@ -192,7 +192,7 @@ def _loudness(read: Read) -> Row:
     return Row(name="loudness", value=value, data=data, change=change, warning=bool(raised))
 
 
-def _offset(read: Read) -> list[Row]:
+def _offset(read: SoundSet) -> list[Row]:
     names = [f"{sound.name} ({sound.offset:+.2g})" for sound in read.sounds if sound.offset]
     if not names:
         return []
@@ -202,29 +202,29 @@ def _offset(read: Read) -> list[Row]:
     return [Row(name="constant offset", value=value, data=list(names[:1000]), change=change, warning=not removed)]
 
 
-def _copies(read: Read) -> list[Row]:
+def _copies(read: SoundSet) -> list[Row]:
     groups: dict[str, list[int]] = defaultdict(list)
     for i, sound in enumerate(read.sounds):
         groups[sound.digest].append(i)
-    found = [group for group in groups.values() if len(group) > 1]
-    across = sum(len(set(read.test[group].tolist())) > 1 for group in found)
-    unlike = sum(len({read.entries[i].label for i in group}) > 1 for group in found)
+    alike = [group for group in groups.values() if len(group) > 1]
+    across = sum(len(set(read.test[group].tolist())) > 1 for group in alike)
+    unlike = sum(len({read.entries[i].label for i in group}) > 1 for group in alike)
     more = [f"{across:,} of them in training and held out" if across else "",
             f"{unlike:,} under different labels" if unlike else ""]  # fmt: skip
-    names = [" = ".join(read.sounds[i].name for i in group) for group in found]
+    names = [" = ".join(read.sounds[i].name for i in group) for group in alike]
     rows = understood.problem("copies", names, more=", ".join(text for text in more if text))
     return [row.model_copy(update={"data": {"groups": row.data, "across": across, "unlike": unlike}}) for row in rows]
 
 
-def _mended(read: Read) -> list[Row]:
+def _fault_rows(read: SoundSet) -> list[Row]:
     names = [f"{s.name}: {', '.join(s.mended)} ({s.seconds:,.2f} s read)" for s in read.sounds if s.mended]
     return understood.problem("mended", names)
 
 
-def _proposals(read: Read) -> dict[str, JsonValue]:
+def _proposals(read: SoundSet) -> dict[str, JsonValue]:
     """Return values at dotted keys of a recipe: rate, length and network; others where they are not the default."""
     options = read.options
-    usual = float(np.quantile(_kept(read.sounds), USUAL_SHARE, method="inverted_cdf"))
+    usual = float(np.quantile(_seconds_kept(read.sounds), USUAL_SHARE, method="inverted_cdf"))
     seconds = min(LONGEST_DEFAULT_SECONDS, max(0.01, math.ceil(usual * 100 - 1e-6) / 100))
     levels = [decibels(sound.power) for sound in read.sounds]
     fits: dict[str, Any] = {

@@ -25,7 +25,7 @@ def answer(request: dict[str, Any], part: Part) -> dict[str, Any]:
     if request["do"] == "header":
         return {"header": _header(path)}
     if request["do"] == "prepare":
-        return _prepared(path, request, part)
+        return _prepare(path, request, part)
     try:
         for block in decode.readable(path, request["rate"], request["channels"]):
             part(np.ascontiguousarray(block).data)
@@ -51,7 +51,7 @@ def _header(path: Path) -> list[Any] | None:
         return None
 
 
-def _prepared(path: Path, request: dict[str, Any], part: Part) -> dict[str, Any]:
+def _prepare(path: Path, request: dict[str, Any], part: Part) -> dict[str, Any]:
     treatment, scratch = Treatment(*request["treatment"]), path_from(request["scratch"])
     try:
         sound = prepare(path, request["name"], treatment, scratch, lambda: part(b""))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from modalities.audio import options as audio_options
 from modalities.audio.codec import ends, rate_of
-from modalities.audio.evaluate.judge import SoundJudge, copy_features, fitted
+from modalities.audio.evaluate.judge import SoundJudge, copy_features, fit_length
 from modalities.audio.evaluate.likelihood import likelihood
 from modalities.audio.mel import default
 from toolkit.data.dataset import Dataset, Examples, Splits, evenly, spaced
@@ -42,7 +42,7 @@ class AudioEvaluator(Evaluator):
         """Return the metrics of sounds (B, C, L) beside real ones."""
         assert isinstance(options, ClassifierOptions)
         self.check(len(samples.raw), data)
-        samples = Examples(fitted(samples.raw, data.facts.shape[-1]), samples.cond)
+        samples = Examples(fit_length(samples.raw, data.facts.shape[-1]), samples.cond)
 
         def noise(n: int) -> Tensor:
             return noise_like(evenly(data.train, MAX_REAL).raw, n)
@@ -72,7 +72,7 @@ def critic_of(data: Splits, notify: Notify = print) -> SoundJudge:
     """Return the judge of the labels; without labels, one that recognises single clips."""
     if data.facts.labels and len(data.test):
         return obtain(SoundJudge, data, notify)
-    return obtain(SoundJudge, pretext.exemplars(data, varied, EXEMPLARS), notify)
+    return obtain(SoundJudge, pretext.exemplars(data, vary, EXEMPLARS), notify)
 
 
 class Originals:
@@ -92,7 +92,7 @@ class Originals:
         return distance, self.numbers[index]
 
 
-def varied(raw: Tensor, draw: torch.Generator) -> Tensor:
+def vary(raw: Tensor, draw: torch.Generator) -> Tensor:
     """Return clips (B, C, L) softer by up to 12 dB, with white noise 30 dB below each one, up to its end."""
     n = len(raw)
     gain = 10 ** (-12 / 20 * torch.rand((n, 1, 1), generator=draw))

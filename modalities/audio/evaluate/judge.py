@@ -58,7 +58,7 @@ class SoundJudge(Judge):
 
     def prepare(self, raw: Tensor) -> Tensor:
         """Return log-mel spectrograms, pairs of frames averaged, silence at -1: (B, 1, 64, frames) float32."""
-        mel = log_mel(fitted(raw, self.facts.shape[-1]), default(self.rate, MELS)).clamp(min=math.log(FLOOR))
+        mel = log_mel(fit_length(raw, self.facts.shape[-1]), default(self.rate, MELS)).clamp(min=math.log(FLOOR))
         mel = functional.avg_pool1d(mel, 2, ceil_mode=True)
         return ((mel - math.log(FLOOR)) / _NEPERS + SILENCE).unsqueeze(1)
 
@@ -71,7 +71,7 @@ class SoundJudge(Judge):
         n, _, mels, frames = x.shape
         late = torch.randint(-1, 3, (n,), generator=draw)
         high = torch.randint(-1, 2, (n,), generator=draw)
-        x = moved(x, high, late)
+        x = move(x, high, late)
         gain, tilt = (torch.rand((2, n, 1, 1, 1), generator=draw) * 2 - 1).unbind(0)
         ramp = torch.linspace(-1, 1, mels)[:, None]
         noise = torch.randn(x.shape, generator=draw)
@@ -84,7 +84,7 @@ def copy_features(raw: Tensor, rate: int) -> Tensor:
     """Return levels of 32 mel bands in dB above the quietest level that counts, RANGE_DB below the clip's highest.
 
     So gain does not matter, nor noise far below the sound. raw: (B, C, L), L a multiple of 256. Returns
-    (B, 32, frames) float32, 0 in silence, for `nearest.aligned`. Frames begin a window before the clip and end one
+    (B, 32, frames) float32, 0 in silence, for `nearest.aligned_distances`. Frames begin a window before it and end one
     after it, so that a clip shifted in time has the same.
     """
     spec = default(rate, 32)
@@ -94,12 +94,12 @@ def copy_features(raw: Tensor, rate: int) -> Tensor:
     return (levels - levels.amax((1, 2), keepdim=True) + RANGE_DB).clamp(min=0) * (loud > 0)
 
 
-def fitted(raw: Tensor, length: int) -> Tensor:
+def fit_length(raw: Tensor, length: int) -> Tensor:
     """Return raw (B, C, L) cut or padded with silence to (B, C, length)."""
     return functional.pad(raw[..., :length], (0, max(0, length - raw.shape[-1])))
 
 
-def moved(x: Tensor, high: Tensor, late: Tensor) -> Tensor:
+def move(x: Tensor, high: Tensor, late: Tensor) -> Tensor:
     """Return x (B, 1, F, T), each moved by high (B,) bands and late (B,) frames; silence fills the gap."""
     bands = torch.arange(x.shape[2])[None, :] - high[:, None]
     frames = torch.arange(x.shape[3])[None, :] - late[:, None]

@@ -44,7 +44,7 @@ def likelihood(
     numbers = torch.linspace(0, len(test) - 1, min(count, len(test))).round().long()
     examples = test.take(numbers)
     length = examples.cond["length"]
-    frames = conditioning.rounded(int(length.max()), trained)
+    frames = conditioning.array_length(int(length.max()), trained)
     raw = (examples.raw[..., :frames].double() / STEP).round().clamp(-(2**15), 2**15 - 1) * STEP
     cond = conditioning.conditions(length, frames, trained)
     if "label" in examples.cond and facts.labels:

@@ -41,7 +41,7 @@ class MultiResolution(NamedTuple):
         return self.spectral_convergence + self.log_magnitude
 
 
-def paired(
+def pair_metrics(
     reference: npt.ArrayLike, estimate: npt.ArrayLike, rate: int, estimate_rate: int | None = None
 ) -> dict[str, float]:
     """Return every metric of this module for one pair, by name. `estimate_rate` is checked against `rate`."""

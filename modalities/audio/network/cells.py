@@ -36,7 +36,7 @@ class Cells(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hop, half = self.hop, self.hop // 2
         with torch.autocast(x.device.type, enabled=False):
-            frames = functional.pad(self._edged(x.float()), (half, half)).unfold(-1, 2 * hop, hop)
+            frames = functional.pad(self._weigh_edges(x.float()), (half, half)).unfold(-1, 2 * hop, hop)
             cells = frames @ self.get_buffer("basis").T  # (B, C, T, 2 hop)
         return cells.unflatten(-1, (2, hop)).transpose(2, 3).flatten(1, 2)
 
@@ -47,9 +47,9 @@ class Cells(nn.Module):
             pairs = cells.float().unflatten(1, (-1, 2)).transpose(2, 3).flatten(3, 4)
             frames = pairs @ self.get_buffer("basis")
         x = functional.pad(frames[..., :hop], (0, 0, 0, 1)) + functional.pad(frames[..., hop:], (0, 0, 1, 0))
-        return self._edged(x.flatten(-2)[..., half:-half])
+        return self._weigh_edges(x.flatten(-2)[..., half:-half])
 
-    def _edged(self, x: Tensor) -> Tensor:
+    def _weigh_edges(self, x: Tensor) -> Tensor:
         edge, half = self.get_buffer("edge"), self.hop // 2
         return torch.cat([x[..., :half] * edge, x[..., half:-half], x[..., -half:] * edge.flip(0)], -1)
 

@@ -14,8 +14,8 @@ from modalities.image.data import decode, geometry, repeats
 from modalities.image.data.canvas import Plan
 from modalities.image.data.formats import arrays
 from modalities.image.data.levels import DEEP, Extent, Range, number
-from modalities.image.data.survey import FEW_FILES, Seen, Survey
-from modalities.image.options import Data, written
+from modalities.image.data.survey import FEW_FILES, PictureInfo, Survey
+from modalities.image.options import Data, size_text
 from toolkit.data import labels as label_rows
 from toolkit.data import understood
 from toolkit.data.listing import Listing
@@ -41,7 +41,7 @@ class Transparency(NamedTuple):
 def of_folder(
     listing: Listing,
     survey: Survey,
-    taken: Sequence[Seen],
+    pictures: Sequence[PictureInfo],
     pixels: np.ndarray,
     test: np.ndarray,
     alike: repeats.Alike,
@@ -49,39 +49,39 @@ def of_folder(
     plan: Plan,
     options: Data,
 ) -> Understood:
-    """Return the block about a folder or shards. pixels: (N, C, H, W) of the pictures `taken`, test: (N,) bool."""
-    read = list(dict.fromkeys(one.entry.name for one in taken))
+    """Return the block about a folder or shards. pixels: (N, C, H, W) of `pictures`, test: (N,) bool."""
+    read = list(dict.fromkeys(one.entry.name for one in pictures))
     lines = [*listing.notes, *_missing_reader(listing)]
-    found = [
+    rows = [
         understood.files(read, listing.ignored, decode.names()),
-        *label_rows.rows(listing, [one.entry for one in taken], test),
-        sizes([one.size for one in taken], plan, options),
-        *levels([one.extent for one in taken], [one.name for one in taken], plan, options),
+        *label_rows.rows(listing, [one.entry for one in pictures], test),
+        sizes([one.size for one in pictures], plan, options),
+        *levels([one.extent for one in pictures], [one.name for one in pictures], plan, options),
         _channels(pixels.shape[1], options),
-        *_transparency(transparency, len(taken), pixels.shape[1], options),
+        *_transparency(transparency, len(pictures), pixels.shape[1], options),
         *_several(survey, options),
-        *repeats.rows(pixels, test, alike, [one.name for one in taken]),
-        *understood.left_out(listing.rejected),
+        *repeats.rows(pixels, test, alike, [one.name for one in pictures]),
+        *understood.unusable_rows(listing.rejected),
         *understood.notes(lines),
     ]
-    proposed = proposals([one.size for one in taken], pixels, test, transparency.pictures, options)
-    return Understood(rows=tuple(found), proposals=proposed)
+    proposed = proposals([one.size for one in pictures], pixels, test, transparency.pictures, options)
+    return Understood(rows=tuple(rows), proposals=proposed)
 
 
 def of_named(pixels: np.ndarray, test: np.ndarray, labels: np.ndarray, names: Sequence[str], own: str) -> Understood:
     """Return the block about a data set that has a name. own: the size of its pictures, "28 x 28"."""
     counts = Counter(labels.tolist())
     each = {name: counts[i] for i, name in enumerate(names)}
-    held = int(test.sum())
+    test_count = int(test.sum())
     listed = ", ".join(f"{name} ({count:,})" for name, count in each.items())
     _, channels, height, width = pixels.shape
     size = f"{width} x {height}" + ("" if own == f"{width} x {height}" else f", resized from {own}")
     return Understood(
         rows=(
-            Row(name="splits", value=f"{len(test) - held:,} train, {held:,} held out: the data set's own",
-                data={"train": len(test) - held, "test": held, "by": "data set"}),
+            Row(name="splits", value=f"{len(test) - test_count:,} train, {test_count:,} held out: the data set's own",
+                data={"train": len(test) - test_count, "test": test_count, "by": "data set"}),
             Row(name="labels", value=f"{len(names):,} of the data set: {listed}", data={"counts": each}),
-            Row(name="sizes", value=size, data={"size": written(width, height)}, change="--size 64"),
+            Row(name="sizes", value=size, data={"size": size_text(width, height)}, change="--size 64"),
             Row(name="channels", value=_CHANNELS[channels], data=channels),
         )
     )  # fmt: skip
@@ -91,18 +91,18 @@ def sizes(own: Sequence[geometry.Size], plan: Plan, options: Data) -> Row:
     """Return the row about sizes: what there is, what is cut, and by how much pictures are reduced or enlarged."""
     width, height = plan.size
     target = f"{width} x {height}"
-    other = geometry.proposed(own)
+    other = geometry.propose(own)
     other = (2 * width, 2 * height) if other == plan.size else other
-    change = f"--size {_typed(other)}"
+    change = f"--size {_size_text(other)}"
     counts = Counter(own).most_common()
     data: dict[str, JsonValue] = {
-        "size": written(width, height),
+        "size": size_text(width, height),
         "fit": plan.fit,
         "counts": {f"{w}x{h}": count for (w, h), count in counts[:1000]},
     }
     if len(counts) == 1 and own[0] == plan.size:
         return Row(name="sizes", value=f"all {target}, and kept", data=data | {"cropped": 0.0, "scale": 1.0})
-    losses = [geometry.lost(one, plan.size, plan.fit) for one in own]
+    losses = [geometry.lost_share(one, plan.size, plan.fit) for one in own]
     cut, cropped = fmean(losses), sum(loss >= 0.005 for loss in losses)
     scales = [geometry.scale(one, plan.size, plan.fit) for one in own]
     small, large = min(own, key=lambda one: one[0] * one[1]), max(own, key=lambda one: one[0] * one[1])
@@ -113,7 +113,7 @@ def sizes(own: Sequence[geometry.Size], plan: Plan, options: Data) -> Row:
     if cropped < len(own):
         middle = f"{cropped:,} are {middle}, the others whole" if cropped else "kept whole"
     how = {"crop": middle, "pad": "kept whole, with borders", "stretch": "stretched"}[plan.fit]
-    value = f"{what}: {how} and {_scaled(scales)} to {target}"
+    value = f"{what}: {how} and {_reduction(scales)} to {target}"
     data |= {"cropped": round(cut, 4), "scale": round(fmean(scales), 4), "scales": [min(scales), max(scales)]}
     if plan.fit == "crop" and cropped:
         change += " or --fit pad"
@@ -154,18 +154,18 @@ def proposals(
     own: Sequence[geometry.Size], pixels: np.ndarray, test: np.ndarray, transparent: int, options: Data
 ) -> dict[str, JsonValue]:
     """Return the options that fit these pictures, where they are not what is taken anyway."""
-    found: dict[str, JsonValue] = {}
-    taken = (pixels.shape[3], pixels.shape[2])
-    if options.sides is None and geometry.common(own) != taken:
-        size = geometry.proposed(own, LONGEST_PROPOSED)
-        size = geometry.proposed(own, geometry.DEFAULT) if size[0] == size[1] else size
-        if size != taken:
-            found["data.size"] = written(*size)
+    values: dict[str, JsonValue] = {}
+    learned_size = (pixels.shape[3], pixels.shape[2])
+    if options.sides is None and geometry.common(own) != learned_size:
+        size = geometry.propose(own, LONGEST_PROPOSED)
+        size = geometry.propose(own, geometry.DEFAULT) if size[0] == size[1] else size
+        if size != learned_size:
+            values["data.size"] = size_text(*size)
     if options.channels == "auto" and 2 * transparent > len(pixels):
-        found["data.channels"] = 4 if pixels.shape[1] == 3 else 2
+        values["data.channels"] = 4 if pixels.shape[1] == 3 else 2
     if len(test) - int(test.sum()) < FEW_PICTURES:
-        found["model.preset"] = "tiny"
-    return found
+        values["model.preset"] = "tiny"
+    return values
 
 
 def _channels(channels: int, options: Data) -> Row:
@@ -175,8 +175,8 @@ def _channels(channels: int, options: Data) -> Row:
     return Row(name="channels", value=value, data=channels, change=change)
 
 
-def _transparency(found: Transparency, count: int, channels: int, options: Data) -> list[Row]:
-    transparent = found.pictures
+def _transparency(transparency: Transparency, count: int, channels: int, options: Data) -> list[Row]:
+    transparent = transparency.pictures
     if channels in (2, 4):
         value = f"learned; {transparent:,} of {count:,} pictures have some"
         data: JsonValue = {"transparent": transparent, "learned": True}
@@ -189,7 +189,7 @@ def _transparency(found: Transparency, count: int, channels: int, options: Data)
     data = {"transparent": transparent, "learned": False, "background": options.background}
     rows = [Row(name="transparency", value=value, data=data, change=change)]
     more = f"they are as {options.background} as what they are laid on, so that nothing is seen"
-    return rows + understood.problem("invisible pictures", found.vanished, change, more)
+    return rows + understood.problem("invisible pictures", transparency.vanished, change, more)
 
 
 def _several(survey: Survey, options: Data) -> list[Row]:
@@ -220,7 +220,7 @@ def _missing_reader(listing: Listing) -> list[str]:
     return [f"{count:,} HEIC files are passed over; with pip install 'diffusion-toolkit[heic]' they are read"]
 
 
-def _scaled(scales: Sequence[float]) -> str:
+def _reduction(scales: Sequence[float]) -> str:
     """Return "reduced 3.1 times" of factors on a side, with their extremes where these differ."""
     low, high, mean = min(scales), max(scales), fmean(scales)
 
@@ -239,5 +239,5 @@ def _tight(low: float, high: float, span: Range) -> str:
     return f"{number(low)}:{number(high)}" if low < high else f"{number(span.low)}:{number(span.high)}"
 
 
-def _typed(size: geometry.Size) -> str:
-    return str(written(*size))
+def _size_text(size: geometry.Size) -> str:
+    return str(size_text(*size))

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from modalities.image.data import block, copies, decode, geometry, repeats
-from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.canvas import Picture, Plan
 from modalities.image.data.files import open_entry
 from modalities.image.data.formats import arrays
 from modalities.image.data.levels import Kind, Range
-from modalities.image.data.survey import Seen, Survey, split_names
+from modalities.image.data.survey import PictureInfo, Survey, split_names
 from modalities.image.options import Data
 from toolkit.data import store
-from toolkit.data.dataset import checked_identity, identity_of
-from toolkit.data.listing import Entry, Listing, labelled
+from toolkit.data.dataset import check_identity, identity_of
+from toolkit.data.listing import Entry, Listing, label_numbers
 from toolkit.data.selection import has_splits, test_mask
 from toolkit.data.understood import Understood
 
@@ -72,7 +72,7 @@ def load(folder: Path) -> Corpus | None:
         names, rejected = (tuple(map(str, about[name])) for name in ("names", "rejected"))
         understood = Understood.model_validate(about["understood"])
         ranges = {kind: Range(*map(float, range)) for kind, range in about["ranges"].items()}
-        mean, std, identity = float(about["mean"]), float(about["std"]), checked_identity(about["identity"])
+        mean, std, identity = float(about["mean"]), float(about["std"]), check_identity(about["identity"])
         numbered = labels.dtype == np.int64 and test.dtype == bool and len(pixels) > 0
         if not (numbered and labels.min() >= 0 and labels.max() == max(0, len(names) - 1)):
             return None
@@ -94,20 +94,20 @@ def build(
     """
 
     def fill(staging: Path) -> bool:
-        taken, seen_through = _decode_all(listing, survey.seen, plan, options, staging, notify)
-        if not taken:
+        pictures, seen_through = _decode_all(listing, survey.pictures, plan, options, staging, notify)
+        if not pictures:
             return False
         final = plan
-        if options.sides is None and (size := geometry.default([one.size for one in taken])) != plan.size:
+        if options.sides is None and (size := geometry.default([one.size for one in pictures])) != plan.size:
             # a damaged file had another size than all that can be read
             final = replace(plan, size=size)
-            taken, seen_through = _decode_all(listing, taken, final, options, staging, notify)
-        _describe(taken, seen_through, listing, survey, final, options, staging)
+            pictures, seen_through = _decode_all(listing, pictures, final, options, staging, notify)
+        _describe(pictures, seen_through, listing, survey, final, options, staging)
         return True
 
     auto = 2 if options.channels == "auto" else 1
-    return store.opened(
-        folder, load, len(survey.seen) * plan.channels * plan.size[0] * plan.size[1] * auto, fill, _NOUN
+    return store.build_and_load(
+        folder, load, len(survey.pictures) * plan.channels * plan.size[0] * plan.size[1] * auto, fill, _NOUN
     )
 
 
@@ -125,70 +125,75 @@ def moments(pixels: np.ndarray, test: np.ndarray) -> tuple[float, float]:
     return mean, float(np.sqrt(share @ (values - mean) ** 2))
 
 
-Job = tuple[Entry, list[Seen]]
+Job = tuple[Entry, list[PictureInfo]]
 
 
 def _decode_all(
-    listing: Listing, wanted: Sequence[Seen], plan: Plan, options: Data, staging: Path, notify: Callable[[str], None]
-) -> tuple[list[Seen], block.Transparency]:
+    listing: Listing,
+    wanted: Sequence[PictureInfo],
+    plan: Plan,
+    options: Data,
+    staging: Path,
+    notify: Callable[[str], None],
+) -> tuple[list[PictureInfo], block.Transparency]:
     """Write pixels.npy; return the pictures that are in it, in its order, and how transparent they are.
 
     The others are rejected.
     """
-    taken: list[Seen] = []
-    coloured, told, transparent = options.channels != "auto", 0, 0
+    pictures: list[PictureInfo] = []
+    coloured, notes, transparent = options.channels != "auto", 0, 0
     vanished: list[str] = []
     (width, height), channels = plan.size, plan.channels
     work = store.in_order(lambda job: _decode(job, plan), list(_jobs(wanted)), _CHUNK)
     with (staging / "pixels.npy").open("wb") as file, decode.quiet(), contextlib.closing(work) as decoded:
         store.header(file, (0, channels, height, width), "|u1")
-        for (_, seen), results in decoded:
-            for one, result in zip(seen, results, strict=True):
+        for (_, part), results in decoded:
+            for one, result in zip(part, results, strict=True):
                 if isinstance(result, str):
                     listing.reject(one.name, result)
                     continue
-                taken.append(one)
+                pictures.append(one)
                 file.write(result.pixels.data)
                 transparent += result.transparent
                 vanished += [one.name] if result.vanished else []
                 coloured = coloured or decode.has_colour(result.pixels)
-            if len(taken) // NOTIFY_EVERY > told:
-                told = len(taken) // NOTIFY_EVERY
-                notify(f"read {told * NOTIFY_EVERY:,} of {len(wanted):,} pictures")
+            if len(pictures) // NOTIFY_EVERY > notes:
+                notes = len(pictures) // NOTIFY_EVERY
+                notify(f"read {notes * NOTIFY_EVERY:,} of {len(wanted):,} pictures")
         file.seek(0)
-        store.header(file, (len(taken), channels, height, width), "|u1")  # numpy leaves space for a longer shape
+        store.header(file, (len(pictures), channels, height, width), "|u1")  # numpy leaves space for a longer shape
         store.sync(file)
-    if taken and not coloured:
-        _collapse(staging, len(taken), plan)
-    return taken, block.Transparency(transparent, vanished)
+    if pictures and not coloured:
+        _collapse(staging, len(pictures), plan)
+    return pictures, block.Transparency(transparent, vanished)
 
 
-def _jobs(seen: Sequence[Seen]) -> Iterator[Job]:
+def _jobs(pictures: Sequence[PictureInfo]) -> Iterator[Job]:
     """Yield each file once, with its pictures; large arrays in parts."""
     start = 0
-    while start < len(seen):
-        entry, end = seen[start].entry, start + 1
+    while start < len(pictures):
+        entry, end = pictures[start].entry, start + 1
         most = start + (_PART if entry.name.lower().endswith(arrays.ENDING) else decode.MAX_FRAMES)
-        while end < min(most, len(seen)) and seen[end].entry is entry:
+        while end < min(most, len(pictures)) and pictures[end].entry is entry:
             end += 1
-        yield entry, list(seen[start:end])
+        yield entry, list(pictures[start:end])
         start = end
 
 
-def _decode(job: Job, plan: Plan) -> list[Decoded | str]:
-    entry, seen = job
-    numbers = [one.number for one in seen]
+def _decode(job: Job, plan: Plan) -> list[Picture | str]:
+    entry, pictures = job
+    numbers = [one.number for one in pictures]
     try:
         with open_entry(entry) as stream:
             if entry.name.lower().endswith(arrays.ENDING):
                 return list(decode.array_pictures(entry, stream, plan, numbers))
             return list(decode.pictures(stream, plan, numbers))
     except Exception as error:  # a file that is gone since it was listed
-        return [decode.reason(error)] * len(seen)
+        return [decode.reason(error)] * len(pictures)
 
 
 def _describe(
-    taken: list[Seen],
+    pictures: list[PictureInfo],
     transparency: block.Transparency,
     listing: Listing,
     survey: Survey,
@@ -197,15 +202,15 @@ def _describe(
     staging: Path,
 ) -> None:
     """Write labels.npy, test.npy, names.json and about.json."""
-    entries = [one.entry for one in taken]
-    names, labels = labelled(entries, listing.label_order)
+    entries = [one.entry for one in pictures]
+    names, labels = label_numbers(entries, listing.label_order)
     pixels = np.load(staging / "pixels.npy", mmap_mode="r", allow_pickle=False)
     first = copies.exact(pixels)
     groups = None if has_splits(entries) else copies.groups(pixels, first)
-    test = _held_out(taken, survey, groups)
+    test = _held_out(pictures, survey, groups)
     mean, std = moments(pixels, test)
     understood = block.of_folder(
-        listing, survey, taken, pixels, test, repeats.Alike(first, groups), transparency, plan, options
+        listing, survey, pictures, pixels, test, repeats.Alike(first, groups), transparency, plan, options
     )
     about = {
         "names": names,
@@ -218,20 +223,20 @@ def _describe(
     }
     store.save_array(staging / "labels.npy", labels)
     store.save_array(staging / "test.npy", test)
-    store.save_json(staging / "names.json", [one.name for one in taken])
+    store.save_json(staging / "names.json", [one.name for one in pictures])
     store.save_json(staging / "about.json", about)
 
 
-def _held_out(taken: Sequence[Seen], survey: Survey, groups: np.ndarray | None) -> np.ndarray:
+def _held_out(pictures: Sequence[PictureInfo], survey: Survey, groups: np.ndarray | None) -> np.ndarray:
     """Return which pictures are for testing, (N,) bool; the frames of one file all are or none.
 
     groups: (N,), of pictures that are alike and belong into one split, or None.
     """
-    names = split_names(survey, taken)
-    files = {name: replace(one.entry, name=name) for name, one in zip(names, taken, strict=True)}
+    names = split_names(survey, pictures)
+    files = {name: replace(one.entry, name=name) for name, one in zip(names, pictures, strict=True)}
     number = {name: i for i, name in enumerate(files)}
     place = np.array([number[name] for name in names])
-    together = None if groups is None else copies.joined(place, groups)
+    together = None if groups is None else copies.join_groups(place, groups)
     return test_mask(list(files.values()), together)[place]
 
 

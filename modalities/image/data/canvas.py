@@ -11,7 +11,7 @@ from PIL import Image
 
 from modalities.image.data import geometry
 from modalities.image.data.formats import bands
-from modalities.image.data.geometry import Fit, Placed, Size
+from modalities.image.data.geometry import Fit, Placement, Size
 from modalities.image.data.levels import Ranges
 
 INVISIBLE = 8
@@ -31,7 +31,7 @@ UPRIGHT = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of every picture of a set."""
+    """Form into which every picture of a set is brought."""
 
     size: Size
     channels: int = 3
@@ -42,7 +42,7 @@ class Plan:
     ranges: Ranges = field(default_factory=dict)
 
 
-class Decoded(NamedTuple):
+class Picture(NamedTuple):
     """One picture."""
 
     pixels: np.ndarray
@@ -53,30 +53,28 @@ class Decoded(NamedTuple):
     """True where its shape is in the transparency alone, and nothing of it is seen on the background."""
 
 
-def finished(image: Image.Image, plan: Plan, turn: Image.Transpose | None = None) -> Decoded:
+def finish(image: Image.Image, plan: Plan, turn: Image.Transpose | None = None) -> Picture:
     """Return a picture in L, LA, RGB or RGBA at its size, turned and with the channels of `plan`."""
-    box, inner = _placed(image.size, plan, turn)
+    box, inner = _place(image.size, plan, turn)
     if image.mode == "LA":
         image = image.convert("RGBA")
     if box != (0, 0, *inner) or image.size != inner:  # alpha is weighted: Pillow multiplies by it and divides again
         image = image.resize(inner, Image.Resampling.BICUBIC, box=box, reducing_gap=bands.GAP)
-    return _laid(image, plan, turn)
+    return _convert(image, plan, turn)
 
 
-def finished_bands(
-    images: Iterator[Image.Image], size: Size, plan: Plan, turn: Image.Transpose | None = None
-) -> Decoded:
+def finish_bands(images: Iterator[Image.Image], size: Size, plan: Plan, turn: Image.Transpose | None = None) -> Picture:
     """Return the same of a picture of `size` in bands of rows, in L, RGB or RGBA; it is larger than its target."""
-    box, inner = _placed(size, plan, turn)
-    return _laid(bands.resized(images, size, inner, box), plan, turn)
+    box, inner = _place(size, plan, turn)
+    return _convert(bands.resize(images, size, inner, box), plan, turn)
 
 
-def _placed(size: Size, plan: Plan, turn: Image.Transpose | None) -> Placed:
+def _place(size: Size, plan: Plan, turn: Image.Transpose | None) -> Placement:
     target = plan.size[::-1] if turn in {UPRIGHT[i] for i in SIDEWAYS} else plan.size
     return geometry.place(size, target, plan.fit)
 
 
-def _laid(image: Image.Image, plan: Plan, turn: Image.Transpose | None) -> Decoded:
+def _convert(image: Image.Image, plan: Plan, turn: Image.Transpose | None) -> Picture:
     # Turning a centred part after resizing equals turning the whole picture before, at a fraction of the cost.
     if turn is not None:
         image = image.transpose(turn)
@@ -90,25 +88,25 @@ def _laid(image: Image.Image, plan: Plan, turn: Image.Transpose | None) -> Decod
     array = array.reshape(image.size[1], image.size[0], plan.channels)
     if keeps and transparent:
         array[array[..., -1] == 0, :-1] = plan.background  # what cannot be seen could be anything
-    return Decoded(_bordered(array.transpose(2, 0, 1), plan), transparent, vanished)
+    return Picture(_add_borders(array.transpose(2, 0, 1), plan), transparent, vanished)
 
 
-def orientation(opened: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, by default 1 (upright). Read it after load(): Pillow itself turns TIFFs."""
     try:
-        return int(opened.getexif().get(_ORIENTATION_TAG, 1))
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # broken metadata does not make a picture unusable
         return 1
 
 
-def resizable(opened: Image.Image) -> Image.Image:
+def resizable(image: Image.Image) -> Image.Image:
     """Return the picture in L, RGB or RGBA, modes that `resize` supports."""
-    alpha = opened.has_transparency_data
-    if opened.mode == "RGBA" or (opened.mode in ("L", "RGB") and not alpha):
-        return opened  # convert() would copy it
+    alpha = image.has_transparency_data
+    if image.mode == "RGBA" or (image.mode in ("L", "RGB") and not alpha):
+        return image  # convert() would copy it
     if alpha:
-        return opened.convert("RGBA")
-    return opened.convert("L" if opened.mode == "1" else "RGB")
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _varies(image: Image.Image) -> bool:
@@ -117,7 +115,7 @@ def _varies(image: Image.Image) -> bool:
     return bool((array.max((0, 1)).astype(int) - array.min((0, 1)) > INVISIBLE).any())
 
 
-def _bordered(pixels: np.ndarray, plan: Plan) -> np.ndarray:
+def _add_borders(pixels: np.ndarray, plan: Plan) -> np.ndarray:
     """Return (C, h, w) in the middle of (C, H, W), on the background, which is transparent where there is alpha."""
     across, down = plan.size
     _, height, width = pixels.shape

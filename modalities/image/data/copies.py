@@ -62,7 +62,7 @@ def groups(pixels: np.ndarray, first: np.ndarray) -> np.ndarray:
     return _components(one, other, len(first))
 
 
-def joined(files: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def join_groups(files: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the group of each file (F,), of which all that share a group have one. files, groups: (N,) of pictures."""
     count = int(files.max()) + 1
     return _components(files, count + groups, count + int(groups.max()) + 1)[:count]
@@ -98,8 +98,8 @@ def near(pixels: np.ndarray, test: np.ndarray, first: np.ndarray) -> Near:
 def _links(pixels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs of different pictures that are alike, as two arrays of their numbers."""
     coarse = _signatures(pixels, rows, SIDE)
-    shown = torch.nonzero(coarse.square().mean(1) > FLAT**2).flatten()
-    rows, unit = rows[shown.numpy()], functional.normalize(coarse[shown])
+    uneven = torch.nonzero(coarse.square().mean(1) > FLAT**2).flatten()
+    rows, unit = rows[uneven.numpy()], functional.normalize(coarse[uneven])
     pairs = [torch.empty(2, 0, dtype=torch.int64)]
     for start in range(0, len(rows), _ROWS):
         cosine = unit[start : start + _ROWS] @ unit[start:].T
@@ -127,8 +127,8 @@ def _near_enough(pixels: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.n
 def _alike(pixels: np.ndarray, held: np.ndarray, train: np.ndarray) -> dict[int, int]:
     """Return held-out -> training picture for those whose nearest by the cosine of signatures is near enough."""
     mine = _signatures(pixels, held, SIDE)
-    shown = torch.nonzero(mine.square().mean(1) > FLAT**2).flatten()
-    mine, held = functional.normalize(mine[shown]), held[shown.numpy()]
+    uneven = torch.nonzero(mine.square().mean(1) > FLAT**2).flatten()
+    mine, held = functional.normalize(mine[uneven]), held[uneven.numpy()]
     best, where = torch.full((len(held),), -1.0), torch.zeros(len(held), dtype=torch.int64)
     for start in range(0, len(train), _AT_ONCE):
         theirs = functional.normalize(_signatures(pixels, train[start : start + _AT_ONCE], SIDE))

@@ -57,7 +57,7 @@ def read(options: Data, cache_folder: Path, notify: Callable[[str], None]) -> Co
         raise DataError(f"{source} cannot be listed: {error.strerror or error}") from None
     # of shards, the files' own sizes and times are enough
     listing = None if tars else scan(source, decode.readable(), "pictures", options.labels, options.splits)
-    signature = shards.signature(tars) if listing is None else [*listing.signature, _assigned(listing)]
+    signature = shards.signature(tars) if listing is None else [*listing.signature, _hash_labels(listing)]
     settings = {name: getattr(options, name) for name in Data.model_fields if name not in ("flip", "crop", "shift")}
     settings |= {"source": str(source), "parsers": decode.formats()}
     home = cache_folder / "image" / store.key(cache.VERSION, signature, **settings)
@@ -82,14 +82,14 @@ def _decode(listing: Listing, source: Path, options: Data, home: Path, notify: C
         raise DataError(f"no picture in {source}: {what_else(listing, decode.names())}")
     listing.entries = thin(listing.entries, options.limit)
     with decode.quiet():
-        seen = survey.look(listing, options.frames == "all", options.limit, notify)
-    if not seen.seen:
+        overview = survey.look(listing, options.frames == "all", options.limit, notify)
+    if not overview.pictures:
         raise _unreadable(listing, source)
-    extents, names = [one.extent for one in seen.seen], [one.name for one in seen.seen]
+    extents, names = [one.extent for one in overview.pictures], [one.name for one in overview.pictures]
     ranges = levels.over_all(extents, names, options.range)
-    size = options.sides or geometry.default([one.size for one in seen.seen])
+    size = options.sides or geometry.default([one.size for one in overview.pictures])
     plan = plan_of(options, size, 3 if options.channels == "auto" else options.channels, ranges)
-    corpus = cache.build(listing, seen, plan, options, home, notify)
+    corpus = cache.build(listing, overview, plan, options, home, notify)
     if corpus is None:
         raise _unreadable(listing, source)
     return corpus
@@ -100,7 +100,7 @@ def _unreadable(listing: Listing, source: Path) -> DataError:
     return DataError(f"no readable picture in {source}: {count} tried, for example {first}")
 
 
-def _assigned(listing: Listing) -> str:
+def _hash_labels(listing: Listing) -> str:
     """Return a hash of the labels and splits that a listing gives its files."""
     rows = [(entry.name, entry.label, entry.split) for entry in listing.entries]
     return hashlib.blake2b(json.dumps([rows, listing.label_order]).encode(), digest_size=16).hexdigest()
@@ -112,5 +112,5 @@ def own_size(folder: Path) -> geometry.Size | None:
         return None
     listing = walk(folder, decode.readable())
     with decode.quiet():
-        seen = survey.look(listing, False, None, lambda _: None)
-    return geometry.common([one.size for one in seen.seen])
+        overview = survey.look(listing, False, None, lambda _: None)
+    return geometry.common([one.size for one in overview.pictures])

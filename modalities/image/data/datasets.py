@@ -46,7 +46,7 @@ def load(options: Data, notify: Callable[[str], None]) -> Corpus:
 
 def _digits() -> list[Part]:
     """Return training and test part: pixels (N, 1, 28, 28) uint8 and labels (N,). Raises DataError."""
-    path = paths.shipped("assets") / "digits.npz"
+    path = paths.shipped_folder("assets") / "digits.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
             pixels, labels = file["images"][:, None], file["labels"]
@@ -89,21 +89,21 @@ def _channels_first(data: Any) -> np.ndarray:
 
 def _fit(pixels: np.ndarray, options: Data) -> np.ndarray:
     """Return pixels (N, C, H, W) uint8 with the channels and the size of `options`, where these are set."""
-    wanted = pixels.shape[1] if options.channels == "auto" else options.channels
-    if wanted in (1, 2) and pixels.shape[1] == 3:
+    channels = pixels.shape[1] if options.channels == "auto" else options.channels
+    if channels in (1, 2) and pixels.shape[1] == 3:
         pixels = np.concatenate([decode.to_grey(pixels[i : i + 4096]) for i in range(0, len(pixels), 4096)])
-    elif wanted in (3, 4) and pixels.shape[1] == 1:
+    elif channels in (3, 4) and pixels.shape[1] == 1:
         pixels = np.repeat(pixels, 3, axis=1)
     own = (pixels.shape[3], pixels.shape[2])
     if options.sides not in (None, own):
-        pixels = np.concatenate([_resized(pixels[i : i + 4096], own, options) for i in range(0, len(pixels), 4096)])
-    if wanted in (2, 4):  # nothing in these data sets is transparent
+        pixels = np.concatenate([_resize(pixels[i : i + 4096], own, options) for i in range(0, len(pixels), 4096)])
+    if channels in (2, 4):  # nothing in these data sets is transparent
         alpha = np.full_like(pixels[:, :1], 255)
         pixels = np.concatenate([pixels, alpha], axis=1)
     return pixels
 
 
-def _resized(pixels: np.ndarray, own: geometry.Size, options: Data) -> np.ndarray:
+def _resize(pixels: np.ndarray, own: geometry.Size, options: Data) -> np.ndarray:
     """Return pixels (N, C, H, W) uint8 at the size of `options`."""
     assert options.sides is not None
     (across, down), level = options.sides, 255 if options.background == "white" else 0

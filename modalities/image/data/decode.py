@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Decoded, Plan, finished, orientation, resizable
+from modalities.image.data.canvas import SIDEWAYS, UPRIGHT, Picture, Plan, finish, orientation, resizable
 from modalities.image.data.formats import arrays, deep, strips
 from modalities.image.data.formats.arrays import Unreadable
 from modalities.image.data.geometry import Size
@@ -38,17 +38,17 @@ MAX_PIXELS = arrays.MAX_PIXELS
 MAX_FRAMES = 1_000
 """Most pictures that are read of one animation or stack."""
 _LARGE_PIXELS = 8_000_000
-"""From so many on one picture at a time is decoded."""
+"""Pixels from which on one picture at a time is decoded."""
 _BANDED_PIXELS = 2_000_000
-"""From so many on a picture is decoded in bands; more than any target has."""
+"""Pixels from which on a picture is decoded in bands; more than any target has."""
 _one_large = threading.Lock()
 
 
 class Look(NamedTuple):
-    """What is known of a file before it is decoded."""
+    """Facts about a file that are known before it is decoded."""
 
     size: Size
-    """Of the upright picture."""
+    """Width and height of the upright picture."""
     frames: int
     """Pictures in the file."""
     extents: list[Extent]
@@ -81,37 +81,37 @@ def look(stream: BinaryIO, every_frame: bool = False) -> Look:
 
     Raises Unreadable, or any exception of Pillow.
     """
-    with _open(stream) as opened:
-        width, height = opened.size
+    with _open(stream) as image:
+        width, height = image.size
         # PNG may have its EXIF behind the pixels; TIFF is upright already
-        if opened.format != "TIFF" and "exif" in opened.info and orientation(opened) in SIDEWAYS:
+        if image.format != "TIFF" and "exif" in image.info and orientation(image) in SIDEWAYS:
             width, height = height, width
-        held, found = _frames(opened), []
-        for frame in range(min(held, MAX_FRAMES) if every_frame else 1):
-            if frame or deep.is_deep(opened):
-                opened.seek(frame)
-            found.append(_extent(opened, stream, frame) if deep.is_deep(opened) else Extent())
-        return Look((width, height), held, found)
+        frames, extents = _frames(image), []
+        for frame in range(min(frames, MAX_FRAMES) if every_frame else 1):
+            if frame or deep.is_deep(image):
+                image.seek(frame)
+            extents.append(_extent(image, stream, frame) if deep.is_deep(image) else Extent())
+        return Look((width, height), frames, extents)
 
 
-def pictures(stream: BinaryIO, plan: Plan, frames: Sequence[int] = (0,)) -> Iterator[Decoded | str]:
+def pictures(stream: BinaryIO, plan: Plan, frames: Sequence[int] = (0,)) -> Iterator[Picture | str]:
     """Decode some pictures of a file, frames in rising order, or give the reason why not."""
     try:
-        with _open(stream) as opened:
+        with _open(stream) as image:
             for frame in frames:
                 try:
-                    opened.seek(frame)
-                    yield _decoded(opened, stream, frame, plan)
+                    image.seek(frame)
+                    yield _decode(image, stream, frame, plan)
                 except Exception as error:
                     yield reason(error)
     except Exception as error:  # damaged files make Pillow raise nearly everything
         yield from (reason(error) for _ in frames)
 
 
-def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence[int]) -> Iterator[Decoded | str]:
+def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence[int]) -> Iterator[Picture | str]:
     """Decode some pictures of a .npy file."""
     try:
-        array = arrays.opened(entry, stream)
+        array = arrays.open_array(entry, stream)
     except Exception as error:
         yield from (reason(error) for _ in numbers)
         return
@@ -122,16 +122,16 @@ def array_pictures(entry: Entry, stream: BinaryIO, plan: Plan, numbers: Sequence
             large = strips.Large(functools.partial(arrays.bands, entry, stream, i), lambda: (size, 1))
             try:
                 with _alone(size):
-                    result: Decoded | str = strips.decoded(large, plan)
+                    result: Picture | str = strips.decode(large, plan)
             except Exception as error:
                 result = reason(error)
             yield result
         return
     for i in numbers:
-        yield finished(Image.fromarray(np.ascontiguousarray(as_bytes(np.asarray(array[i]), plan.ranges))), plan)
+        yield finish(Image.fromarray(np.ascontiguousarray(as_bytes(np.asarray(array[i]), plan.ranges))), plan)
 
 
-def one(path: Path, plan: Plan) -> Decoded | str:
+def one(path: Path, plan: Plan) -> Picture | str:
     """Decode the first picture of a file, or give the reason why not. Raises OSError."""
     entry = Entry(path.name, path, path.stat().st_size)
     with path.open("rb") as stream:
@@ -174,7 +174,7 @@ def reason(error: Exception) -> str:
 def _open(stream: BinaryIO) -> Iterator[Image.Image]:
     """Open a picture whose size is allowed. Raises Unreadable, or any exception of Pillow."""
     try:
-        opened = Image.open(stream, formats=formats())
+        image = Image.open(stream, formats=formats())
     except UnidentifiedImageError:
         stream.seek(0)
         start = stream.read(12)
@@ -183,30 +183,30 @@ def _open(stream: BinaryIO) -> Iterator[Image.Image]:
         if start[4:8] == b"ftyp" and "HEIF" not in formats():
             raise Unreadable("not a picture that is read here, or HEIC: pip install diffusion-toolkit[heic]") from None
         raise
-    with opened:
-        width, height = opened.size
+    with image:
+        width, height = image.size
         if width * height > MAX_PIXELS:
             raise Unreadable(f"{width} x {height} pixels, more than the {MAX_PIXELS // 10**6} million allowed")
-        yield opened
+        yield image
 
 
-def _decoded(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> Decoded:
+def _decode(opened: Image.Image, stream: BinaryIO, frame: int, plan: Plan) -> Picture:
     with _alone(opened.size):
         is_deep = deep.is_deep(opened)
         if not is_deep:
             longest = 2 * max(plan.size)
             opened.draft(None, (longest, longest))  # JPEG only: decodes at 1/2, 1/4 or 1/8 when that is enough
         if in_bands(opened.size):
-            return strips.decoded(strips.of(opened, stream, frame, _reopened(stream, frame)), plan)
+            return strips.decode(strips.of(opened, stream, frame, _reopener(stream, frame)), plan)
         if is_deep:
-            values = deep.values(opened, _reopened(stream, frame))
+            values = deep.values(opened, _reopener(stream, frame))
             if not np.isfinite(extent(values)[1:]).all():
                 raise Unreadable(NOT_NUMBERS)
             image = Image.fromarray(as_bytes(values, plan.ranges))
         else:
             opened.load()
             image = resizable(opened)
-        return finished(image, plan, UPRIGHT.get(orientation(opened)))
+        return finish(image, plan, UPRIGHT.get(orientation(opened)))
 
 
 def in_bands(size: Size) -> bool:
@@ -219,32 +219,32 @@ def _alone(size: Size) -> contextlib.AbstractContextManager[object]:
     return _one_large if size[0] * size[1] > _LARGE_PIXELS else contextlib.nullcontext()
 
 
-def _extent(opened: Image.Image, stream: BinaryIO, frame: int) -> Extent:
+def _extent(image: Image.Image, stream: BinaryIO, frame: int) -> Extent:
     """Return the values of a deep picture, which is decoded for that."""
-    again = _reopened(stream, frame)
-    with _alone(opened.size):
-        if in_bands(opened.size):
-            return strips.extent_of(strips.of(opened, stream, frame, again).bands())
-        return extent(deep.values(opened, again))
+    again = _reopener(stream, frame)
+    with _alone(image.size):
+        if in_bands(image.size):
+            return strips.extent_of(strips.of(image, stream, frame, again).bands())
+        return extent(deep.values(image, again))
 
 
-def _reopened(stream: BinaryIO, frame: int) -> deep.Again:
+def _reopener(stream: BinaryIO, frame: int) -> deep.Again:
     """Return a function that opens the same picture of a file anew."""
 
     def again() -> Image.Image:
         stream.seek(0)
-        opened = Image.open(stream, formats=formats())
-        opened.seek(frame)
-        return opened
+        image = Image.open(stream, formats=formats())
+        image.seek(frame)
+        return image
 
     return again
 
 
-def _frames(opened: Image.Image) -> int:
+def _frames(image: Image.Image) -> int:
     """Return the number of pictures in a file; photographs of telephones, which add small ones, have one."""
-    if opened.format == "MPO":
+    if image.format == "MPO":
         return 1
     try:
-        return int(getattr(opened, "n_frames", 1))
+        return int(getattr(image, "n_frames", 1))
     except Exception:  # damaged behind the first picture, which may be whole
         return 1

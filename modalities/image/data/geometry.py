@@ -1,4 +1,4 @@
-"""Which part of a picture is kept at which size, and what that loses."""
+"""Choose the part of a picture that is kept and its size, and tell what that loses."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ LARGEST_KEPT = 64
 """Longest side up to which pictures of one size keep it."""
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """A picture inside its target."""
 
     box: tuple[float, float, float, float]
     """Left, top, right and bottom of the part that is kept."""
     inner: Size
-    """What it is resized to; smaller than the target where there are borders."""
+    """Size that it is resized to; smaller than the target where there are borders."""
 
 
-def place(size: Size, target: Size, fit: Fit) -> Placed:
+def place(size: Size, target: Size, fit: Fit) -> Placement:
     """Return what becomes of a picture of `size`: crop covers the target, pad lies inside it, stretch is distorted."""
     (width, height), (across, down) = size, target
     whole = (0.0, 0.0, float(width), float(height))
     if fit == "stretch":
-        return Placed(whole, target)
+        return Placement(whole, target)
     if fit == "pad":
         scale = min(across / width, down / height)
-        return Placed(whole, (max(1, min(across, round(width * scale))), max(1, min(down, round(height * scale)))))
+        return Placement(whole, (max(1, min(across, round(width * scale))), max(1, min(down, round(height * scale)))))
     if width * down > height * across:  # too wide
         kept = height * across / down
-        return Placed(((width - kept) / 2, 0.0, (width + kept) / 2, float(height)), target)
+        return Placement(((width - kept) / 2, 0.0, (width + kept) / 2, float(height)), target)
     kept = width * down / across
-    return Placed((0.0, (height - kept) / 2, float(width), (height + kept) / 2), target)
+    return Placement((0.0, (height - kept) / 2, float(width), (height + kept) / 2), target)
 
 
-def lost(size: Size, target: Size, fit: Fit) -> float:
+def lost_share(size: Size, target: Size, fit: Fit) -> float:
     """Return the share of the picture's area that is cut away."""
     left, top, right, bottom = place(size, target, fit).box
     return 1 - (right - left) * (bottom - top) / (size[0] * size[1])
@@ -69,7 +69,7 @@ def common(sizes: Sequence[Size]) -> Size | None:
     return one if all(SMALLEST <= side <= LARGEST for side in one) else None
 
 
-def proposed(sizes: Sequence[Size], longest: int = LARGEST_KEPT) -> Size:
+def propose(sizes: Sequence[Size], longest: int = LARGEST_KEPT) -> Size:
     """Return a size of the shape that most pictures have, at most `longest` px a side, multiples of 4.
 
     None is enlarged beyond half of the pictures' own sizes. Squares where shapes differ by less than a tenth.

@@ -19,7 +19,7 @@ _MAX_MEMBER = 64 * 2**20  # bytes; the largest file of any set has 47 million
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedSet:
     """A data set as torchvision lays it out."""
 
     folder: str
@@ -41,7 +41,7 @@ def _idx(*files: tuple[int, str]) -> dict[str, tuple[int, str]]:
 # Bytes and hashes of what is sent are those of torchvision and of one more public list, which agree; that of what
 # MNIST unpacks to was taken from a copy.
 SETS = {
-    "mnist": Pinned(
+    "mnist": PinnedSet(
         "MNIST/raw",
         ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist"),
         _idx(
@@ -53,7 +53,7 @@ SETS = {
         67_000_000,
         "5ca8df6f5f1ba7fdd52aa5e4b4d9097ab1d076d6300d8cd6f9d5171e38d42906",
     ),
-    "fashion-mnist": Pinned(
+    "fashion-mnist": PinnedSet(
         "FashionMNIST/raw",
         (
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
@@ -67,7 +67,7 @@ SETS = {
         ),
         86_000_000,
     ),
-    "cifar10": Pinned(
+    "cifar10": PinnedSet(
         "cifar-10-batches-py",
         ("https://www.cs.toronto.edu/~kriz", "https://storage.googleapis.com/tensorflow/tf-keras-datasets"),
         {

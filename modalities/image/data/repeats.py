@@ -35,7 +35,7 @@ def rows(pixels: np.ndarray, test: np.ndarray, alike: Alike, names: Sequence[str
         result.append(Row(name="variety", value=flat, data={"different": len(first) - len(again)}, warning=True))
     if len(again):
         pairs = [f"{names[i]} = {names[first[i]]}" for i in again]
-        value = f"{len(again):,} of {len(first):,} pictures equal another one, pixel by pixel: {_listed(pairs)}"
+        value = f"{len(again):,} of {len(first):,} pictures equal another one, pixel by pixel: {_list(pairs)}"
         result.append(Row(name="copies", value=value, data=pairs[:1000], warning=2 * len(again) > len(first)))
     result += _together(alike)
     near = copies.near(pixels, test, first)
@@ -43,7 +43,7 @@ def rows(pixels: np.ndarray, test: np.ndarray, alike: Alike, names: Sequence[str
         pairs = [f"{names[i]} like {names[j]}" for i, j in near.pairs]
         value = (
             f"{len(near.pairs):,} of {near.searched:,} held-out pictures are like one that is trained on: "
-            f"{_listed(pairs)}. What is measured on them looks better than it is: remove copies and other sizes of one "
+            f"{_list(pairs)}. What is measured on them looks better than it is: remove copies and other sizes of one "
             "picture, or hold out others, in folders called train and test"
         )
         result.append(Row(name="likenesses", value=value, data=pairs[:1000], warning=True))
@@ -73,5 +73,5 @@ def _flat(pixels: np.ndarray) -> str:
     return f"each of {len(pixels):,} pictures is of one flat colour: there are no shapes to learn"
 
 
-def _listed(pairs: Sequence[str]) -> str:
+def _list(pairs: Sequence[str]) -> str:
     return "; ".join(printable(pair) for pair in pairs[: understood.SHOWN]) + (" ..." if len(pairs) > 3 else "")

@@ -106,7 +106,7 @@ def _scan_shard(path: Path, split: str | None, listing: Listing) -> None:
             listing.entries.append(Entry(f"{path.name}/{name}", path, part.size, part.offset, label, split))
 
 
-class _Bounded(io.FileIO):
+class _BoundedFile(io.FileIO):
     """A file for tarfile that reads at most 1 MB at once: a forged long-name header may ask for gigabytes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -124,7 +124,7 @@ def _members(path: Path, listing: Listing) -> list[tuple[str, _Part]]:
     names: set[str] = set()
     total = path.stat().st_size
     try:
-        with _Bounded(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        with _BoundedFile(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             last = -1
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header

@@ -25,13 +25,13 @@ FEW_FILES = 20
 """From so many arrays on, all pictures of one belong to one split; of fewer, each has its own."""
 
 
-class Seen(NamedTuple):
+class PictureInfo(NamedTuple):
     """One picture that can be read, as far as its header goes."""
 
     entry: Entry
     """Its file."""
     number: int
-    """Which picture of the file."""
+    """Place of the picture in its file, from 0."""
     name: str
     size: Size
     extent: Extent
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 class Survey:
     """All pictures of a set, in the order of their files."""
 
-    seen: list[Seen] = field(default_factory=list)
+    pictures: list[PictureInfo] = field(default_factory=list)
     frames: dict[str, int] = field(default_factory=dict)
     """Pictures in each file that has several."""
     arrays: int = 0
@@ -64,27 +64,29 @@ def look(listing: Listing, every_frame: bool, limit: int | None, notify: Callabl
         if isinstance(result, str):
             listing.reject(entry.name, result)
             continue
-        held, array, found = result
+        held, array, pictures = result
         if held > 1:
             survey.frames[entry.name] = held
             survey.arrays += array
-        for number, size, extent in found:
-            name = f"{entry.name}[{number}]" if held > 1 and len(found) > 1 else entry.name
+        for number, size, extent in pictures:
+            name = f"{entry.name}[{number}]" if held > 1 and len(pictures) > 1 else entry.name
             if not np.isfinite(extent[1:]).all():
                 listing.reject(name, levels.NOT_NUMBERS)
             else:
-                survey.seen.append(Seen(entry, number, name, size, extent))
+                survey.pictures.append(PictureInfo(entry, number, name, size, extent))
         if count % 20_000 == 0:
             notify(f"looked at {count:,} of {len(listing.entries):,} pictures")
     if limit is not None and survey.frames:
-        survey.seen = _thin(survey.seen, limit)
+        survey.pictures = _thin(survey.pictures, limit)
     return survey
 
 
-def split_names(survey: Survey, seen: Sequence[Seen]) -> list[str]:
+def split_names(survey: Survey, pictures: Sequence[PictureInfo]) -> list[str]:
     """Return by what the split of each picture is decided: its file, or itself where few arrays hold all."""
     apart = 0 < survey.arrays < FEW_FILES
-    return [one.name if apart and one.entry.name.lower().endswith(arrays.ENDING) else one.entry.name for one in seen]
+    return [
+        one.name if apart and one.entry.name.lower().endswith(arrays.ENDING) else one.entry.name for one in pictures
+    ]
 
 
 def _look(entry: Entry, every_frame: bool) -> tuple[int, bool, list[tuple[int, Size, Extent]]] | str:
@@ -92,7 +94,7 @@ def _look(entry: Entry, every_frame: bool) -> tuple[int, bool, list[tuple[int, S
     try:
         with open_entry(entry) as stream:
             if entry.name.lower().endswith(arrays.ENDING):
-                array = arrays.opened(entry, stream)
+                array = arrays.open_array(entry, stream)
                 count, size = len(array), (array.shape[2], array.shape[1])
                 if levels.kind_of(array.dtype) != "bytes" and decode.in_bands(size):
                     del array  # as long as it is mapped, what was read of it counts as memory
@@ -110,18 +112,18 @@ def _extents(array: np.ndarray) -> list[Extent]:
     kind = levels.kind_of(array.dtype)
     if kind == "bytes":
         return [Extent()] * len(array)
-    found = []
+    extents = []
     axes = tuple(range(1, array.ndim))
     for start in range(0, len(array), _BLOCK):
         block = np.asarray(array[start : start + _BLOCK])
-        found += [Extent(kind, float(a), float(b)) for a, b in zip(block.min(axes), block.max(axes), strict=True)]
-    return found
+        extents += [Extent(kind, float(a), float(b)) for a, b in zip(block.min(axes), block.max(axes), strict=True)]
+    return extents
 
 
-def _thin(seen: Sequence[Seen], limit: int) -> list[Seen]:
+def _thin(pictures: Sequence[PictureInfo], limit: int) -> list[PictureInfo]:
     """Return at most `limit` pictures of each split, selected by a hash of their name, in their order."""
     chosen: set[str] = set()
     for split in (*SPLITS, None):
-        names = [one.name for one in seen if one.entry.split == split]
+        names = [one.name for one in pictures if one.entry.split == split]
         chosen.update(sorted(names, key=lambda name: score("limit/" + name))[:limit])
-    return [one for one in seen if one.name in chosen]
+    return [one for one in pictures if one.name in chosen]

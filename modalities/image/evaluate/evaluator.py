@@ -15,7 +15,7 @@ from modalities.image.data.dataset import own_size
 from modalities.image.evaluate import torchvision_features
 from modalities.image.evaluate.judge import PictureJudge
 from modalities.image.evaluate.likelihood import likelihood
-from modalities.image.options import EvaluationOptions, written
+from modalities.image.options import EvaluationOptions, size_text
 from toolkit.data.dataset import Examples, Splits
 from toolkit.diffusion.denoiser import Denoiser
 from toolkit.diffusion.loss import TimeDistribution
@@ -72,7 +72,7 @@ class ImageEvaluator(Evaluator):
             return options
         size = own_size(samples)
         alike = size is not None and size == own_size(Path(reference).expanduser())
-        return {**options, "size": written(*size)} if size is not None and alike else options
+        return {**options, "size": size_text(*size)} if size is not None and alike else options
 
     def check_alike(self, samples: Splits, real: Splits, where: str) -> None:
         """Raise DataError when sizes or numbers of channels differ."""
@@ -80,7 +80,7 @@ class ImageEvaluator(Evaluator):
             super().check_alike(samples, real, where)
         except DataError as error:
             mine, theirs = samples.facts.shape, real.facts.shape
-            hint = f"--size {written(theirs[2], theirs[1])}" if mine[1:] != theirs[1:] else f"--channels {theirs[0]}"
+            hint = f"--size {size_text(theirs[2], theirs[1])}" if mine[1:] != theirs[1:] else f"--channels {theirs[0]}"
             raise DataError(f"{error}; bring both to one: {hint}") from None
 
 
@@ -93,10 +93,10 @@ def critic_of(data: Splits, notify: Notify = print, features: str = "") -> Criti
         return torchvision_features.load(features)
     if data.facts.labels and len(data.test):
         return obtain(PictureJudge, data, notify)
-    return obtain(PictureJudge, pretext.views(data, turned, TURNS), notify)
+    return obtain(PictureJudge, pretext.views(data, turn, TURNS), notify)
 
 
-def turned(raw: Tensor, quarters: int) -> Tensor:
+def turn(raw: Tensor, quarters: int) -> Tensor:
     """Return pictures (B, C, H, W) uint8 rotated by `quarters` of a turn; those that lie then are resized to H x W."""
     turned = raw.rot90(quarters, (2, 3))
     if turned.shape == raw.shape or not len(raw):

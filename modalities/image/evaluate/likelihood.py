@@ -27,6 +27,6 @@ def likelihood(
         raise DataError("no pictures were held out, so there is no likelihood to measure")
     numbers = torch.linspace(0, len(test) - 1, min(count, len(test))).round().long()
     examples = test.take(numbers)
-    bins = PIXELS.standardised(facts.mean, facts.std)
+    bins = PIXELS.standardise(facts.mean, facts.std)
     notify(f"bits of {len(numbers)} held-out pictures")
     return bits.figures(denoiser, times, encode(examples.raw, facts), bins, examples.cond, "bits/dim")

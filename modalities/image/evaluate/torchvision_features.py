@@ -11,7 +11,7 @@ from safetensors.torch import load as parse
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modalities.image.view.picture import laid
+from modalities.image.view.picture import lay
 from toolkit.errors import DataError, UsageError, unknown
 
 SIZE = 224
@@ -39,10 +39,10 @@ class TorchvisionFeatures:
     @torch.inference_mode()
     def features(self, raw: Tensor) -> Tensor:
         """Return features (B, d) float32 of pictures (B, C, H, W) uint8."""
-        return torch.cat([self.net(self._prepared(part)) for part in raw.split(_AT_ONCE)])
+        return torch.cat([self.net(self._prepare(part)) for part in raw.split(_AT_ONCE)])
 
-    def _prepared(self, raw: Tensor) -> Tensor:
-        x = laid(raw, 255.0).float().expand(-1, 3, -1, -1) / 255  # these networks know no transparency
+    def _prepare(self, raw: Tensor) -> Tensor:
+        x = lay(raw, 255.0).float().expand(-1, 3, -1, -1) / 255  # these networks know no transparency
         x = functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
         return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 

@@ -40,10 +40,10 @@ def build(model: Model, shape: tuple[int, ...], labels: int) -> nn.Module:
         if model.stem not in (None, 1):
             raise UsageError("preset 'ddpm' works at full resolution; leave model.stem out, or take preset base")
         return DDPMUNet(2, channels, model.width or 128, labels=labels, dropout=model.dropout)
-    return _strided(PRESETS[model.preset], model, channels, labels)
+    return _strided_unet(PRESETS[model.preset], model, channels, labels)
 
 
-def _strided(preset: Preset, model: Model, channels: int, labels: int) -> UNet:
+def _strided_unet(preset: Preset, model: Model, channels: int, labels: int) -> UNet:
     base = model.width or preset.width
     return UNet(
         dims=2,

@@ -67,7 +67,7 @@ def to_image(raw: Tensor) -> PIL.Image.Image:
     return PIL.Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
 
 
-def laid(raw: Tensor, ground: Tensor | float) -> Tensor:
+def lay(raw: Tensor, ground: Tensor | float) -> Tensor:
     """Return (..., C, H, W) uint8 without alpha: C = 2 and 4 are laid on `ground` (0..255), others are as they are."""
     if raw.shape[-3] not in (2, 4):
         return raw
@@ -88,7 +88,7 @@ def _wrap(items: list[int], columns: int) -> list[list[int]]:
 
 def _table(raw: Tensor, rows: list[list[int]], captions: list[str]) -> PIL.Image.Image:
     """Return the pictures `rows` of `raw` on a grey ground, enlarged, with captions at the left."""
-    raw = laid(raw.cpu(), _squares(*raw.shape[-2:]))
+    raw = lay(raw.cpu(), _squares(*raw.shape[-2:]))
     channels, height, width = raw.shape[1:]
     factor = max(1, READABLE // max(height, width))
     cell_height, cell_width = factor * height + GAP, factor * width + GAP

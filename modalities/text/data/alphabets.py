@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - letters of many scripts
-"""Which older encoding bytes are in, by the letters that languages write most; ties go to the first of the list."""
+"""Guess the older encoding of bytes by the letters that languages write most; ties go to the first of the list."""
 
 from __future__ import annotations
 

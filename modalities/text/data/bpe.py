@@ -53,28 +53,28 @@ def token_bytes(merges: Sequence[tuple[int, int]]) -> list[bytes]:
     Raises ValueError for merges that `learn` cannot have made.
     """
     tokens = [bytes([byte]) for byte in range(256)]
-    seen = set(tokens)
+    distinct = set(tokens)
     for left, right in merges:
         if not (0 <= left < len(tokens) and 0 <= right < len(tokens)):
             raise ValueError("a merge of tokens that do not exist yet")
         merged = tokens[left] + tokens[right]
         if len(merged) > _LONGEST_TOKEN:  # doubling would soon fill any memory
             raise ValueError("a token is too long")
-        if merged not in seen:
-            seen.add(merged)
+        if merged not in distinct:
+            distinct.add(merged)
             tokens.append(merged)
     return tokens
 
 
-def checked(merges: list[Any]) -> tuple[tuple[int, int], ...]:
+def check_merges(merges: list[Any]) -> tuple[tuple[int, int], ...]:
     """Merges from parsed JSON. Raises ValueError for what `learn` cannot have made."""
     if len(merges) > 2 * LARGEST:
         raise ValueError("too many merges")
     if any(type(pair) is not list or len(pair) != 2 or {type(side) for side in pair} != {int} for pair in merges):
         raise ValueError("a merge is not a pair of numbers")
-    found = tuple((left, right) for left, right in merges)
-    token_bytes(found)
-    return found
+    pairs = tuple((left, right) for left, right in merges)
+    token_bytes(pairs)
+    return pairs
 
 
 class Encoder:
@@ -85,11 +85,11 @@ class Encoder:
 
     def encode(self, text: str) -> np.ndarray:
         """(N,) int32."""
-        parts, found = list(_parts(text)), [np.zeros(0, np.int32)]
+        parts, ids = list(_parts(text)), [np.zeros(0, np.int32)]
         for start in range(0, len(parts), _AT_ONCE):
             some = self._tokenizer.encode_batch(parts[start : start + _AT_ONCE], add_special_tokens=False)
-            found += [np.array(one.ids, np.int32) for one in some]
-        return np.concatenate(found)
+            ids += [np.array(one.ids, np.int32) for one in some]
+        return np.concatenate(ids)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -30,7 +30,7 @@ from modalities.text.data.tokens import EOS, SEP, Vocabulary, learn, parse
 from modalities.text.options import Data
 from toolkit.console import printable
 from toolkit.data import selection, store
-from toolkit.data.dataset import checked_identity, identity_of
+from toolkit.data.dataset import check_identity, identity_of
 from toolkit.data.locate import Pace
 from toolkit.data.splits import SPLITS
 from toolkit.data.understood import Understood
@@ -100,7 +100,7 @@ def load(folder: Path) -> TokenCorpus | None:
         vocabulary = Vocabulary.from_text(about["vocabulary"])
         names, rejected = (tuple(map(str, about[name])) for name in ("names", "rejected"))
         understood = Understood.model_validate(about["understood"])
-        form, identity = str(about["form"]), checked_identity(about["identity"])
+        form, identity = str(about["form"]), check_identity(about["identity"])
         if form not in ("", "nfc", "nfd"):
             raise ValueError(form)
         splits = [_load_split(folder, split, vocabulary, max(1, len(names))) for split in SPLITS]
@@ -153,7 +153,7 @@ def build(source: Source, options: Data, folder: Path, notify: Callable[[str], N
         return True
 
     needed = 4 * sum(entry.size for entry in source.listing.entries)
-    return store.opened(folder, load, needed, fill, _NOUN)
+    return store.build_and_load(folder, load, needed, fill, _NOUN)
 
 
 def _score(key: str) -> float:
@@ -190,9 +190,9 @@ def _read(
     pace, packed = Pace(), source.packed
     for document in documents(source, problems):
         held = None if document.split is None else document.split == "test"
-        told = normal(document.given, form) if document.given else ""
-        if told:
-            spool.write(told)
+        start = normal(document.given, form) if document.given else ""
+        if start:
+            spool.write(start)
         size = key = 0
         for block in normal_blocks(document.blocks, form) if form else document.blocks:
             spool.write(block)
@@ -206,10 +206,10 @@ def _read(
         if packed:
             seen.end(held)
         else:
-            seen.item(size + len(told), hash((key, told)), held)
+            seen.item(size + len(start), hash((key, start)), held)
             if not len(sizes) % _LOOKS and pace.due():
                 notify(f"read {len(sizes):,} texts")
-        given.append(len(told))
+        given.append(len(start))
         sizes.append(size)
         raw.append(ids.setdefault(document.label, len(ids)))
         if held is not None:

@@ -1,4 +1,4 @@
-"""Which columns of a table, or fields of JSON rows, hold the text: as a user says, or by their names and values."""
+"""Choose the columns of a table, or fields of JSON rows, that hold the text: by the user, or by names and values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Choice(NamedTuple):
     places: tuple[int, ...]
     label: int | None
     why: str
-    """What a user should know about the choice; "" where all columns are read."""
+    """Explanation of the choice to the user; "" where all columns are read."""
     change: str
     """The option that changes the choice; "" where nothing was guessed."""
 
@@ -95,14 +95,14 @@ def choose(
     return Choice(tuple(places), by_label, why if len(names) > 1 else "", change)
 
 
-def dotted(row: Mapping[str, object], name: str) -> object:
+def value_at(row: Mapping[str, object], name: str) -> object:
     """Return the value of a field, "translation.en" of a nested one; raises KeyError where there is none."""
     if name in row:
         return row[name]
     head, dot, rest = name.partition(".")
     inner = row[head]
     if dot and isinstance(inner, Mapping):
-        return dotted(inner, rest)
+        return value_at(inner, rest)
     raise KeyError(name)
 
 
@@ -117,13 +117,13 @@ def string_fields(rows: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def _flat(row: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
+    columns: list[tuple[str, object]] = []
     for name, value in row.items():
         if isinstance(value, Mapping) and not prefix:
-            found += _flat(value, f"{name}.")
+            columns += _flat(value, f"{name}.")
         else:
-            found.append((prefix + name, value))
-    return found
+            columns.append((prefix + name, value))
+    return columns
 
 
 def _place(name: str, known: Mapping[str, int], numbers: Mapping[str, int], names: Sequence[str]) -> int:

@@ -58,7 +58,7 @@ class Texts(Dataset):
         uncut = (given > 0) | whole
         self.skipped = int((uncut & (counts > length)).sum())
         pieces = _stretches(counts, length, self.width) if packed else _pieces(counts, uncut, length)
-        starts, sizes, which = _laid_out(begins, counts, pieces, length, self.width)
+        starts, sizes, which = _lay_out(begins, counts, pieces, length, self.width)
         self._starts, self._sizes = torch.from_numpy(starts), torch.from_numpy(sizes)
         self.lengths = None if packed else self._sizes
         self.labels = torch.from_numpy(label[which]) if labelled else None
@@ -104,7 +104,7 @@ class Corpus:
     rejected: tuple[str, ...]
     """One line for each file and kind of thing that was left out."""
     understood: Understood
-    """What was read and how, and values that fit it."""
+    """Account of what was read and how, and values that fit it."""
     form: str
     """Form of characters with accents, "nfc" or "nfd"; "" where they were left as they are."""
     identity: str
@@ -173,14 +173,14 @@ def open_path(options: Data) -> Source:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     items = options.items in ("line", "file") or bool(options.separator) or options.labels == "speaker"
-    said: list[Row] = []
+    rows: list[Row] = []
     if path.is_dir():
-        said = formats.choose(listing, options.formats, items)
+        rows = formats.choose(listing, options.formats, items)
         if options.splits == "auto":
             formats.split_files(listing)
     if not listing.entries and not listing.rejected:
         raise DataError(f"no text in {path}: {files.what_else(listing, formats.FORMATS)}")
-    return replace(source_of(path, listing, options), said=tuple(said))
+    return replace(source_of(path, listing, options), rows=tuple(rows))
 
 
 def _longer(stored: TokenCorpus, skipped: int, length: int, whole: bool) -> list[Row]:
@@ -228,7 +228,7 @@ def _pieces(counts: np.ndarray, uncut: np.ndarray, length: int) -> np.ndarray:
     return np.where(uncut, (counts <= length).astype(np.int64), pieces)
 
 
-def _laid_out(
+def _lay_out(
     begins: np.ndarray, counts: np.ndarray, pieces: np.ndarray, length: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the first token, the number of tokens and the text of each example, each (N,) int64."""

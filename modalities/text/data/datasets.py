@@ -33,7 +33,7 @@ def find(options: Data) -> Source:
         return _e2e(options)
     if options.source == "abc":
         return _abc(options)
-    plays = paths.shipped("assets") / "shakespeare"
+    plays = paths.shipped_folder("assets") / "shakespeare"
     listing = _listing(plays, {"train.txt": "train", "validation.txt": "test"}, "reinstall diffusion-toolkit")
     if options.source == "shakespeare":
         return source_of(plays, listing, options)

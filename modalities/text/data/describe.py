@@ -25,7 +25,7 @@ def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
     listing, problems = it.source.listing, it.problems
     read = [entry.name for entry in listing.entries]
     listed = [*listing.rejected, *problems.unreadable]
-    lost = [f"{count:,} {kind}" for kind, count in problems.losses.most_common()]
+    losses = [f"{count:,} {kind}" for kind, count in problems.losses.most_common()]
     return [
         understood.files(read, listing.ignored, FORMATS),
         *_splits(it),
@@ -38,10 +38,14 @@ def rows(it: Measured, vocabulary: Vocabulary) -> list[Row]:
         *_sizes(it),
         *_copies(it),
         _tokens(it, vocabulary),
-        *_mended(problems),
-        *it.source.said,
-        *understood.left_out(listed),
-        *([Row(name="rows left out", value="; ".join(lost), data=dict(problems.losses), warning=True)] if lost else []),
+        *_repair_rows(problems),
+        *it.source.rows,
+        *understood.unusable_rows(listed),
+        *(
+            [Row(name="rows left out", value="; ".join(losses), data=dict(problems.losses), warning=True)]
+            if losses
+            else []
+        ),
         *understood.notes([*listing.notes, *problems.lines]),
     ]
 
@@ -50,7 +54,7 @@ def _splits(it: Measured) -> list[Row]:
     what = "characters" if it.source.packed else it.noun
     by = it.source.listing.splits_by
     share = f"{it.source.test:.0%}"
-    if it.survey.named:
+    if it.survey.names_splits:
         how, change = by or "the data set's own", "--splits none" if by else ""
     elif it.source.packed:
         how, change = f"the last {share} of each text", "--test 0.1"
@@ -73,8 +77,8 @@ def _labels(it: Measured) -> list[Row]:
         why = "none" if by == "none" else f"none: --labels {by} does not tell all texts apart"
         return [Row(name="labels", value=why + more, data={}, change=change, warning=by != "none")]
     listed = ", ".join(f"{printable(name)} ({count:,})" for name, count in it.labels.most_common(LABELS_SHOWN))
-    left = f", ... {len(it.labels) - LABELS_SHOWN:,} more" if len(it.labels) > LABELS_SHOWN else ""
-    value = f"{len(it.names):,} by {by}: {listed}{left}{more}"
+    rest = f", ... {len(it.labels) - LABELS_SHOWN:,} more" if len(it.labels) > LABELS_SHOWN else ""
+    value = f"{len(it.names):,} by {by}: {listed}{rest}{more}"
     return [Row(name="labels", value=value, data=dict(it.labels), change=change or "--labels none")]
 
 
@@ -94,7 +98,7 @@ def _format(it: Measured) -> Row:
     return Row(name="format", value=value, data={"items": not it.source.packed, "pairs": it.paired}, change=change)
 
 
-def _guessed(counts: Counter[str]) -> str:
+def _guesses_text(counts: Counter[str]) -> str:
     return ", ".join(f"{printable(value)} ({count:,})" for value, count in counts.most_common(LABELS_SHOWN))
 
 
@@ -103,7 +107,7 @@ def _encodings(problems: Problems) -> list[Row]:
     if not counts:
         return []
     unsure = "encodings" in problems.unsure
-    value = _guessed(counts) + ("; the files do not say it, the letters do" if unsure else "")
+    value = _guesses_text(counts) + ("; the files do not say it, the letters do" if unsure else "")
     return [Row(name="encodings", value=value, data=dict(counts), change="--encoding NAME" if unsure else "")]
 
 
@@ -117,7 +121,7 @@ def _dialects(problems: Problems) -> list[Row]:
         "columns": problems.change,
     }
     return [
-        Row(name=name, value=_guessed(counts[name]), data=dict(counts[name]), change=change)
+        Row(name=name, value=_guesses_text(counts[name]), data=dict(counts[name]), change=change)
         for name, change in changes.items() if counts[name]
     ]  # fmt: skip
 
@@ -127,9 +131,9 @@ def _forms(it: Measured) -> list[Row]:
         return []
     one, several = it.mixed
     value = f"{one:,} characters with accents are one code point, {several:,} are several"
-    said = it.options.normalise
+    option = it.options.normalise
     value += f"; all are made one ({it.form})" if it.form else "; left as they are, so that they are different tokens"
-    change = "--normalise nfc" if said == "none" else "--normalise none"
+    change = "--normalise nfc" if option == "none" else "--normalise none"
     return [Row(name="accents", value=value, data={"one": one, "several": several}, change=change, warning=not it.form)]
 
 
@@ -162,16 +166,16 @@ def _sizes(it: Measured) -> list[Row]:
 
 
 def _copies(it: Measured) -> list[Row]:
-    found = []
-    count, copies, (shared, held) = len(it.survey.sizes), it.survey.copies, it.survey.shared
+    rows = []
+    count, copies, (shared, held) = len(it.survey.sizes), it.survey.copies, it.survey.shared_items
     if copies:
         value = f"{copies:,} of {count:,} {it.noun} occur again ({copies / count:.1%})"
-        found.append(Row(name="copies", value=value, data=copies, warning=copies > count / 2))
+        rows.append(Row(name="copies", value=value, data=copies, warning=copies > count / 2))
     if shared:
         value = f"{shared:,} of {held:,} held-out {it.noun} are in the training split too"
         leak = shared > LEAK * held
         value += ": figures of held-out text will flatter" if leak else ""
-        found.append(
+        rows.append(
             Row(
                 name="copies across splits",
                 value=value,
@@ -180,7 +184,7 @@ def _copies(it: Measured) -> list[Row]:
                 warning=leak,
             )
         )
-    return found
+    return rows
 
 
 def _tokens(it: Measured, vocabulary: Vocabulary) -> Row:
@@ -202,7 +206,7 @@ def _tokens(it: Measured, vocabulary: Vocabulary) -> Row:
     return Row(name="tokens", value=value, data=vocabulary.size, change=change, warning=size < asked)
 
 
-def _mended(problems: Problems) -> list[Row]:
+def _repair_rows(problems: Problems) -> list[Row]:
     mends = problems.mends
     if not mends:
         return []
@@ -220,9 +224,9 @@ def longer(skipped: int, cut: int, sizes: np.ndarray, length: int) -> list[Row]:
         return []
     most = np.quantile(sizes, USUAL_SHARE, method="inverted_cdf")
     wanted = most if most > length else sizes.max()
-    needed = next((option for option in LENGTHS if option >= wanted), LENGTHS[-1])
+    result = next((option for option in LENGTHS if option >= wanted), LENGTHS[-1])
     how = "are left out" if skipped else "are cut into several"
     value = f"{skipped + cut:,} of {len(sizes):,} items have more than {length} tokens and {how}; "
     value += f"{USUAL_SHARE:.0%} have up to {int(most):,}, the longest {int(sizes.max()):,}"
-    change = f"--length {needed}" if needed > length else ""
+    change = f"--length {result}" if result > length else ""
     return [Row(name="longer items", value=value, data=skipped + cut, change=change, warning=True)]

@@ -1,4 +1,4 @@
-"""How a table is written: what divides its columns, whether quotes enclose fields, whether it begins with names."""
+"""Guess how a table is written: what divides its columns, whether quotes enclose fields, and if names come first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from modalities.text.data.tables import records
 
 DELIMITERS = {"tab": "\t", ";": ";", "|": "|", ",": ","}
-"""What a user types, and the character; of equally good ones the first is taken."""
+"""Names that a user types, and their characters; of equally good ones the first is taken."""
 DEFAULTS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 NAMES = {
     "text", "texts", "sentence", "sentences", "line", "body", "content", "document", "title", "id", "idx", "index",
@@ -21,9 +21,9 @@ NAMES = {
     "quelle", "ziel", "datum", "nummer", "preis", "de", "en", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja",
     "sv", "fi", "cs", "el", "tr", "ar",
 }  # fmt: skip
-"""What first rows that are names often say."""
+"""Words that are common in a first row of names."""
 NOTHING = "\x1f"
-"""In place of what divides columns where there is only one, and it holds commas."""
+"""Stand-in for the delimiter of a table of one column that holds commas."""
 _ENOUGH, _RAGGED = 0.9, 0.6
 _NUMBER = re.compile(r"[-+]?[0-9][0-9 .,:/%-]*[€$£]?|[-+]?[0-9.,]+e[-+]?[0-9]+", re.IGNORECASE)
 _LONGEST_NAME = 60
@@ -32,7 +32,7 @@ _SENTENCE_END = (".", "!", "?", ";", "…", "。")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written."""
+    """Form in which a table is written."""
 
     delimiter: str
     quotes: bool
@@ -42,7 +42,7 @@ class Dialect:
     """Share of the rows that were looked at with so many columns."""
 
     @property
-    def shown(self) -> str:
+    def description(self) -> str:
         """For people: "2 columns divided by ;"."""
         mark = "tabs" if self.delimiter == "\t" else self.delimiter
         return f"{self.columns} columns divided by {mark}" if self.columns > 1 else "1 column"
@@ -89,20 +89,20 @@ def is_table(lines: Sequence[str]) -> bool:
 
 def _delimiter(lines: Sequence[str], default: str, quotes: str, cut: bool) -> str:
     """Return what divides nearly all rows into equally many columns; that of the ending where nothing does."""
-    found: dict[str, tuple[float, bool]] = {}
+    scores: dict[str, tuple[float, bool]] = {}
     for mark in DELIMITERS.values():
         rows = _rows(lines, mark, quotes != "no", cut)
         columns, share = _mode(rows)
         if columns > 1:
-            found[mark] = share, len(rows[0]) == columns
-    good = [mark for mark, (share, first) in found.items() if share >= _ENOUGH and first]
-    good = good or [mark for mark, (share, _) in found.items() if share >= _ENOUGH]
+            scores[mark] = share, len(rows[0]) == columns
+    good = [mark for mark, (share, first) in scores.items() if share >= _ENOUGH and first]
+    good = good or [mark for mark, (share, _) in scores.items() if share >= _ENOUGH]
     if len(good) > 1 and default in good and not any(mark in good for mark in ("\t", ";") if mark != default):
         return default
     if good:
         return good[0]
-    likely = max(found, key=lambda mark: found[mark], default=default)
-    return likely if found and default not in found and found[likely][0] >= 0.6 else default
+    likely = max(scores, key=lambda mark: scores[mark], default=default)
+    return likely if scores and default not in scores and scores[likely][0] >= 0.6 else default
 
 
 def _rows(lines: Sequence[str], mark: str, quotes: bool, cut: bool) -> list[list[str]]:

@@ -47,11 +47,11 @@ _BEYOND = [bytes([i]) for i in range(0x80, 0x100)]
 
 
 class Encoding(NamedTuple):
-    """How a file is decoded."""
+    """Way to decode a file."""
 
     codec: str
     """A name that Python knows."""
-    shown: str
+    title: str
     """The name for people: "utf-8 with mark"."""
     skip: int = 0
     """Bytes of the mark before the text."""
@@ -149,8 +149,8 @@ def _wide(head: bytes) -> str:
     if rest.isascii() and _controls(rest) <= _MOST_CONTROLS * len(rest):
         return _if_decodes(pairs, codec) if high > 0.9 and low < 0.05 else ""
     # spaces and line ends have a NUL in any language, always on the same side
-    if high > 0.02 and low <= high / 20 and (found := _if_decodes(pairs, codec)):
-        return found
+    if high > 0.02 and low <= high / 20 and (encoding := _if_decodes(pairs, codec)):
+        return encoding
     if high or _controls(pairs) <= _MOST_CONTROLS * len(pairs) or _is_utf8(pairs):
         return ""
     best = max(("utf-16-le", "utf-16-be"), key=lambda codec: _usual(pairs, codec))
@@ -217,10 +217,10 @@ def _around(data: bytes) -> Iterator[bytes]:
     place, step = 0, max(_WINDOW, len(data) // 8)
     while place < len(data):
         stretch = data[place : place + step]
-        kept = stretch.lstrip(_ASCII)
-        if kept:
+        ascii = stretch.lstrip(_ASCII)
+        if ascii:
             # from a little before the first such byte, after a byte of ASCII
-            start = place + len(stretch) - len(kept)
+            start = place + len(stretch) - len(ascii)
             yield data[max(place, start - 64) : start + _WINDOW]
         place += step
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are read, and their splits by their own names: train.csv, dev.csv, test.csv."""
+"""Choose the files of a folder that are read, and their splits by their own names: train.csv, dev.csv, test.csv."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AnyEnding(Collection[str]):
 def check(formats: str) -> str:
     """Return the option as it is typed. Raises ValueError for an ending that is not read."""
     if formats != "auto":
-        for ending in asked(formats):
+        for ending in endings_of(formats):
             if ending and ending not in EXTENSIONS:
                 near = get_close_matches(ending, EXTENSIONS, n=1)
                 hint = f"; did you mean '{near[0][1:]}'?" if near else ""
@@ -60,7 +60,7 @@ def check(formats: str) -> str:
     return formats
 
 
-def asked(formats: str) -> tuple[str, ...]:
+def endings_of(formats: str) -> tuple[str, ...]:
     """Return the endings that an option names: (".md", "") of "md,none"."""
     names = (name.strip().lower().lstrip(".") for name in formats.split(","))
     return tuple("" if name == "none" else f".{name}" for name in names)
@@ -81,20 +81,20 @@ def choose(listing: Listing, formats: str, items: bool) -> list[Row]:
 
     items: all documents are items, so that texts and rows can be mixed.
     """
-    said: list[Row] = []
+    account: list[Row] = []
     if formats != "auto":
-        wanted = asked(formats)
+        wanted = endings_of(formats)
         _keep(listing, lambda entry: ending(entry.name) in wanted)
-        return said
+        return account
     if any(not _is_about(entry) for entry in listing.entries):
         out = _keep(listing, lambda entry: not _is_about(entry))
-        said += _said("files about the data, by their names", out, "beside the others", False)
+        account += _passed_over_row("files about the data, by their names", out, "beside the others", False)
     plain = [entry for entry in listing.entries if not ending(entry.name)]
     texts = {entry.name for entry in plain if _is_text(entry)}
     named = [entry for entry in listing.entries if ending(entry.name)]
     if named and _bytes(named) >= sum(entry.size for entry in plain if entry.name in texts):
         out = _keep(listing, lambda entry: bool(ending(entry.name)))
-        said += _said("files without ending", out, "beside the others", len(texts) > 0)
+        account += _passed_over_row("files without ending", out, "beside the others", len(texts) > 0)
     else:
         _keep(listing, lambda entry: bool(ending(entry.name)) or entry.name in texts)
     rows = [entry for entry in listing.entries if kind(entry.name) != "text"]
@@ -103,8 +103,8 @@ def choose(listing: Listing, formats: str, items: bool) -> list[Row]:
         most = _bytes(running) >= _bytes(rows)
         out = _keep(listing, lambda entry: (kind(entry.name) == "text") == most)
         why = "which cannot be mixed with running text" if most else "which cannot be mixed with rows"
-        said += _said("files of rows" if most else "files of running text", out, why, True)
-    return said
+        account += _passed_over_row("files of rows" if most else "files of running text", out, why, True)
+    return account
 
 
 def _keep(listing: Listing, wanted: Callable[[Entry], bool]) -> list[Entry]:
@@ -115,7 +115,7 @@ def _keep(listing: Listing, wanted: Callable[[Entry], bool]) -> list[Entry]:
     return out
 
 
-def _said(what: str, out: Sequence[Entry], why: str, warning: bool) -> list[Row]:
+def _passed_over_row(what: str, out: Sequence[Entry], why: str, warning: bool) -> list[Row]:
     if not out:
         return []
     ends = ",".join(sorted({ending(entry.name).lstrip(".") or "none" for entry in out}))
@@ -168,16 +168,16 @@ def split_files(listing: Listing) -> None:
     if any(entry.split for entry in listing.entries) or listing.splits_by:
         return
     roles = {entry.name: _role(entry.name) for entry in listing.entries}
-    known = Counter(found for found in roles.values() if found)
+    known = Counter(part for part in roles.values() if part)
     if "train" not in known or len(known) < 2:
         return
     named = sum(entry.size for entry in listing.entries if roles[entry.name])
     if named < _bytes(listing.entries) / 2:  # one such file among many others
         return
     held = "test" if "test" in known else "val"
-    taken = {"train": "train", held: "test"}
-    inside = [replace(entry, split=taken[found]) for entry in listing.entries if (found := roles[entry.name]) in taken]
-    out = [entry for entry in listing.entries if roles[entry.name] not in taken]
+    splits = {"train": "train", held: "test"}
+    inside = [replace(entry, split=splits[part]) for entry in listing.entries if (part := roles[entry.name]) in splits]
+    out = [entry for entry in listing.entries if roles[entry.name] not in splits]
     listing.entries = inside
     first = {split: next(entry.name for entry in inside if entry.split == split) for split in ("train", "test")}
     listing.splits_by = f"by files {first['train']} and {first['test']}"

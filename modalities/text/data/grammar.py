@@ -67,14 +67,14 @@ class Grammar:
                 after[told], came[told, place] = given[told], before[told]
             value = after
         state = np.where(self.whole, value, -np.inf).argmax(1)
-        found = tokens.copy()
+        result = tokens.copy()
         feasible = value[np.arange(rows), state] > -np.inf
         each = np.arange(rows)
         for place in reversed(range(length)):
             told, way = fixed[:, place], came[each, place, state]
-            found[:, place] = np.where(told, tokens[:, place], which[each, place, kind[np.where(told, 0, way)]])
+            result[:, place] = np.where(told, tokens[:, place], which[each, place, kind[np.where(told, 0, way)]])
             state = np.where(told, way, source[np.where(told, 0, way)])
-        return np.where(feasible[:, None], found, tokens)
+        return np.where(feasible[:, None], result, tokens)
 
     @cached_property
     def _ways(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -157,7 +157,7 @@ def _utf8(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _escapes(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """As `_utf8`, for characters and ESC with the digits of a code point, the first not 0, that is no surrogate.
+    """Return as `_utf8` does, for characters and ESC with digits: a code point, first digit not 0, no surrogate.
 
     States: 0 between characters; 1 behind ESC; 2 to 6 behind 1 to 5 digits of any number; 7 to 12 behind 1 to 6 digits
     of one that begins with 10, of which alone there are six; 13 behind D, 14 and 15 behind D8 to DF and one digit more,

@@ -60,7 +60,7 @@ def _lines(parts: Iterable[str], name: str, problems: Problems) -> Iterator[obje
         try:
             yield loads(line)
         except (ValueError, RecursionError):
-            problems.lost(name, text_files.BAD_JSON)
+            problems.note_loss(name, text_files.BAD_JSON)
 
 
 def _array(parts: Iterator[str], name: str, problems: Problems) -> Iterator[object]:
@@ -76,17 +76,17 @@ def _array(parts: Iterator[str], name: str, problems: Problems) -> Iterator[obje
             value, place = decode(buffer, place)
         except (ValueError, RecursionError):
             buffer, place = buffer[place:], 0
-            wanted = 2 * len(buffer) + 1  # doubled, so that a long element is not parsed over and over
-            while more and len(buffer) < wanted:
+            size = 2 * len(buffer) + 1  # doubled, so that a long element is not parsed over and over
+            while more and len(buffer) < size:
                 part = next(parts, None)
                 more = part is not None
                 buffer += part or ""
-            if (not more and len(buffer) < wanted) or len(buffer) > text_files.LONGEST_ROW:
+            if (not more and len(buffer) < size) or len(buffer) > text_files.LONGEST_ROW:
                 try:
                     value, place = decode(buffer, 0)
                 except (ValueError, RecursionError):
                     if buffer.strip(" \t\n,") not in ("", "]"):
-                        problems.lost(name, DAMAGED)
+                        problems.note_loss(name, DAMAGED)
                     return
             else:
                 continue

@@ -1,4 +1,4 @@
-"""What is known of a source when it has been read, and the values of a recipe that fit it."""
+"""Facts about a source that has been read, and the values of a recipe that fit it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MANY_ITEMS = 20
 
 @dataclass
 class Measured:
-    """What is known of a source when it has been read."""
+    """Facts about a source that has been read."""
 
     source: Source
     options: Data
@@ -80,14 +80,14 @@ class Measured:
 
     @property
     def lines_are_items(self) -> bool:
-        """Whether running text is likely a list of items, one in a line."""
+        """True where running text is likely a list of items, one in a line."""
         lines = len(self.survey.sizes)
         few_empty = self.survey.empty <= FEW_EMPTY * lines
         return self.source.packed and few_empty and lines > 1 and self.usual <= SHORT_LINE and not self.separator
 
     @property
     def is_play(self) -> bool:
-        """Whether data.labels = "speaker" has several labels, and most of the text is speeches."""
+        """True where data.labels = "speaker" has several labels, and most of the text is speeches."""
         return sum(count >= MIN_SPEECHES for count in self.speakers.values()) > 1 and self.spoken > 0.5
 
     @property
@@ -101,14 +101,14 @@ class Measured:
 
     def proposals(self) -> dict[str, JsonValue]:
         """Return values of a recipe that fit, by dotted keys."""
-        found: dict[str, JsonValue] = {"data.tokens": self.tokens, "data.length": self.length}
+        values: dict[str, JsonValue] = {"data.tokens": self.tokens, "data.length": self.length}
         if self.lines_are_items and self.options.items == "auto":
-            found["data.items"] = "line"
+            values["data.items"] = "line"
         if self.separator:
-            found["data.separator"] = self.separator
+            values["data.separator"] = self.separator
         if self.options.labels == "none" and files.label_names(self.source.listing.entries):
-            found["data.labels"] = "folder"
-        return found | {"model.preset": "smoke" if self.characters < FEW_CHARACTERS else "small"}
+            values["data.labels"] = "folder"
+        return values | {"model.preset": "smoke" if self.characters < FEW_CHARACTERS else "small"}
 
 
 def _bytes(counts: np.ndarray) -> int:

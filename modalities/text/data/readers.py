@@ -45,11 +45,11 @@ class Source:
     packed: bool
     """True for running text; otherwise each document is an item."""
     why: str = ""
-    """What an example is made of, and why."""
+    """Sentence about what an example is made of, and why."""
     whole: bool = False
     """True where items that do not fit into an example are left out rather than cut, as pairs always are."""
     test: float = 0.05
-    said: tuple[Row, ...] = ()
+    rows: tuple[Row, ...] = ()
     """Rows about files that were passed over."""
 
 
@@ -118,7 +118,7 @@ def _read(entry: Entry, options: Data, packed: bool, tabular: bool, problems: Pr
     elif options.items == "line":
         for line, ends in text_files.lines(parts, text_files.LONGEST_PIECE):
             if not ends:
-                problems.mended(entry.name, text_files.CUT_LINES)
+                problems.note_repair(entry.name, text_files.CUT_LINES)
             if line:
                 yield Document(entry.name, (line,), line, entry.split, label)
             else:
@@ -135,12 +135,12 @@ def _row_documents(
             try:
                 "".join(texts).encode()
             except UnicodeEncodeError:
-                problems.lost(entry.name, text_files.HALVES)
+                problems.note_loss(entry.name, text_files.HALVES)
                 continue
         if not all(texts):
-            problems.lost(entry.name, text_files.EMPTY)
+            problems.note_loss(entry.name, text_files.EMPTY)
         elif labelled and not value.strip():
-            problems.lost(entry.name, "rows without a label, left out")
+            problems.note_loss(entry.name, "rows without a label, left out")
         else:
             given = texts[0] if len(texts) == 2 else None
             known = unicodedata.normalize("NFC", value.strip()) if labelled else label

@@ -23,12 +23,12 @@ def table(parts: Iterable[str], name: str, options: Data, problems: Problems) ->
     cut = len(head) == LOOKED_AT
     ending = formats.ending(name)
     dialect = dialects.find(head, ending, options.delimiter, options.header, options.quotes, cut)
-    problems.guess("dialects", dialect.shown)
+    problems.guess("dialects", dialect.description)
     if any('"' in line for line in head):
         problems.guess("quotes", "enclose fields" if dialect.quotes else "are text")
 
     def odd(kind: str) -> None:
-        (problems.lost if kind == tables.BROKEN else problems.mended)(name, kind)
+        (problems.note_loss if kind == tables.BROKEN else problems.note_repair)(name, kind)
 
     written = dialect.delimiter, dialect.quotes, dialect.columns
     some = [row for row in tables.records(iter(head), *written, lambda kind: None, cut) if len(row) == dialect.columns]
@@ -43,7 +43,7 @@ def table(parts: Iterable[str], name: str, options: Data, problems: Problems) ->
     every = (row for row in tables.records(chain(head, lines), *written, odd) if row)
     for row in islice(every, int(dialect.header), None):
         if len(row) != dialect.columns:
-            problems.lost(name, wrong)
+            problems.note_loss(name, wrong)
         else:
             yield [row[i] for i in choice.places], "" if choice.label is None else row[choice.label]
 
@@ -60,40 +60,40 @@ def json(parts: Iterable[str], name: str, options: Data, problems: Problems) -> 
             if isinstance(value, str):
                 yield [_plain(value, name, problems)], ""
             else:
-                problems.lost(name, f"rows that are {_kind_of(value)}, not a string, left out")
+                problems.note_loss(name, f"rows that are {_kind_of(value)}, not a string, left out")
         return
     known = columns.string_fields(objects)
     all_names = known + [key for row in objects for key in row if key not in known]
     names = list(dict.fromkeys(all_names))
-    said = _said(options)
-    field = "" if said else options.field if options.field != "text" or "text" in known else ""
+    rows = _columns(options)
+    field = "" if rows else options.field if options.field != "text" or "text" in known else ""
     sample = [[_or_empty(row, key) for key in known] for row in objects]
-    usable = names if said or (field and field not in known) else known
+    usable = names if rows or (field and field not in known) else known
     wide = [row + [""] * (len(usable) - len(known)) for row in sample]
     choice = _choice(name, usable, wide, field, options, problems, names) if objects else None
     if choice is None:
         for value in every:
             if not isinstance(value, dict):
-                problems.lost(name, f"rows that are {_kind_of(value)}, not an object, left out")
+                problems.note_loss(name, f"rows that are {_kind_of(value)}, not an object, left out")
         return
     fields = [usable[place] for place in choice.places]
-    if not said and not choice.why and fields != [options.field]:
+    if not rows and not choice.why and fields != [options.field]:
         problems.guess("columns", f"no field '{options.field}', but {fields[0]}")
         problems.change = f"--field {fields[0]}"
     by = options.labels.partition(":")[2]
     for value in every:
         if not isinstance(value, dict):
-            problems.lost(name, f"rows that are {_kind_of(value)}, not an object, left out")
+            problems.note_loss(name, f"rows that are {_kind_of(value)}, not an object, left out")
             continue
         texts = []
         for field in fields:
             try:
-                text = columns.dotted(value, field)
+                text = columns.value_at(value, field)
             except KeyError:
-                problems.lost(name, f"rows without field '{field}', left out")
+                problems.note_loss(name, f"rows without field '{field}', left out")
                 break
             if not isinstance(text, str):
-                problems.lost(name, f"rows whose field '{field}' is {_kind_of(text)}, left out")
+                problems.note_loss(name, f"rows whose field '{field}' is {_kind_of(text)}, left out")
                 break
             texts.append(_plain(text, name, problems))
         else:
@@ -110,7 +110,7 @@ def _choice(
         names = [*names, *([by] if by in labels else [])]
         rows = [[*row, ""] for row in rows] if by in labels else rows
     try:
-        choice = columns.choose(names, rows, _said(options), field, by, "--columns")
+        choice = columns.choose(names, rows, _columns(options), field, by, "--columns")
     except NoColumns as why:
         problems.reject(name, str(why))
         return None
@@ -120,13 +120,13 @@ def _choice(
     return choice
 
 
-def _said(options: Data) -> tuple[str, ...]:
+def _columns(options: Data) -> tuple[str, ...]:
     return tuple(name.strip() for name in options.columns.split(",")) if options.columns else ()
 
 
 def _or_empty(row: dict[str, object], name: str) -> str:
     try:
-        value = columns.dotted(row, name)
+        value = columns.value_at(row, name)
     except KeyError:
         return ""
     return value if isinstance(value, str) else ""
@@ -134,7 +134,7 @@ def _or_empty(row: dict[str, object], name: str) -> str:
 
 def _label_of(row: dict[str, object], name: str) -> str:
     try:
-        value = columns.dotted(row, name)
+        value = columns.value_at(row, name)
     except KeyError:
         return ""
     return str(value) if isinstance(value, str | int | float) else ""
@@ -153,6 +153,6 @@ def _plain(text: str, name: str, problems: Problems) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
-        problems.mended(name, text_files.NUL, text.count("\0"))
+        problems.note_repair(name, text_files.NUL, text.count("\0"))
         text = text.replace("\0", "")
     return text

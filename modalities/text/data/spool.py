@@ -80,7 +80,7 @@ class Piece(NamedTuple):
     sizes: np.ndarray
     """Characters of each of them that are in this block."""
     ended: np.ndarray
-    """Whether each of them ends in this block."""
+    """True for each of them that ends in this block."""
 
 
 def pieces(spool: Spool, parts: Parts) -> Iterator[Piece]:

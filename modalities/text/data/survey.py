@@ -1,4 +1,4 @@
-"""What is measured of a source while it is read: its lines or items, and whether it looks like a play or a list."""
+"""Measure a source while it is read: its lines or items, and whether it looks like a play or a list."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Survey:
         self._carry, self._long = "", 0
 
     @property
-    def named(self) -> bool:
-        """Whether the source names splits."""
+    def names_splits(self) -> bool:
+        """True where the source names splits."""
         return 0 in self._held or 1 in self._held
 
     @property
@@ -80,8 +80,8 @@ class Survey:
         return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, np.int64)))
 
     @property
-    def shared(self) -> tuple[int, int]:
-        """Those of the test split that are in the training split too, of how many, where the source names splits."""
+    def shared_items(self) -> tuple[int, int]:
+        """Items of the test split that are in the training split too, and all of it; 0, 0 without named splits."""
         hashes, held = np.frombuffer(self._hashes, np.int64), np.frombuffer(self._held, np.int8)
         if not len(hashes) or not (held == 1).any():
             return 0, 0

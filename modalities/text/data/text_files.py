@@ -30,7 +30,7 @@ EMPTY = "rows without text, left out"
 
 
 class Problems:
-    """What is seen while files are read: oddities by file and kind, and what was guessed of each file."""
+    """Record of the reading of files: oddities by file and kind, and what was guessed of each file."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -44,11 +44,11 @@ class Problems:
         self.change = ""
         """The option that changes the choice of columns."""
 
-    def mended(self, name: str, kind: str, count: int = 1) -> None:
+    def note_repair(self, name: str, kind: str, count: int = 1) -> None:
         if count:
             self._counts[name, kind] += count
 
-    def lost(self, name: str, kind: str, count: int = 1) -> None:
+    def note_loss(self, name: str, kind: str, count: int = 1) -> None:
         if count:
             self._lost[name, kind] += count
 
@@ -76,8 +76,8 @@ class Problems:
 
     @property
     def notes(self) -> list[str]:
-        mended = [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._counts.items())]
-        return self._lines + mended
+        lines = [f"{printable(name)}: {count:,} {kind}" for (name, kind), count in sorted(self._counts.items())]
+        return self._lines + lines
 
     @property
     def lines(self) -> list[str]:
@@ -90,8 +90,10 @@ class Problems:
 
     @property
     def rejected(self) -> list[str]:
-        lost = [f"{printable(name)}: {count:,} {printable(kind)}" for (name, kind), count in sorted(self._lost.items())]
-        return self.unreadable + lost
+        lines = [
+            f"{printable(name)}: {count:,} {printable(kind)}" for (name, kind), count in sorted(self._lost.items())
+        ]
+        return self.unreadable + lines
 
 
 def _by_kind(counts: Counter[tuple[str, str]]) -> Counter[str]:
@@ -107,15 +109,15 @@ def encoding_of(path: Path, name: str, problems: Problems, encoding: str = "auto
         if encoding == "auto":
             known = encodings.find(path)
         else:
-            known = _as_said(path, encoding)
+            known = _user_encoding(path, encoding)
     except NotText as why:
         problems.reject(name, str(why))
         return None
-    problems.guess("encodings", known.shown, known.unsure)
+    problems.guess("encodings", known.title, known.unsure)
     return known
 
 
-def _as_said(path: Path, encoding: str) -> Encoding:
+def _user_encoding(path: Path, encoding: str) -> Encoding:
     """Return the encoding that a user says, without the mark that the file may begin with."""
     with path.open("rb") as file:
         head = file.read(4)
@@ -145,16 +147,16 @@ def blocks(path: Path, name: str, problems: Problems, encoding: str | Encoding =
         while True:
             data = file.read(BLOCK_BYTES)
             text, bad = encodings.decode(decoder, data, not data)
-            problems.mended(name, undecodable, bad)
+            problems.note_repair(name, undecodable, bad)
             text = carry + text
             carry = "\r" if data and text.endswith("\r") else ""  # perhaps the first half of CRLF
             text = text[: len(text) - len(carry)]
             if "\r" in text:
                 pairs = text.count("\r\n")
-                problems.mended(name, CARRIAGE, pairs + text.count("\r") - pairs)
+                problems.note_repair(name, CARRIAGE, pairs + text.count("\r") - pairs)
                 text = text.replace("\r\n", "\n").replace("\r", "\n")
             if "\0" in text:
-                problems.mended(name, NUL, text.count("\0"))
+                problems.note_repair(name, NUL, text.count("\0"))
                 text = text.replace("\0", "")
             if text:
                 yield text
@@ -198,6 +200,6 @@ def rows(parts: Iterable[str], name: str, problems: Problems) -> Iterator[str]:
             long = True
         elif long:
             long = False
-            problems.lost(name, LONG_ROWS)
+            problems.note_loss(name, LONG_ROWS)
         else:
             yield line

@@ -106,7 +106,7 @@ class Vocabulary:
         try:
             if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
                 raise ValueError("it is no text, or too long")
-            return _parsed(text)
+            return _parse(text)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(
                 f"the vocabulary is damaged ({str(error)[:100]}); train again, or take another run"
@@ -184,10 +184,10 @@ def learn(tokens: str, counts: np.ndarray, blocks: Iterable[str]) -> Vocabulary:
         return Vocabulary("byte")
     if kind == "bpe":
         return Vocabulary("bpe", merges=bpe.learn(blocks, size))
-    found = np.flatnonzero(counts)
-    if len(found) > MANY_CHARACTERS:
-        found = np.flatnonzero(counts >= RARE)
-    return Vocabulary("char", known=found.astype("<u4").tobytes().decode("utf-32-le"))
+    ids = np.flatnonzero(counts)
+    if len(ids) > MANY_CHARACTERS:
+        ids = np.flatnonzero(counts >= RARE)
+    return Vocabulary("char", known=ids.astype("<u4").tobytes().decode("utf-32-le"))
 
 
 def parse(tokens: str) -> tuple[str, int]:
@@ -216,12 +216,12 @@ def _with_escapes(ids: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _parsed(text: str) -> Vocabulary:
-    """Kept, because its tables take a while to make."""
-    return Vocabulary(**_checked(json.loads(text)))
+def _parse(text: str) -> Vocabulary:
+    """Return the vocabulary of a JSON text. It is cached, because its tables take a while to make."""
+    return Vocabulary(**_check(json.loads(text)))
 
 
-def _checked(about: Any) -> dict[str, Any]:
+def _check(about: Any) -> dict[str, Any]:
     """The fields of a Vocabulary from parsed JSON. Raises ValueError, TypeError."""
     if not isinstance(about, dict) or about.keys() != {"kind", "known", "merges"}:
         raise ValueError("it has other fields than kind, known, merges")
@@ -233,4 +233,4 @@ def _checked(about: Any) -> dict[str, Any]:
         raise ValueError("characters are not in order")
     if (known and kind != "char") or (merges and kind != "bpe"):
         raise ValueError(f"a {kind} vocabulary has no such part")
-    return {"kind": kind, "known": known, "merges": bpe.checked(merges)}
+    return {"kind": kind, "known": known, "merges": bpe.check_merges(merges)}

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modalities.text.evaluate.words import Row, averaged, like
+from modalities.text.evaluate.words import Row, average, like
 from toolkit.imports import require
 
 
-class Checked(NamedTuple):
+class TuneCounts(NamedTuple):
     """Counts of one text as a tune."""
 
     parses: bool
@@ -24,17 +24,17 @@ class Checked(NamedTuple):
     """Bars between the first and the last, which may be incomplete by right."""
 
 
-def check(text: str) -> Checked:
+def check(text: str) -> TuneCounts:
     """Check a text in ABC notation. Raises ToolkitError when music21 is missing."""
     abc = require("music21.abcFormat")
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             bars = list(_bars(abc, abc.ABCFile().readstr(text)))
     except Exception:  # the parser raises whatever the text makes it stumble over
-        return Checked(False, 0, 0)
+        return TuneCounts(False, 0, 0)
     inner = [(length, metre) for length, metre in bars[1:-1] if metre is not None]
     metred = any(metre is not None for _, metre in bars)
-    return Checked(metred, sum(abs(length - metre) < 1e-6 for length, metre in inner), len(inner))
+    return TuneCounts(metred, sum(abs(length - metre) < 1e-6 for length, metre in inner), len(inner))
 
 
 def describe(samples: Sequence[str], held_out: Sequence[str]) -> list[Row]:
@@ -71,4 +71,4 @@ def _row(name: str, counts: Sequence[tuple[int, int]], real: Sequence[tuple[int,
     """Return the share that is right, from (right, all) of each text."""
     right, whole = np.array(counts).T
     total = sum(count for _, count in real)
-    return averaged(name, right, whole, sum(count for count, _ in real) / total if total else float("nan")).share()
+    return average(name, right, whole, sum(count for count, _ in real) / total if total else float("nan")).share()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from modalities.text.evaluate.ngram import Ints, Text, symbols
-from modalities.text.evaluate.words import Real, Row, averaged, like, words
+from modalities.text.evaluate.words import Real, Row, average, like, words
 from toolkit.evaluation.metrics.interval import wilson
 
 RUN = 50
@@ -21,7 +21,7 @@ RUN = 50
 _TRAIN_ENDS, _SAMPLE_ENDS = 0, 1
 
 
-class Copied(NamedTuple):
+class LongestCopies(NamedTuple):
     """Longest passage of each sample that occurs in the training text."""
 
     length: Ints
@@ -36,7 +36,7 @@ class Copied(NamedTuple):
         return float((self.length >= run).mean())
 
 
-def longest(samples: Sequence[Text], train: Text) -> Copied:
+def longest(samples: Sequence[Text], train: Text) -> LongestCopies:
     """Find the longest exact copy from `train` in each of `samples`.
 
     Training text and samples are sorted together by what follows each place, as in a suffix array made by prefix
@@ -63,12 +63,12 @@ def longest(samples: Sequence[Text], train: Text) -> Copied:
     best, source = np.zeros(len(x), dtype=np.int64), np.zeros(len(x), dtype=np.int64)
     for near in (before[of_samples], after[of_samples]):
         other = np.where((near >= 0) & (near < len(order)), order[np.clip(near, 0, len(order) - 1)], len(body))
-        shared = _shared(names, own, other)
+        shared = _common_length(names, own, other)
         better = shared > best[own]
         best[own[better]], source[own[better]] = shared[better], other[better]
     begins = len(body) + 1 + np.cumsum(lengths + 1) - (lengths + 1)
     start = np.array([int(best[a : a + n + 1].argmax()) for a, n in zip(begins, lengths)], dtype=np.int64)
-    return Copied(best[begins + start], start, source[begins + start])
+    return LongestCopies(best[begins + start], start, source[begins + start])
 
 
 def known_grams(samples: Sequence[Sequence[str]], train: Sequence[str], n: int = 4) -> tuple[Ints, Ints]:
@@ -104,9 +104,9 @@ def describe(samples: Sequence[str], train: Real, held_out: Real) -> list[Row]:
         Row(
             f"texts with {RUN} characters copied", float((own >= RUN).mean()), low, high, float((real >= RUN).mean())
         ).share(),
-        averaged("longest copy in a text, mean", own, ones, float(real.mean())),
+        average("longest copy in a text, mean", own, ones, float(real.mean())),
         Row("longest copy of all", float(own.max()), float("nan"), float("nan"), float(real.max())),
-        averaged(
+        average(
             "4-grams of words known", overlap, total, reference[1] / reference[0] if reference[0] else math.nan
         ).share(),
     ]
@@ -123,7 +123,7 @@ def _names(x: Ints, longest: int) -> list[Ints]:
     return names
 
 
-def _shared(names: list[Ints], a: Ints, b: Ints) -> Ints:
+def _common_length(names: list[Ints], a: Ints, b: Ints) -> Ints:
     """Return how many symbols from places a and b on are the same, (n,), if fewer than 2^len(names)."""
     a, b, total = a.copy(), b.copy(), np.zeros(len(a), dtype=np.int64)
     size = len(names[0])

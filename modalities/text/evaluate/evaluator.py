@@ -141,7 +141,7 @@ def bits_of(
     each = codec.characters(rows).double()
     if not codec.items:  # in running text EOS separates documents, and counts as a character
         each = each + (rows == EOS).double()
-    characters = (each * denoiser.counted(rows, cond)).sum(1)
+    characters = (each * denoiser.target_mask(rows, cond)).sum(1)
     lowest, _, highest = denoiser.noise_range
     lengths = length_costs(data.train, examples) if codec.items else None
     return likelihood.bits(denoiser, times, (lowest, highest), rows, characters, cond, seed, lengths=lengths)
@@ -216,7 +216,7 @@ def _bits(
     name: str, bits: list[float], texts: Sequence[str], floor: list[float], control: Sequence[str], judge: str
 ) -> Metric:
     reference = sum(floor) / max(1, sum(len(t) for t in control))
-    row = words.averaged(name, np.array(bits), np.array([len(t) for t in texts]), reference)
+    row = words.average(name, np.array(bits), np.array([len(t) for t in texts]), reference)
     low, high = (None if math.isnan(v) else v for v in (row.low, row.high))
     return Metric(name, row.value, low, high, len(bits), reference, better="floor", judge=judge, unit="bits/character")
 

@@ -45,7 +45,7 @@ class Course:
     """Share of the training."""
     weight_decay: float = 0.1
     optimizer: str = "muon"
-    """Or "adamw", as in a recipe."""
+    """Optimiser, "muon" or "adamw" as in a recipe."""
     seed: int = 0
 
 
@@ -171,8 +171,8 @@ def obtain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # only initialises the network; restored afterwards
         net = CausalLM(size)
-    if (kept := judge_file.load(path, net.state_dict())) is not None:
-        net.load_state_dict(kept.weights)
+    if (stored := judge_file.load(path, net.state_dict())) is not None:
+        net.load_state_dict(stored.weights)
     else:
         why = f"the judge in {path} is damaged: " if path.exists() else ""
         notify(f"{why}training the judge of texts (once; kept in {path})")

@@ -53,16 +53,16 @@ def terms(
     """
     cond = {**cond, "tokens": tokens[:, None]}
     x = denoiser.embed(tokens, cond)
-    counted = denoiser.counted(tokens, cond)
+    targets = denoiser.target_mask(tokens, cond)
 
     def reconstruct(x_t: Tensor, t: Tensor) -> Tensor:
         second = dict(cond)
         if denoiser.self_conditioning:
             second["estimate"] = denoiser(x_t, t, cond)
         nats = functional.cross_entropy(denoiser.logits(x_t, t, second).transpose(1, 2), tokens, reduction="none")
-        return (nats * counted).double().sum(1)
+        return (nats * targets).double().sum(1)
 
-    denoise, mask = with_second_pass(denoiser, cond), counted[:, None].expand_as(x)
+    denoise, mask = with_second_pass(denoiser, cond), targets[:, None].expand_as(x)
     return bound(denoise, x, levels, reconstruct, seed, positions, draws, mask=mask)
 
 
@@ -111,6 +111,6 @@ def bits(
         shares["reconstruction"],
         error / math.log(2),
         len(sizes),
-        float(total.sum()) / float(denoiser.counted(tokens, cond).sum()),
+        float(total.sum()) / float(denoiser.target_mask(tokens, cond).sum()),
         shares.get("lengths", 0.0),
     )

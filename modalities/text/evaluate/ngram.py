@@ -50,7 +50,7 @@ class NGram:
     def __init__(self, train: Text | Sequence[str], order: int, alphabet: Text = "") -> None:
         """Count the grams. Raises ValueError when there is no training text, or `order` is below 1."""
         self.items = not isinstance(train, (str, np.ndarray))
-        ids, place = self._framed(train if self.items else [train])  # type: ignore[arg-type, list-item]
+        ids, place = self._frame(train if self.items else [train])  # type: ignore[arg-type, list-item]
         if not len(ids) or order < 1:
             raise ValueError(f"a text and an order of at least 1 expected, got {len(ids)} symbols and order {order}")
         self.order = order
@@ -88,7 +88,7 @@ class NGram:
 
     def distribution(self, contexts: Sequence[Text]) -> Floats:
         """Return P of each symbol after each context: (B, size). Rows sum to 1; the last column is "other"."""
-        rows = [self._numbers(self._framed([text])[0]) for text in contexts]
+        rows = [self._numbers(self._frame([text])[0]) for text in contexts]
         rows = [row[: len(row) - self.items][-self.order + 1 :] if self.order > 1 else row[:0] for row in rows]
         lengths = np.array([len(row) + 1 for row in rows], dtype=np.int64)
         x = np.concatenate([np.append(row, symbol) for row in rows for symbol in range(self.size)])
@@ -112,14 +112,14 @@ class NGram:
         inside = self.alphabet[np.minimum(at, len(self.alphabet) - 1)] == ids
         return np.where(inside, at, len(self.alphabet))
 
-    def _framed(self, texts: Sequence[Text]) -> tuple[Ints, Ints]:
+    def _frame(self, texts: Sequence[Text]) -> tuple[Ints, Ints]:
         """Return the symbols of all texts one after another, items with END around them, and the place of each."""
         mark = np.full(int(self.items), END, dtype=np.int64)
         parts = [np.concatenate([mark, symbols(text), mark]) for text in texts]
         return np.concatenate([symbols(""), *parts]), places(np.array([len(part) for part in parts], dtype=np.int64))
 
     def _bits(self, texts: Sequence[Text]) -> Floats:
-        ids, place = self._framed(texts)
+        ids, place = self._frame(texts)
         x = self._numbers(ids)
         bits = -np.log2(self._last(x, place))
         if self.items:

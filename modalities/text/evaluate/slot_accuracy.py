@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from modalities.text.evaluate.ngram import Ints
-from modalities.text.evaluate.words import Row, averaged
+from modalities.text.evaluate.words import Row, average
 
 _NAN = float("nan")
 _SLOT = re.compile(r"[\w ]+\[([^\[\]]+)\]")
@@ -41,16 +41,16 @@ def describe(sources: Sequence[str], targets: Sequence[str], references: Mapping
             for i, text in enumerate(texts)
         ]
         people_same = sum(human) / len(human) if human else _NAN
-        rows.append(averaged("exact", np.array(same), np.ones(len(same)), people_same).share())
+        rows.append(average("exact", np.array(same), np.ones(len(same)), people_same).share())
     if any(slots(source) for source in sources):
-        own = _repeated(list(zip(sources, targets, strict=True)))
+        own = _count_repeats(list(zip(sources, targets, strict=True)))
         people = [(source, text) for source in dict.fromkeys(sources) for text in references.get(source, ())]
-        right, whole = _repeated(people)
-        rows.append(averaged("slots told", *own, right.sum() / whole.sum() if whole.sum() else _NAN).share())
+        right, whole = _count_repeats(people)
+        rows.append(average("slots told", *own, right.sum() / whole.sum() if whole.sum() else _NAN).share())
     return rows
 
 
-def _repeated(pairs: Sequence[tuple[str, str]]) -> tuple[Ints, Ints]:
+def _count_repeats(pairs: Sequence[tuple[str, str]]) -> tuple[Ints, Ints]:
     """Count the values of each source that its text repeats, and all of them: (n,) twice."""
     values = [[value.casefold() for value in slots(source)] for source, _ in pairs]
     repeated = [sum(value in text.casefold() for value in own) for own, (_, text) in zip(values, pairs, strict=True)]

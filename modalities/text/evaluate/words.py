@@ -112,7 +112,7 @@ def js_distance(a: Floats, b: Floats) -> float:
     return float(np.sqrt(min(max(divergence, 0.0), 1.0)))
 
 
-def numbered(texts: Sequence[Sequence[str]]) -> list[Ints]:
+def number_words(texts: Sequence[Sequence[str]]) -> list[Ints]:
     """Return words as whole numbers, alike in all texts."""
     table: dict[str, int] = {}
     return [np.array([table.setdefault(word, len(table)) for word in text], dtype=np.int64) for text in texts]
@@ -127,7 +127,7 @@ def valid_words(texts: Sequence[Sequence[str]], dictionary: set[str]) -> tuple[f
 
 def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
     """Return different n-grams of words over all of them, all texts together (Li et al. 2016, "distinct-n")."""
-    ids = grams(numbered(texts), n).ids
+    ids = grams(number_words(texts), n).ids
     return _share(int(ids.max(initial=-1)) + 1, len(ids))
 
 
@@ -136,7 +136,7 @@ def repetition(texts: Sequence[Sequence[str]], n: int) -> float:
 
     Texts of fewer than n words are not counted.
     """
-    total, kinds = grams(numbered(texts), n).each()
+    total, kinds = grams(number_words(texts), n).each()
     return float((1 - kinds / np.maximum(total, 1))[total > 0].mean()) if total.any() else float("nan")
 
 
@@ -162,14 +162,14 @@ def describe(samples: Sequence[str], train: Real, held_out: Real) -> list[Row]:
     letters = [[symbols(text) for text in texts] for texts in (samples, control, floor, all_held)]
     rows += _entropy_rows(letters[0], letters[1])
     every_letter = [text for group in letters for text in group]
-    every_word = numbered([text for group in (*sets, [words(text) for text in all_held]) for text in group])
+    every_word = number_words([text for group in (*sets, [words(text) for text in all_held]) for text in group])
     for unit, sequences, longest in (("characters", every_letter, 4), ("words", every_word, 2)):
         for n in range(1, longest + 1):
             rows.append(_distance_row(f"distance of {n}-grams of {unit}", grams(sequences, n), len(samples)))
     return rows + _repetition_rows(sets[0], sets[1])
 
 
-def averaged(name: str, totals: Floats | Ints, sizes: Floats | Ints, reference: float) -> Row:
+def average(name: str, totals: Floats | Ints, sizes: Floats | Ints, reference: float) -> Row:
     """Return sum(totals) / sum(sizes), both (n,), with its bootstrap interval over texts."""
     top, bottom = torch.from_numpy(np.asarray(totals, np.float64)), torch.from_numpy(np.asarray(sizes, np.float64))
     if not float(bottom.sum()):
@@ -184,7 +184,7 @@ def averaged(name: str, totals: Floats | Ints, sizes: Floats | Ints, reference: 
     return Row(name, float(top.sum() / bottom.sum()), low, high, reference)
 
 
-def _pooled(name: str, statistic: Callable[[Ints], float], n: int, reference: float, most: float = 1.0) -> Row:
+def _pool(name: str, statistic: Callable[[Ints], float], n: int, reference: float, most: float = 1.0) -> Row:
     """Return a metric of all texts together, with 1.96 standard errors from random halves of them.
 
     No bootstrap: a text drawn twice would be a repetition.
@@ -201,8 +201,8 @@ def _word_rows(texts: Sequence[Sequence[str]], control: Sequence[Sequence[str]],
     right = np.array([sum(word in dictionary for word in text) for text in texts])
     tokens, kinds = valid_words(control, dictionary)
     return [
-        averaged("valid words", right, counts, tokens).share(),
-        _pooled(
+        average("valid words", right, counts, tokens).share(),
+        _pool(
             "valid words, each once", lambda own: valid_words([texts[i] for i in own], dictionary)[1], len(texts), kinds
         ).share(),
     ]
@@ -216,8 +216,8 @@ def _entropy_rows(texts: Sequence[Ints], control: Sequence[Ints]) -> list[Row]:
 
     whole = entropy(real.of(np.arange(real.texts)))
     return [
-        _pooled("entropy of characters, bits", lambda rows: entropy(own.of(rows)), len(texts), whole, np.inf),
-        averaged("the same in each text, mean", single(own), np.ones(len(texts)), float(single(real).mean())),
+        _pool("entropy of characters, bits", lambda rows: entropy(own.of(rows)), len(texts), whole, np.inf),
+        average("the same in each text, mean", single(own), np.ones(len(texts)), float(single(real).mean())),
     ]
 
 
@@ -225,25 +225,25 @@ def _distance_row(name: str, every: Grams, n: int) -> Row:
     """Return the distance of texts 0 ... n - 1 from those after 3 n; the reference is that of texts 2 n ... 3 n - 1."""
     held_out = every.of(np.arange(3 * n, every.texts))
     floor = js_distance(every.of(np.arange(2 * n, 3 * n)), held_out)
-    return _pooled(name, lambda rows: js_distance(every.of(rows), held_out), n, floor)._replace(better="lower")
+    return _pool(name, lambda rows: js_distance(every.of(rows), held_out), n, floor)._replace(better="lower")
 
 
 def _repetition_rows(texts: Sequence[Sequence[str]], control: Sequence[Sequence[str]]) -> list[Row]:
     rows = []
     for n in range(1, 5):
-        own = grams(numbered(texts), n)
+        own = grams(number_words(texts), n)
 
         def share(rows: Ints, own: Grams = own) -> float:
             counts = own.of(rows)
             return _share(int(np.count_nonzero(counts)), float(counts.sum()))
 
-        rows.append(_pooled(f"distinct-{n}", share, len(texts), distinct(control, n)).share())
+        rows.append(_pool(f"distinct-{n}", share, len(texts), distinct(control, n)).share())
     repeated, counted = np.zeros((2, len(texts), len(_REPEATED)))
     for column, n in enumerate(_REPEATED):
-        total, kinds = grams(numbered(texts), n).each()
+        total, kinds = grams(number_words(texts), n).each()
         repeated[:, column], counted[:, column] = 1 - kinds / np.maximum(total, 1), total > 0
         repeated[total == 0, column] = 0
-        rows.append(averaged(f"rep-{n}", repeated[:, column], counted[:, column], repetition(control, n)).share())
+        rows.append(average(f"rep-{n}", repeated[:, column], counted[:, column], repetition(control, n)).share())
     top, bottom = torch.from_numpy(repeated), torch.from_numpy(counted)
 
     def product(draws: Tensor) -> Tensor:

@@ -175,21 +175,21 @@ class TokenDenoiser(Denoiser):
         if self.self_conditioning and self.training:
             cond["estimate"] = self._estimates(x_t.detach(), t, cond)
         nats = functional.cross_entropy(self.logits(x_t, t, cond).transpose(1, 2), x, reduction="none")
-        weight = self.counted(x, cond) * self._open(t, cond)
+        weight = self.target_mask(x, cond) * self._open(t, cond)
         return (nats * weight).sum(1) / weight.sum(1).clamp(min=RESOLVED_WEIGHT)
 
     def uncertainty(self, loss: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """Return the mean cross-entropy of all tokens that are not given, (B,): those that are resolved add nothing."""
         cond = cond or {}
         weight = self._open(t, cond)
-        counted = self.counted(cond["mask"][:, 0] if "mask" in cond else torch.ones_like(weight), cond)
-        share = (weight * counted).sum(1) / counted.sum(1).clamp(min=1)
+        targets = self.target_mask(cond["mask"][:, 0] if "mask" in cond else torch.ones_like(weight), cond)
+        share = (weight * targets).sum(1) / targets.sum(1).clamp(min=1)
         return loss * (share / weight.amax(1)).to(loss)
 
-    def counted(self, tokens: Tensor, cond: Cond) -> Tensor:
+    def target_mask(self, tokens: Tensor, cond: Cond) -> Tensor:
         """Return 1 where a token is to be predicted, else 0: (B, L) float32."""
-        counted = (tokens != 0).float()
-        return counted * (1 - cond["given"].flatten(1).float()) if "given" in cond else counted
+        targets = (tokens != 0).float()
+        return targets * (1 - cond["given"].flatten(1).float()) if "given" in cond else targets
 
     def _open(self, t: Tensor, cond: Cond) -> Tensor:
         """Return the loss weight of each token, RESOLVED_WEIGHT to 1, (B, L); (B, 1) where all have one noise level."""

@@ -230,7 +230,7 @@ def test_the_deviation_is_that_of_the_training_samples(tmp_path: Path) -> None:
 
 
 def test_emphasis_flattens_by_its_closed_form() -> None:
-    """Of white noise of power p, y = x - a x' has p (1 + a^2)."""
+    """For white noise x of power p, y = x - a x' has power p (1 + a^2)."""
     audio = np.random.default_rng(0).integers(-8192, 8192, (400_000, 1)).astype(np.int16)
     clips = np.array([[0, 200_000], [200_000, 200_000]])
     plain = cache.power(audio, clips, 0.0)

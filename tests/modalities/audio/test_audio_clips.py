@@ -1,4 +1,4 @@
-"""Which clips a file gives: they cover it, they lie in one split, or only the beginning is used."""
+"""The clips of a file: they cover it, they lie in one split, or only the beginning is used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_clips_cover_a_file(length: int) -> None:
     ("name", "auto"), [("steady", 2), ("long", 19), ("hit", 1), ("cymbal", 1), ("slow", 9), ("two hits", 9)]
 )
 def test_sounds_that_die_away_give_their_beginning(name: str, auto: int, tmp_path: Path) -> None:
-    """Of a steady sound a bit longer than a clip 80 % lies in the first one too, and it does not die away."""
+    """A steady sound a bit longer than a clip has 80 % in the first one too, and it does not die away."""
     t = np.arange(5120) / RATE
     sounds = {
         "steady": sine(300, 0.15),

@@ -1,4 +1,4 @@
-"""How long sounds are to be, and what the network is told."""
+"""The length that sounds are to have, and what the network is told."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from toolkit.errors import UsageError
 
 @pytest.mark.parametrize("trained", [8192, 16128, 768])
 def test_lengths_are_rounded_to_a_few_sizes_that_hold_them(trained: int) -> None:
-    sizes = {conditioning.rounded(n, trained) for n in range(1, trained + 1, 7)}
+    sizes = {conditioning.array_length(n, trained) for n in range(1, trained + 1, 7)}
     assert len(sizes) <= conditioning.PARTS and max(sizes) == trained
     assert all(size % conditioning.GRAIN == 0 for size in sizes)
     assert all(
-        n <= conditioning.rounded(n, trained) <= max(conditioning.GRAIN, n + trained // 8 + 512)
+        n <= conditioning.array_length(n, trained) <= max(conditioning.GRAIN, n + trained // 8 + 512)
         for n in (1, 300, trained)
     )
-    assert conditioning.rounded(trained + 1, trained) == trained + conditioning.GRAIN
+    assert conditioning.array_length(trained + 1, trained) == trained + conditioning.GRAIN
 
 
 def test_mask_and_share() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modalities.audio.data import decode
-from modalities.audio.data.container.parts import Patched, patched
+from modalities.audio.data.container.parts import PartReader, patch
 from tests.modalities.audio.corpus import RATE, encoded, noise, sine, wave, with_more_frames
 
 SECOND = noise(RATE, seed=3)[:, 0]
@@ -285,9 +285,9 @@ def test_a_file_in_parts(tmp_path: Path) -> None:
     content = bytes(range(200))
     (tmp_path / "a").write_bytes(content)
     with (tmp_path / "a").open("rb", buffering=0) as file:
-        parts = patched(range(10, 150), [(20, b"abc"), (40, b"de")])
+        parts = patch(range(10, 150), [(20, b"abc"), (40, b"de")])
         want = content[10:20] + b"abc" + content[23:40] + b"de" + content[42:150]
-        whole = Patched(file, parts)
+        whole = PartReader(file, parts)
         assert whole.seek(0, 2) == len(want)
         for at in (0, 9, 10, 12, 13, 31, 139, 140, 500):
             whole.seek(at)

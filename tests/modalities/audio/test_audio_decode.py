@@ -76,7 +76,7 @@ def test_lossy_formats_sound_like_what_was_saved(name: str, tmp_path: Path) -> N
     ],
 )
 def test_old_codecs(kind: str, subtype: str, error: float, surplus: int, tmp_path: Path) -> None:
-    """What fills up a codec's last block is cut off."""
+    """The filling of a codec's last block is cut off."""
     want = sine(440, 0.25)
     (tmp_path / "a.wav").write_bytes(encoded(want, RATE, kind, subtype))
     got = decode.read(tmp_path / "a.wav", RATE, 1)[:, 0]
@@ -165,7 +165,7 @@ def test_missing_and_forbidden_files(tmp_path: Path) -> None:
 
 
 def test_no_other_parser_is_ever_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the sniffer refuses never gets to libsndfile, though that would read it."""
+    """A file that the sniffer refuses never gets to libsndfile, though that would read it."""
     paths = []
     for kind, subtype in (("VOC", "PCM_16"), ("PAF", "PCM_16"), ("SVX", "PCM_16"), ("NIST", "PCM_16"),
                           ("IRCAM", "PCM_16"), ("MAT5", "PCM_16"), ("WAV", "G721_32"), ("WAV", "NMS_ADPCM_32"),

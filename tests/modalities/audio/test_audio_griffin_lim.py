@@ -48,29 +48,29 @@ def test_noise_gets_the_spectrogram_and_a_drum_keeps_it() -> None:
     sound = drum()
     told = mel.log_mel(sound, SPEC)
     noise = 0.1 * torch.randn(sound.shape, generator=torch.Generator().manual_seed(1))
-    made = griffin_lim.matched(noise, told, SPEC)
+    made = griffin_lim.match_mel(noise, told, SPEC)
     assert off(noise, told) > 1 and off(made, told) < 0.25
-    again = griffin_lim.matched(sound, told, SPEC)
+    again = griffin_lim.match_mel(sound, told, SPEC)
     assert off(again, told) < off(made, told)
     # its own phases are better than random ones: that is what a network is for
-    ours, theirs = (vocoder.paired(sound[0].numpy(), m[0].numpy(), SPEC.rate) for m in (again, made))
+    ours, theirs = (vocoder.pair_metrics(sound[0].numpy(), m[0].numpy(), SPEC.rate) for m in (again, made))
     assert ours["spectral_convergence"] < 0.7 * theirs["spectral_convergence"]
-    assert torch.equal(griffin_lim.matched(noise, told, SPEC, rounds=0), noise)
+    assert torch.equal(griffin_lim.match_mel(noise, told, SPEC, rounds=0), noise)
 
 
 def test_channels_keep_their_balance_and_silence_stays_silent() -> None:
     sound = drum()
     stereo = torch.cat([1.5 * sound, 0.5 * sound], 1)
-    made = griffin_lim.matched(stereo, mel.log_mel(stereo, SPEC), SPEC, rounds=4)
+    made = griffin_lim.match_mel(stereo, mel.log_mel(stereo, SPEC), SPEC, rounds=4)
     torch.testing.assert_close(made[:, 0], 3 * made[:, 1], rtol=1e-3, atol=1e-4)
-    silent = griffin_lim.matched(torch.zeros(1, 1, 4096), torch.full((1, 64, 32), float(np.log(mel.FLOOR))), SPEC)
+    silent = griffin_lim.match_mel(torch.zeros(1, 1, 4096), torch.full((1, 64, 32), float(np.log(mel.FLOOR))), SPEC)
     assert bool(silent.isfinite().all()) and float(silent.abs().max()) < 1e-4
 
 
 def test_a_fade_is_short_and_ends_where_the_sound_does() -> None:
     length = torch.tensor([1000, 600])
     mask = (torch.arange(1000) < length[:, None, None]).float()
-    faded = griffin_lim.faded(torch.ones(2, 2, 1000) * mask, mask, 16_000)
+    faded = griffin_lim.fade_ends(torch.ones(2, 2, 1000) * mask, mask, 16_000)
     for clip, n in zip(faded, length.tolist(), strict=True):
         assert bool((clip[:, : n - 80] == 1).all()) and bool((clip[:, n:] == 0).all())
         falling = clip[:, n - 80 : n].diff(dim=-1)

@@ -10,12 +10,12 @@ import soundfile
 import torch
 
 from modalities.audio.evaluate import judge as module
-from modalities.audio.evaluate.judge import SILENCE, SoundJudge, copy_features, fitted, moved
+from modalities.audio.evaluate.judge import SILENCE, SoundJudge, copy_features, fit_length, move
 from modalities.audio.modality import Audio
 from modalities.audio.options import Data, Model
 from toolkit.errors import DataError
-from toolkit.evaluation.judge import obtain, recognised
-from toolkit.evaluation.metrics.nearest import aligned
+from toolkit.evaluation.judge import obtain, recognises
+from toolkit.evaluation.metrics.nearest import aligned_distances
 from toolkit.modality import Facts
 
 RATE, LENGTH = 16_000, 4_096
@@ -56,7 +56,7 @@ def test_it_learns_drums_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(said) == 1 and again.name == first.name and first.name.startswith("drums-")
     assert first.tested == len(drums.dataset("test"))
     # the commonest label alone would give 0.3
-    assert float(recognised(first, drums.dataset("train")).double().mean()) > 0.7
+    assert float(recognises(first, drums.dataset("train")).double().mean()) > 0.7
     raw = drums.dataset("test").take(torch.arange(3)).raw
     assert torch.equal(first.features(raw), again.features(raw)) and first.features(raw).shape == (3, module.FEATURES)
 
@@ -89,12 +89,12 @@ def test_length_does_not_matter_beyond_the_end_of_a_sound() -> None:
     short = raw[..., :2560]  # they end before it
     assert not raw[..., 2560:].any()
     assert torch.equal(made.features(short), made.features(raw))
-    assert torch.equal(fitted(torch.ones(1, 1, 5000), LENGTH), torch.ones(1, 1, LENGTH))
+    assert torch.equal(fit_length(torch.ones(1, 1, 5000), LENGTH), torch.ones(1, 1, LENGTH))
 
 
 def test_moved_by_hand() -> None:
     x = torch.arange(12.0).reshape(1, 1, 3, 4).repeat(2, 1, 1, 1)
-    found = moved(x, high=torch.tensor([1, 0]), late=torch.tensor([0, -2]))
+    found = move(x, high=torch.tensor([1, 0]), late=torch.tensor([0, -2]))
     s = SILENCE
     assert found[0, 0].tolist() == [[s, s, s, s], [0, 1, 2, 3], [4, 5, 6, 7]]
     assert found[1, 0].tolist() == [[2, 3, s, s], [6, 7, s, s], [10, 11, s, s]]
@@ -119,9 +119,9 @@ def test_outlines_forget_gain_sign_and_faint_noise_but_tell_sounds_apart() -> No
     plain = copy_features(raw, RATE)
     assert float(plain.min()) == 0 and torch.equal(plain.amax((1, 2)), torch.full((6,), module.RANGE_DB))
     torch.testing.assert_close(copy_features(-0.01 * raw, RATE), plain, atol=1e-3, rtol=0)
-    same = aligned(copy_features(raw + noise(-65, 6), RATE), plain, 0).diagonal()
+    same = aligned_distances(copy_features(raw + noise(-65, 6), RATE), plain, 0).diagonal()
     assert float(same.max()) < 0.5
-    others = aligned(plain, plain, 8) + 1e9 * torch.eye(6)
+    others = aligned_distances(plain, plain, 8) + 1e9 * torch.eye(6)
     assert float(others.min()) > 5
     assert not copy_features(torch.zeros(1, 1, LENGTH), RATE).any()
 
@@ -132,4 +132,6 @@ def test_outlines_of_a_moved_sound_are_moved() -> None:
     late = torch.nn.functional.pad(raw, (3 * hop, 0))[..., :LENGTH]
     a, b = copy_features(late, RATE), copy_features(raw, RATE)
     torch.testing.assert_close(a[..., 3:], b[..., :-3], atol=1e-3, rtol=0)
-    assert float(aligned(a, b, 3).diagonal().max()) < 1e-2 < float(aligned(a, b, 2).diagonal().min())
+    assert (
+        float(aligned_distances(a, b, 3).diagonal().max()) < 1e-2 < float(aligned_distances(a, b, 2).diagonal().min())
+    )

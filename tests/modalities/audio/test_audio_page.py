@@ -85,7 +85,7 @@ def sounds(count: int, length: int = 2_048, channels: int = 1, seed: int = 0) ->
 
 
 def assert_same_sound(card: dict[str, str | bytes], clip: torch.Tensor) -> None:
-    """What the card plays is the clip, rounded to 16 bits, without its padding."""
+    """Assert that the card plays the clip, rounded to 16 bits, without its padding."""
     content = card["sound"]
     assert isinstance(content, bytes) and card["type"] in ("audio/wav", "audio/flac")
     samples, rate = soundfile.read(io.BytesIO(content), dtype="int16", always_2d=True)

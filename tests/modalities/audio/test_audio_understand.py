@@ -1,4 +1,4 @@
-"""What is said of a folder: each figure against files whose figures are known."""
+"""The account of a folder: each figure against files whose figures are known."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def one(path: Path, block: int | None = None) -> Measured:
     for part in parts:
         for start in range(0, len(part), block or len(part)):
             meter.add(part[start : start + (block or len(part))])
-    return meter.done(path.name, [])
+    return meter.result(path.name, [])
 
 
 def test_one_file(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def recording(name: str) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(8_000,), (1, 5_000), (2, 4_000), (100,), (1,)])
 def test_a_sound_is_at_no_distance_from_itself(shape: tuple[int, ...]) -> None:
     x = noise(*shape)
-    assert vocoder.paired(x, x.copy(), RATE, RATE) == {
+    assert vocoder.pair_metrics(x, x.copy(), RATE, RATE) == {
         "log_spectral_distance_db": 0,
         "mel_cepstral_distortion_db": 0,
         "spectral_convergence": 0,
@@ -42,7 +42,7 @@ def test_a_sound_is_at_no_distance_from_itself(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("gain", [0.5, 0.9, 3.0])
 def test_a_gain_has_a_closed_form_in_every_figure(gain: float) -> None:
     x = 5 * noise(2, 8_000)  # far above the floor
-    found = vocoder.paired(x, gain * x, RATE)
+    found = vocoder.pair_metrics(x, gain * x, RATE)
     assert math.isclose(found["log_spectral_distance_db"], abs(20 * math.log10(gain)), rel_tol=1e-6)
     assert math.isclose(found["log_magnitude"], abs(math.log(gain)), rel_tol=1e-6)
     assert math.isclose(found["spectral_convergence"], abs(1 - gain), rel_tol=1e-6)
@@ -110,7 +110,7 @@ def test_windows_of_the_multi_resolution_distance_follow_the_rate(monkeypatch: p
 
 def test_more_noise_is_further_away_by_every_figure() -> None:
     x = recording("snare/" + sorted(p.name for p in (ROOT / "assets/drums/snare").iterdir())[0])
-    far = [vocoder.paired(x, x + level * noise(len(x)), 16_000) for level in (0.01, 0.1, 1.0)]
+    far = [vocoder.pair_metrics(x, x + level * noise(len(x)), 16_000) for level in (0.01, 0.1, 1.0)]
     for name in far[0]:
         values = [figures[name] * (-1 if name == "si_sdr_db" else 1) for figures in far]
         assert values == sorted(values) and values[0] < values[2]
@@ -146,7 +146,7 @@ def test_griffin_lim_of_a_batch_is_that_of_each() -> None:
 def test_sounds_that_do_not_pair_are_refused() -> None:
     x = noise(1, 100)
     with pytest.raises(UsageError, match="8000 and 16000 samples a second"):
-        vocoder.paired(x, x, 8_000, 16_000)
+        vocoder.pair_metrics(x, x, 8_000, 16_000)
     with pytest.raises(UsageError, match=r"shape \(1, 100\) and \(1, 99\)"):
         vocoder.log_spectral_distance(x, x[:, :99], RATE)
     with pytest.raises(UsageError, match="at least one sample"):

@@ -25,7 +25,7 @@ from toolkit.nn.unet import Trunk
 
 
 def span(net: nn.Module, length: int) -> int:
-    """How many input samples change one output sample in the middle, by automatic differentiation."""
+    """Return how many input samples change one output sample in the middle, by automatic differentiation."""
     x = torch.randn(8, 1, length, requires_grad=True, generator=torch.Generator().manual_seed(1))
     net(x, torch.zeros(8), {})[:, 0, length // 2].sum().backward()
     assert x.grad is not None

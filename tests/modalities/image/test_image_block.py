@@ -182,7 +182,7 @@ def test_links_of_links_are_one_group() -> None:
 def test_what_two_files_share_joins_them() -> None:
     files = np.array([0, 0, 1, 1, 2, 3])
     groups = np.array([4, 7, 7, 8, 9, 9])
-    joined = copies.joined(files, groups)
+    joined = copies.join_groups(files, groups)
     assert joined[0] == joined[1] and joined[2] == joined[3] and joined[0] != joined[2] and joined.shape == (4,)
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as Pillow
 
 from modalities.image.data import decode, survey
-from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.canvas import Picture, Plan
 from modalities.image.data.formats import bands, whole
 from modalities.image.data.geometry import Fit, Size, place
 from tests.modalities.image.corpus import encoded, png_chunk
@@ -133,7 +133,7 @@ def test_what_is_read_in_bands_is_what_is_read_as_a_whole(
     parts = seen(path)
     assert str(parts[0]) == str(wholes[0]) and not isinstance(wholes[0], str)
     for ours, theirs in zip(parts[1:], wholes[1:], strict=True):
-        assert isinstance(ours, Decoded) and isinstance(theirs, Decoded), (ours, theirs)
+        assert isinstance(ours, Picture) and isinstance(theirs, Picture), (ours, theirs)
         assert np.array_equal(ours.pixels, theirs.pixels) and ours[1:] == theirs[1:]
 
 
@@ -167,7 +167,7 @@ def test_resized_in_bands_is_resized(mode: str, size: Size, fit: Fit, target: Si
     exact = image.resize(inner, Pillow.Resampling.BICUBIC, box, reducing_gap=bands.GAP)
     for rows in (1, 7, 1000):
         parts = (image.crop((0, top, size[0], min(top + rows, size[1]))) for top in range(0, size[1], rows))
-        assert np.array_equal(np.asarray(bands.resized(parts, size, inner, box)), np.asarray(exact))
+        assert np.array_equal(np.asarray(bands.resize(parts, size, inner, box)), np.asarray(exact))
 
 
 @pytest.mark.parametrize(("name", "instead"), [("a.webp", "as JPEG"), ("alpha.webp", "as PNG")])
@@ -180,7 +180,7 @@ def test_what_takes_too_much_to_decode_is_refused_by_its_header(
     why = decode.one(tmp_path / name, PLANS[0])
     assert why == f"101 x 77 pixels of WEBP take 0 MB to decode; save it smaller or {instead}"
     monkeypatch.setattr(whole, "MAX_BYTES", 12 * WIDTH * HEIGHT)
-    assert isinstance(decode.one(tmp_path / name, PLANS[0]), Decoded)
+    assert isinstance(decode.one(tmp_path / name, PLANS[0]), Picture)
 
 
 def test_photographs_are_below_every_cap() -> None:

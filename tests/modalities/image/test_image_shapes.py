@@ -92,7 +92,7 @@ def test_crop_takes_the_middle_of_another_shape(tmp_path: Path) -> None:
     stripes(120, 40).save(path)
     tall = pixels_of(path, (20, 40), 1)[0]  # the middle sixth, at full resolution
     assert np.array_equal(tall, np.asarray(stripes(120, 40))[:, 50:70])
-    assert geometry.lost((120, 40), (20, 40), "crop") == pytest.approx(5 / 6)
+    assert geometry.lost_share((120, 40), (20, 40), "crop") == pytest.approx(5 / 6)
 
 
 def test_pad_keeps_the_whole_picture_on_the_background(tmp_path: Path) -> None:
@@ -181,12 +181,12 @@ def test_crops_keep_the_shape_of_the_picture() -> None:
 
 def test_quarter_turns_of_pictures_that_are_no_squares_keep_their_size() -> None:
     raw = torch.from_numpy(np.asarray(stripes(40, 20)).copy())[None, None]
-    assert torch.equal(evaluator.turned(raw, 0), raw) and torch.equal(evaluator.turned(raw, 2), raw.flip(2, 3))
-    turned = evaluator.turned(raw, 1).double()
+    assert torch.equal(evaluator.turn(raw, 0), raw) and torch.equal(evaluator.turn(raw, 2), raw.flip(2, 3))
+    turned = evaluator.turn(raw, 1).double()
     assert turned.shape == raw.shape and (turned[0, 0, 2:-2].diff(dim=0) < 0).all()  # rises from bottom to top now
     assert float(turned[0, 0].std(1).max()) < 1  # and is the same along a row
     square = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4)
-    assert torch.equal(evaluator.turned(square, 1), square.rot90(1, (2, 3)))
+    assert torch.equal(evaluator.turn(square, 1), square.rot90(1, (2, 3)))
 
 
 @pytest.mark.parametrize("shape", [(3, 50, 9), (1, 9, 50), (4, 30, 44), (2, 8, 8)])

@@ -30,7 +30,7 @@ def untrained(recall: float = 0.25) -> TokenDenoiser:
 
 
 def oracle(schedule: Schedule | None = None) -> TokenDenoiser:
-    """What is right where tokens are independent and equally likely: the network is silent, the gate open."""
+    """Return the exact denoiser of independent, equally likely tokens: the network is silent, the gate open."""
     made = fresh(schedule)
     with torch.no_grad():
         made.net.gate.fill_(1 / GATE_GAIN)

@@ -38,7 +38,7 @@ class Law:
 
 
 def pair(row: Tensor) -> Tensor:
-    """Of two tokens below 4 that are always the same: the posterior of each given the other."""
+    """Return the posterior of two tokens below 4 that are always the same, each given the other."""
     told = row[row < 4]
     logits = torch.zeros(2, 4) if len(told) == 0 else torch.full((2, 4), -30.0)
     if len(told):

@@ -1,4 +1,4 @@
-"""What is said of texts before training on them: counts by hand-made files, and what is proposed."""
+"""The account of texts before training on them: counts by hand-made files, and what is proposed."""
 
 from __future__ import annotations
 

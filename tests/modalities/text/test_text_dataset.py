@@ -33,7 +33,7 @@ needs_data = pytest.mark.skipif(not os.environ.get("TOOLKIT_DATA"), reason="TOOL
 
 def test_the_bundled_plays(cache: Path) -> None:
     corpus, said = opened("shakespeare", cache)
-    folder = paths.shipped("assets") / "shakespeare"
+    folder = paths.shipped_folder("assets") / "shakespeare"
     train, test = ((folder / name).read_text("ascii") for name in ("train.txt", "validation.txt"))
     assert said == [] and corpus.names == () and corpus.packed and corpus.lengths == ()
     assert corpus.vocabulary.known == "".join(sorted(set(train)))

@@ -154,7 +154,7 @@ def test_embedding_has_unit_variance_and_is_undone_for_every_token() -> None:
 
 
 def shown(denoiser: TokenDenoiser, batch: int) -> Tensor:
-    """Which examples of a training batch see an own estimate: (B,) bool."""
+    """Return a (B,) bool: the examples of a training batch that see an own estimate."""
     seen: list[Tensor] = []
     forward = denoiser.net.forward
 

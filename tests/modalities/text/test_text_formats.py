@@ -1,4 +1,4 @@
-"""Which files of a folder are read, what an item is, and which texts are held out."""
+"""The files of a folder that are read, what an item is, and which texts are held out."""
 
 from __future__ import annotations
 

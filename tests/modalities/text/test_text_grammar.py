@@ -1,4 +1,4 @@
-"""What is sampled is text: whole characters and escapes, and what was given comes back, whatever the network says."""
+"""Samples are text: whole characters and escapes, and what was given comes back, whatever the network says."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_what_is_given_comes_back(
 
 
 def _pieces(vocabulary: Vocabulary, row: list[int], told: list[bool]) -> list[tuple[str, bool]]:
-    """What each run of given, or of found, tokens says by itself, and which of both it is."""
+    """Return the text of each run of tokens that are all given or all sampled, and True where they are given."""
     groups = itertools.groupby(zip(row, told, strict=True), key=lambda pair: pair[1])
     return [(vocabulary.decode([token for token, _ in group]), is_given) for is_given, group in groups]
 
@@ -195,7 +195,7 @@ def test_samples_of_noise_are_text_and_right_ones_stay(kind: str) -> None:
 
 
 def _end(row: torch.Tensor) -> int:
-    """Where an item ends."""
+    """Return the place where an item ends."""
     return row.tolist().index(EOS) if EOS in row.tolist() else len(row)
 
 

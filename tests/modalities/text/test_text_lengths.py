@@ -87,7 +87,7 @@ def splits(text: Text) -> Splits:
 
 
 def figures_of(text: Text, count: int) -> dict[str, Metric]:
-    """What an evaluation says of `count` held-out texts, by name."""
+    """Return the figures of an evaluation of `count` held-out texts, by name."""
     found = text.evaluator().likelihood(denoiser_of(text), None, splits(text), count, lambda line: None)
     return {figure.name: figure for figure in found}
 

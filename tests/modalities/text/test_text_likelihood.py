@@ -94,7 +94,7 @@ def test_an_own_estimate_is_of_a_first_pass_at_the_same_noise() -> None:
 
 
 def test_given_tokens_cost_nothing_in_any_term() -> None:
-    """Of two texts that share what is not given, and noise so high that each term is large."""
+    """Given tokens drop out of each term; the noise is so high that each term is large."""
     denoiser = denoisers.untrained()
     tokens = denoisers.words(1, denoisers.LENGTH)
     given = (torch.arange(denoisers.LENGTH) >= 4).float().expand(1, 1, -1)

@@ -144,7 +144,7 @@ def test_items_are_what_dictionaries_say_and_see_nothing_of_each_other(order: in
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_all_strings_together_have_probability_1(order: int) -> None:
-    """Of up to so many characters, and the beginnings of the longer ones; z stands for all characters unseen."""
+    """Sums over strings of up to 4 characters and the beginnings of longer ones; z stands for all unseen characters."""
     model, longest = NGram(["ab", "b", "bab"], order), 4
     unseen = 0x110000 - 0x800 - 2
     whole = 0.0

@@ -102,7 +102,7 @@ def test_the_gates_gradient_is_that_of_the_gate_itself() -> None:
 
 @torch.no_grad()
 def test_neither_padding_nor_what_is_given_is_unknown() -> None:
-    """What is open is a share of the tokens that are to be found."""
+    """The uncertainty counts the unknown tokens as a share of those that are to be found."""
     denoiser = untrained().eval()
     t = denoiser.schedule.time(torch.zeros(1, dtype=F64))
     noisy = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 1.0])

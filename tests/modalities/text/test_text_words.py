@@ -18,7 +18,7 @@ from modalities.text.evaluate.words import (
     grams,
     js_distance,
     like,
-    numbered,
+    number_words,
     repetition,
     valid_words,
     words,
@@ -67,7 +67,7 @@ def test_repetitions_by_hand() -> None:
     assert repetition(texts, 3) == pytest.approx(1 / 3) and repetition(texts, 4) == 0
     assert diversity(texts) == pytest.approx(0.75 * (2 / 3))
     assert distinct([["a", "b"], ["a", "b"], ["a", "c"]], 2) == 2 / 3 and math.isnan(distinct([["a"]], 2))
-    assert [row.tolist() for row in numbered([["b", "a"], ["a"]])] == [[0, 1], [1]]
+    assert [row.tolist() for row in number_words([["b", "a"], ["a"]])] == [[0, 1], [1]]
 
 
 def test_real_text_is_cut_to_the_samples() -> None:

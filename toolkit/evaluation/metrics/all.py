@@ -14,7 +14,7 @@ from toolkit.diffusion.randomness import seeded_generator
 from toolkit.evaluation.metrics import inception_score, kernel, manifold, ndb
 from toolkit.evaluation.metrics.frechet import frechet_infinity, moments, of_moments
 from toolkit.evaluation.metrics.interval import half_samples, wilson
-from toolkit.evaluation.table import Metric, left_out
+from toolkit.evaluation.table import Metric, omission
 
 PAIRED = 2_000
 """Examples of each set of which all pairs are compared."""
@@ -64,7 +64,7 @@ class Measure:
     better: Literal["lower", "higher"] = "lower"
     unit: str = ""
     missing: Callable[[int, int, int], str] = lambda n, m, d: ""
-    """Why it cannot be computed for n samples and m real examples with d features, or ""."""
+    """Returns why it cannot be computed for n samples and m real examples with d features, or ""."""
     needs_labels: bool = False
     draws: int = 20
     """Random halves for its standard error; 0: the share of independent examples, for which there is a formula."""
@@ -85,7 +85,7 @@ def measure_all(samples: Features, noise: Features, groups: Sequence[Group], siz
         if measure.needs_labels and samples.p is None:
             reason = "the judge knows no labels of the data"
         metrics.append(
-            left_out(measure.what, reason, judge) if reason else _metric(measure, subsets, noise, groups, n, judge)
+            omission(measure.what, reason, judge) if reason else _metric(measure, subsets, noise, groups, n, judge)
         )
     return metrics
 

@@ -15,7 +15,7 @@ LEAST = 1e-12
 
 def inception_score(p: Tensor) -> float:
     """Return exp of mean KL(p(y|x) || p(y)) (Salimans et al. 2016, sec. 4): 1 (all alike) to K. Raises ValueError."""
-    p = _checked(p)
+    p = _normalise(p)
     return float(((p * (_log(p) - _log(p.mean(0)))).sum(1)).mean().exp())
 
 
@@ -25,7 +25,7 @@ def modified_inception_score(p: Tensor) -> float:
     After Gurumurthy et al. (2017, sec. 5), who pair examples of one class; over all pairs, as for spoken digits
     since Kong et al. (2021). It grows with how sure the judge is. Raises ValueError.
     """
-    p = _checked(p)
+    p = _normalise(p)
     own = (p * _log(p)).sum(1).mean()
     return float((own - (p.mean(0) * _log(p).mean(0)).sum()).exp())
 
@@ -35,7 +35,7 @@ def am_score(p: Tensor, real: Tensor) -> float:
 
     real: probabilities (m, K) of real examples. Raises ValueError.
     """
-    p, target = _checked(p), _checked(real).mean(0)
+    p, target = _normalise(p), _normalise(real).mean(0)
     divergence = (target * (_log(target) - _log(p.mean(0)))).sum()
     return float(divergence - (p * _log(p)).sum(1).mean())
 
@@ -44,7 +44,7 @@ def _log(p: Tensor) -> Tensor:
     return p.clamp(min=LEAST).log()
 
 
-def _checked(p: Tensor) -> Tensor:
+def _normalise(p: Tensor) -> Tensor:
     p = p.double()
     if p.ndim != 2 or not len(p) or not torch.allclose(p.sum(1), torch.ones(len(p), dtype=p.dtype), atol=1e-4):
         raise ValueError(f"probabilities (n, K) with rows that sum to 1 expected, got {tuple(p.shape)}")

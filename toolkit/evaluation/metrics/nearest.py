@@ -44,7 +44,7 @@ def nearest_of_many(a: Tensor, b: Tensor, own: Tensor | None = None, candidates:
     return torch.cat(distances), torch.cat(numbers)
 
 
-def aligned(a: Tensor, b: Tensor, shift: int) -> Tensor:
+def aligned_distances(a: Tensor, b: Tensor, shift: int) -> Tensor:
     """Return root mean square differences of sequences a (n, d, T) and b (m, d, T) at the best shift in time: (n, m).
 
     b is moved by up to `shift` places either way. The mean is over the places at which either of the two sounds, so
@@ -59,7 +59,7 @@ def aligned(a: Tensor, b: Tensor, shift: int) -> Tensor:
     live_x = (x > 0).any(1)
     best = torch.full((len(a), len(b)), torch.inf, dtype=torch.float64)
     for place in range(-shift, shift + 1):
-        y = _moved(b.double(), place)
+        y = _move(b.double(), place)
         live_y = (y > 0).any(1)
         both = live_x.double() @ live_y.double().T
         union = live_x.sum(1, keepdim=True) + live_y.sum(1) - both
@@ -72,12 +72,12 @@ def aligned(a: Tensor, b: Tensor, shift: int) -> Tensor:
 def nearest_aligned(
     a: Tensor, b: Tensor, shift: int, count: int = 1, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the `count` least distances of `aligned` for each of a, ascending, and their rows of b: (n, count) twice.
+    """Return the `count` least `aligned_distances` for each of a, ascending, and their rows of b: (n, count) twice.
 
     `own`: as for `nearest`. `count` falls to what b has. Raises ValueError.
     """
     _check(a, b, own)
-    distance = aligned(a, b, shift)
+    distance = aligned_distances(a, b, shift)
     if own is not None:
         distance[torch.arange(len(a)), own] = torch.inf
     values, numbers = distance.topk(min(count, len(b) - (own is not None)), largest=False)
@@ -87,13 +87,13 @@ def nearest_aligned(
 def nearest_aligned_of_many(
     a: Tensor, b: Tensor, shift: int, own: Tensor | None = None, candidates: int = 8
 ) -> tuple[Tensor, Tensor]:
-    """Return the nearest of `aligned` for large b: exact among the `candidates` that are nearest by averages of cells.
+    """Return the least `aligned_distances` for large b, exact among the `candidates` nearest by averages of cells.
 
     Averages are over 2 x 4 cells. Returns distances (n,) and numbers (n,). Raises ValueError.
     """
     _check(a, b, own)
     coarse_a, coarse_b = (avg_pool2d(x.float()[:, None], (2, 4), ceil_mode=True)[:, 0] for x in (a, b))
-    coarse = aligned(coarse_a, coarse_b, min(-(-shift // 4), coarse_a.shape[2] - 1))
+    coarse = aligned_distances(coarse_a, coarse_b, min(-(-shift // 4), coarse_a.shape[2] - 1))
     if own is not None:
         coarse[torch.arange(len(a)), own] = torch.inf
     near = coarse.topk(min(candidates, len(b) - (own is not None)), largest=False).indices
@@ -122,17 +122,17 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _aligned_pairs(a: Tensor, b: Tensor, shift: int) -> Tensor:
-    """Return `aligned` for pairs of sequences a and b (n, d, T) only: (n,)."""
+    """Return `aligned_distances` for pairs of sequences a and b (n, d, T) only: (n,)."""
     best = torch.full((len(a),), torch.inf, dtype=torch.float64)
     live = (a > 0).any(1)
     for place in range(-shift, shift + 1):
-        y = _moved(b, place)
+        y = _move(b, place)
         union = (live | (y > 0).any(1)).sum(1)
         best = torch.minimum(best, (a - y).square().sum((1, 2)) / (a.shape[1] * union).clamp(min=1))
     return best.sqrt()
 
 
-def _moved(x: Tensor, place: int) -> Tensor:
+def _move(x: Tensor, place: int) -> Tensor:
     """Return x (n, d, T) moved by `place` along T, with silence in the gap."""
     moved = torch.zeros_like(x)
     if place >= 0:

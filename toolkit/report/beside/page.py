@@ -24,13 +24,16 @@ def page(title: str, sides: Sequence[Side], rows: Sequence[Row], seed: int) -> s
     heads = [tag("li", tag("b", side.name), f": {side.what}") for side in sides]
     figures = [_row(i, row, sides) for i, row in enumerate(rows)]
     header = tag(
-        "header", tag("h1", title), tag("ul", *heads, class_="columns"), tag("p", _explained(rows, seed), class_="soft")
+        "header",
+        tag("h1", title),
+        tag("ul", *heads, class_="columns"),
+        tag("p", _explanation(rows, seed), class_="soft"),
     )
     main = tag("main", _tests(sides), tag("div", id="desk", aria_live="polite"), *figures)
     return document(clean(title), STYLE, join([header, main]), SCRIPT)
 
 
-def _explained(rows: Sequence[Row], seed: int) -> str:
+def _explanation(rows: Sequence[Row], seed: int) -> str:
     sound = any(shown.sound for row in rows for shown in row.shown.values())
     each = f"Each row has one label and one noise (seed {seed}, and the number of the row)"
     return each + (

@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
     label: str
     shown: dict[str, Shown]
-    """By the names of the sides; one without a real example of the label lacks it."""
+    """Examples by the names of the sides; a side without a real example of the label is missing."""
 
 
 def rows_of(

@@ -34,7 +34,7 @@ _STEP = re.compile(r"step-([0-9]{8,18})(?:\.([1-9][0-9]{0,5}))?")
 _LEFTOVER = re.compile(r"\.(tmp|del)-[0-9]+-[0-9a-f]{32}")
 
 
-class _Found(NamedTuple):
+class _Folder(NamedTuple):
     step: int
     revision: int
     """Number of earlier saves of the step."""
@@ -66,7 +66,7 @@ class Checkpoint:
         return f"saved with {self.threads} threads of torch {self.torch}, going on with {now}: last digits may differ"
 
     @property
-    def written_by_another(self) -> str | None:
+    def version_note(self) -> str | None:
         """One line when another version of the toolkit saved it, or None."""
         if self.toolkit in ("", toolkit.__version__):
             return None
@@ -102,7 +102,7 @@ class CheckpointStore:
         """
         copies = copies or {}
         what = f"the checkpoint of step {step}"
-        text = _checked(what, step, groups, state)
+        text = _state_text(what, step, groups, state)
         with writing(what, self.folder, self.size(groups, state, copies)):
             self._prepare()
             staged = self.folder / f".tmp-{step}-{uuid4().hex}"
@@ -132,42 +132,42 @@ class CheckpointStore:
         do not name is then loaded when it is asked for, and not with all.
         Raises UsageError when the step or a group does not exist, ToolkitError when all there is is damaged.
         """
-        said: dict[Path, str] = {}
+        faults: dict[Path, str] = {}
         while True:
             before = self._all()
-            chosen = [found for found in before if step is None or found.step == step]
+            chosen = [one for one in before if step is None or one.step == step]
             if step is not None and not chosen:
                 raise UsageError(f"no checkpoint of step {step} in {self.folder}; there are: {self.steps() or 'none'}")
-            for found in reversed(chosen):
+            for one in reversed(chosen):
                 try:
-                    facts, tensors, state = contents.read_folder(found.path, found.step, groups, spans)
+                    facts, tensors, state = contents.read_folder(one.path, one.step, groups, spans)
                     versions = facts.threads, facts.torch, facts.toolkit
-                    return Checkpoint(found.step, tensors, state, found.path, *versions)
+                    return Checkpoint(one.step, tensors, state, one.path, *versions)
                 except Damaged as error:
                     # A folder that has gone was not damaged: a training that still runs has moved on.
-                    if found.path.exists() and found.path not in said:
-                        said[found.path] = f"{found.path.name}: {error}"
-                        notify(f"skipped damaged checkpoint {said[found.path]}")
+                    if one.path.exists() and one.path not in faults:
+                        faults[one.path] = f"{one.path.name}: {error}"
+                        notify(f"skipped damaged checkpoint {faults[one.path]}")
             if self._all() == before:
                 break
         if not chosen:
             return None
         which = "all checkpoints are" if step is None else f"the checkpoint of step {step} is"
         raise ToolkitError(
-            f"{which} damaged in {self.folder} ({'; '.join(said.values())}); restore a copy, or start again elsewhere"
+            f"{which} damaged in {self.folder} ({'; '.join(faults.values())}); restore a copy, or start again elsewhere"
         )
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that look complete (right files of the right sizes; not hashed), ascending."""
-        return sorted({found.step for found in self._all() if _looks_whole(found)})
+        return sorted({one.step for one in self._all() if _looks_whole(one)})
 
     def whole(self) -> list[tuple[Path, contents.Manifest]]:
         """Folders and manifests of the checkpoints that look complete (not hashed), newest first."""
-        found = []
+        steps = []
         for one in reversed(self._all()):
             with suppress(Damaged, ToolkitError):
-                found.append((one.path, contents.read_manifest(one.path, one.step)))
-        return found
+                steps.append((one.path, contents.read_manifest(one.path, one.step)))
+        return steps
 
     @staticmethod
     def size(groups: Groups, state: Mapping[str, Any] | None = None, copies: Mapping[str, bytes] | None = None) -> int:
@@ -187,7 +187,7 @@ class CheckpointStore:
             line = f"checkpoints in {self.folder} need {needed:,} bytes and {free:,} bytes are free"
             raise StorageError(f"{line}; make room, lower train.keep or choose another folder")
 
-    def _all(self) -> list[_Found]:
+    def _all(self) -> list[_Folder]:
         """All checkpoint folders, whole or not, oldest first. A link to a folder is none."""
         try:
             with os.scandir(self.folder) as entries:
@@ -197,7 +197,7 @@ class CheckpointStore:
         except OSError as error:
             raise ToolkitError(f"cannot read {self.folder}: {error.strerror}; may you read it?") from error
         matches = [match for match in map(_STEP.fullmatch, names) if match and match[1] == f"{int(match[1]):08d}"]
-        return sorted(_Found(int(match[1]), int(match[2] or 0), self.folder / match[0]) for match in matches)
+        return sorted(_Folder(int(match[1]), int(match[2] or 0), self.folder / match[0]) for match in matches)
 
     def _prepare(self) -> None:
         """Make the folder, and remove what saves that were killed have left."""
@@ -208,28 +208,28 @@ class CheckpointStore:
             if _LEFTOVER.fullmatch(name):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def _vacant(self, step: int) -> _Found:
-        revision = max((found.revision + 1 for found in self._all() if found.step == step), default=0)
-        return _Found(step, revision, self.folder / (f"step-{step:08d}" + (f".{revision}" if revision else "")))
+    def _vacant(self, step: int) -> _Folder:
+        revision = max((one.revision + 1 for one in self._all() if one.step == step), default=0)
+        return _Folder(step, revision, self.folder / (f"step-{step:08d}" + (f".{revision}" if revision else "")))
 
-    def _prune(self, new: _Found, best: int | None = None) -> None:
+    def _prune(self, new: _Folder, best: int | None = None) -> None:
         """Delete all but `new`, the keep - 1 whole ones before it and the whole one of step `best`, later steps first.
 
         What cannot be deleted stays: the save itself has succeeded.
         """
-        others = [found for found in self._all() if found != new]
-        whole = [found for found in others if found.step < new.step and _looks_whole(found)]
+        others = [one for one in self._all() if one != new]
+        whole = [one for one in others if one.step < new.step and _looks_whole(one)]
         stay = whole[len(whole) - (self.keep - 1) :] if len(whole) >= self.keep else whole
-        stay = [*stay, *[found for found in whole if found.step == best][-1:]]
-        gone = [found for found in others if found not in stay]
-        for found in sorted(gone, key=lambda found: (found.step < new.step, found)):
-            doomed = self.folder / f".del-{found.step}-{uuid4().hex}"
+        stay = [*stay, *[one for one in whole if one.step == best][-1:]]
+        gone = [one for one in others if one not in stay]
+        for one in sorted(gone, key=lambda one: (one.step < new.step, one)):
+            doomed = self.folder / f".del-{one.step}-{uuid4().hex}"
             with suppress(OSError):
-                os.rename(found.path, doomed)
+                os.rename(one.path, doomed)
                 shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _checked(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> bytes:
+def _state_text(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> bytes:
     """`state` as JSON, after refusing whatever must not be saved."""
     if not 0 <= step < 10**18:
         raise ToolkitError(f"cannot save {what}: a step is a whole number, 0 or more")
@@ -245,9 +245,9 @@ def _checked(what: str, step: int, groups: Groups, state: Mapping[str, Any]) -> 
     return text
 
 
-def _looks_whole(found: _Found) -> bool:
+def _looks_whole(one: _Folder) -> bool:
     try:
-        contents.read_manifest(found.path, found.step)
+        contents.read_manifest(one.path, one.step)
     except (Damaged, ToolkitError):
         return False
     return True

@@ -122,10 +122,10 @@ def write_stream_atomic(path: Path, fill: Callable[[BinaryIO], object], durable:
 
 def write_text_atomic(path: Path, text: str, durable: bool = True) -> None:
     r"""`write_bytes_atomic` of UTF-8. What is not Unicode (undecodable file names) is written as a \u escape."""
-    write_bytes_atomic(path, _encoded(text), durable)
+    write_bytes_atomic(path, _encode(text), durable)
 
 
-def _encoded(text: str) -> bytes:
+def _encode(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -140,7 +140,7 @@ def json_bytes(name: str, data: Any) -> bytes:
         text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ToolkitError(f"cannot write {name}: {error}") from error
-    return _encoded(text + "\n")
+    return _encode(text + "\n")
 
 
 def read_capped(path: Path, most: int) -> bytes:
@@ -160,7 +160,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def staged(name: str) -> bool:
+def is_leftover(name: str) -> bool:
     """Return True for the name of a file that a killed process was writing."""
     return _STAGED.fullmatch(name) is not None
 

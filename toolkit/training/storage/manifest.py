@@ -100,7 +100,7 @@ def encode_json(data: Any) -> bytes:
 
 
 def problem(groups: Groups) -> str | None:
-    """Why `groups` must not be saved, or None: names that are no file names, tensors not plain or not finite."""
+    """Return why `groups` must not be saved, or None: names that are no file names, tensors not plain or not finite."""
     for group, tensors in groups.items():
         if not _GROUP.fullmatch(group):
             return f"'{group}' cannot be a file name; use letters, digits, - and _"
@@ -118,7 +118,7 @@ def weight_bytes(tensors: Mapping[str, Tensor]) -> int:
     return len(_header(tensors)) + sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def _sorted(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+def _sort(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     """Widest numbers first, so that each tensor starts at a multiple of its own number's size."""
     return sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
 
@@ -126,7 +126,7 @@ def _sorted(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
 def _header(tensors: Mapping[str, Tensor]) -> bytes:
     table: dict[str, Any] = {}
     end = 0
-    for name, tensor in _sorted(tensors):
+    for name, tensor in _sort(tensors):
         start, end = end, end + tensor.numel() * tensor.element_size()
         table[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(table, separators=(",", ":")).encode()
@@ -137,7 +137,7 @@ def _header(tensors: Mapping[str, Tensor]) -> bytes:
 def _chunks(tensors: Mapping[str, Tensor]) -> Iterator[bytes | np.ndarray[Any, Any]]:
     """The bytes of a safetensors file, one tensor in memory at a time; shared and strided ones become plain copies."""
     yield _header(tensors)
-    for _, tensor in _sorted(tensors):
+    for _, tensor in _sort(tensors):
         yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
@@ -222,14 +222,14 @@ def read_folder(
     if manifest.files[STATE].size > CAP:
         raise Damaged(f"{STATE} has more than {CAP:,} bytes")
     try:
-        state = json.loads(verified(folder, STATE, manifest))
+        state = json.loads(verify(folder, STATE, manifest))
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{STATE} is no JSON") from error
     if not isinstance(state, dict):
         raise Damaged(f"{STATE} is no JSON object")
     loaded = {}
     for name in groups:
-        data = verified(folder, name + SUFFIX, manifest)
+        data = verify(folder, name + SUFFIX, manifest)
         try:
             loaded[name] = safetensors.torch.load(data)
         except Exception as error:  # a stranger's file can make the parser raise nearly anything
@@ -237,7 +237,7 @@ def read_folder(
     return manifest, loaded, state
 
 
-def verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+def verify(folder: Path, name: str, manifest: Manifest) -> bytes:
     """Return the content of a file that the manifest names. Raises Damaged unless it is as it was written."""
     facts = manifest.files[name]
     data = content(folder / name, facts.size)

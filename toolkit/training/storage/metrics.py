@@ -24,12 +24,12 @@ def entries(data: bytes) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
         if not line.strip():
             continue
         try:
-            said = json.loads(line)
-            whole = isinstance(said, dict) and type(said.get("step")) is int
+            entry = json.loads(line)
+            whole = isinstance(entry, dict) and type(entry.get("step")) is int
         except (ValueError, RecursionError):  # bytes that are no UTF-8 are a ValueError too
             whole = False
         if whole:
-            good.append((line, said))
+            good.append((line, entry))
         else:
             damaged += 1
     return good, damaged
@@ -45,7 +45,7 @@ def content(path: Path) -> bytes:
         raise ToolkitError(f"{path} cannot be read ({error.strerror}); move it away, training can do without") from None
 
 
-def left_out(damaged: int, path: Path) -> str:
+def damage_line(damaged: int, path: Path) -> str:
     """Return the line about damaged lines."""
     return f"lines of {path} that cannot be read and are left out: {damaged:,}"
 
@@ -61,14 +61,14 @@ class Metrics:
         self.loss: float | None = None
         """Mean loss in the last line."""
         self.failed: StorageError | None = None
-        """Why lines wait for the disk, or None where none do."""
+        """Error that makes lines wait for the disk, or None where none do."""
         self._notes: list[str] = []
         self._file: Growing | None = None
         before = content(path)
         good, damaged = entries(before)
         if damaged:
-            self._notes.append(left_out(damaged, path))
-        kept = b"".join(line + b"\n" for line, said in good if said["step"] <= step)
+            self._notes.append(damage_line(damaged, path))
+        kept = b"".join(line + b"\n" for line, entry in good if entry["step"] <= step)
         self._anew: bytes | None = None if kept == before and path.is_file() and not path.is_symlink() else kept
         """The content of the file at the start, until it is there."""
         self._waiting: list[bytes] = []
@@ -82,20 +82,20 @@ class Metrics:
         if self._file is not None:
             self._file.close()
 
-    def told(self) -> list[str]:
+    def take_notes(self) -> list[str]:
         """Return what the user should know since the last call."""
-        said, self._notes = self._notes, []
-        return said
+        notes, self._notes = self._notes, []
+        return notes
 
-    def write(self, done: StepResult, losses: Sequence[float]) -> None:
+    def write(self, result: StepResult, losses: Sequence[float]) -> None:
         """One line: the mean loss since the line before, and the facts of this step; null where not finite."""
         finite = [value for value in losses if math.isfinite(value)]
         self.loss = sum(finite) / len(finite) if finite else None
-        norm = done.grad_norm if math.isfinite(done.grad_norm) else None
-        facts = {"step": done.step, "loss": self.loss, "lr": done.lr, "grad_norm": norm}
-        self._add({**facts, "seconds": round(done.seconds, 4)})
+        norm = result.grad_norm if math.isfinite(result.grad_norm) else None
+        facts = {"step": result.step, "loss": self.loss, "lr": result.lr, "grad_norm": norm}
+        self._add({**facts, "seconds": round(result.seconds, 4)})
 
-    def measured(self, measurement: Measurement) -> None:
+    def add_measurement(self, measurement: Measurement) -> None:
         """One line of the loss at fixed noise, with what each example cost (convergence.read)."""
         self._add(measurement.to_mapping())
 

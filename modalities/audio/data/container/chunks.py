@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from modalities.audio.data.container.parts import Found, Piece, Unreadable, patched, seconds
+from modalities.audio.data.container.parts import Container, Piece, Unreadable, patch, seconds
 
 WAVE_CODECS = {1: 0, 3: 0, 6: 0, 7: 0, 2: 1 << 16, 17: 1 << 16, 49: 641}
 """PCM, float, A-law, u-law, MS and IMA ADPCM, GSM 06.10, each with the most samples that fill up its last block."""
@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How a format writes its chunks."""
+    """Layout of a format's chunks."""
 
     kind: str
     first: int
@@ -82,29 +82,29 @@ def form_of(head: bytes) -> Form | None:
 
 
 class Inside(Exception):
-    """What a WAV holds is a file of its own, from byte `start` to before `stop`."""
+    """The content of a WAV is a file of its own, from byte `start` to before `stop`."""
 
     def __init__(self, start: int, stop: int) -> None:
         super().__init__()
         self.start, self.stop = start, stop
 
 
-def find(file: BinaryIO, start: int, size: int, form: Form) -> Found:
+def find(file: BinaryIO, start: int, size: int, form: Form) -> Container:
     """Return the samples of a file of `size` bytes that begins at `start`. Raises Unreadable, Inside."""
     pieces: list[Piece] = []
-    mended: list[str] = []
+    faults: list[str] = []
     while True:
         piece, lines, end = _one(file, start, size, form)
         pieces.append(piece)
-        mended += lines
+        faults += lines
         file.seek(end)
         after = file.read(40)
         if form_of(after) is None or len(pieces) >= _MOST_CHUNKS:  # nothing was joined to its end
             break
         form, start = form_of(after) or form, end
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} files, one after the other")
-    return Found(form.kind, tuple(pieces), tuple(mended))
+        faults.append(f"{len(pieces):,} files, one after the other")
+    return Container(form.kind, tuple(pieces), tuple(faults))
 
 
 def _one(file: BinaryIO, start: int, size: int, form: Form) -> tuple[Piece, list[str], int]:
@@ -153,7 +153,7 @@ def _one(file: BinaryIO, start: int, size: int, form: Form) -> tuple[Piece, list
     if not (odd or start or after < size or claimed == -1 or little):
         return Piece((), frames, surplus), lines, size
     patches = _patches(file, start, end, data, format_at, long, form, frame)
-    return Piece(patched(range(start, end), patches), frames, surplus), lines, after
+    return Piece(patch(range(start, end), patches), frames, surplus), lines, after
 
 
 def _share(part: int, whole: int) -> str:
@@ -274,7 +274,7 @@ def _patches(
     return patches
 
 
-def find_au(file: BinaryIO, start: int, size: int) -> Found:
+def find_au(file: BinaryIO, start: int, size: int) -> Container:
     """Return the samples of an AU file. Raises Unreadable."""
     head = _at(file, start, 24)
     if len(head) < 24:
@@ -284,12 +284,12 @@ def find_au(file: BinaryIO, start: int, size: int) -> Found:
         raise Unreadable(f"compressed AU (codec {codec}); save it as PCM")
     frame, there = AU_CODECS[codec] * channels, size - start - body
     if claimed == 0xFFFFFFFF or claimed == there:  # the standard lets the length be unknown
-        return Found("AU", (Piece((range(start, size),) if start else ()),))
+        return Container("AU", (Piece((range(start, size),) if start else ()),))
     if claimed > there:
         line = f"cut off at {_share(there, claimed)} of its length"
     elif there - claimed > _SLACK and any(_at(file, start + body + claimed, 1 << 16)):
         line = f"its header says {seconds(claimed / max(frame, 1), rate)}, and more follows"
     else:
-        return Found("AU", (Piece((range(start, size),) if start else ()),))
-    parts = patched(range(start, size), [(start + 8, struct.pack(">I", min(max(there, 0), 0xFFFFFFFF)))])
-    return Found("AU", (Piece(parts),), (line,))
+        return Container("AU", (Piece((range(start, size),) if start else ()),))
+    parts = patch(range(start, size), [(start + 8, struct.pack(">I", min(max(there, 0), 0xFFFFFFFF)))])
+    return Container("AU", (Piece(parts),), (line,))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from modalities.audio.data.container.parts import Content, Found, Part, Piece, patched, seconds
+from modalities.audio.data.container.parts import Container, Content, Part, Piece, patch, seconds
 
 _MARK = b"fLaC\0\0\0\x22"
 _WINDOWS = (1 << 16, 1 << 23)
@@ -27,19 +27,19 @@ class _Header(NamedTuple):
     """Byte that begins with the upper four bits of the total in its lower half."""
 
 
-def find(data: Content, start: int, size: int) -> Found:
+def find(data: Content, start: int, size: int) -> Container:
     """Return the streams of a FLAC file whose marker is at `start`; several when files were joined."""
     starts = [start]
     while (at := data.find(_MARK, starts[-1] + len(_MARK), size)) > 0:
         starts.append(at)
-    pieces, mended = [], []
+    pieces, faults = [], []
     for first, stop in zip(starts, [*starts[1:], size], strict=True):
         piece, lines = _one(data, first, stop, size)
         pieces.append(piece)
-        mended += lines
+        faults += lines
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} files, one after the other")
-    return Found("FLAC", tuple(pieces), tuple(mended))
+        faults.append(f"{len(pieces):,} files, one after the other")
+    return Container("FLAC", tuple(pieces), tuple(faults))
 
 
 def _one(data: Content, start: int, stop: int, size: int) -> tuple[Piece, list[str]]:
@@ -59,7 +59,7 @@ def _one(data: Content, start: int, stop: int, size: int) -> tuple[Piece, list[s
     else:
         line = f"cut off: its header says {seconds(header.total, header.rate)}"
     byte = bytes([data[header.at] & 0xF0]) + bytes(4)
-    parts: tuple[Part, ...] = patched(range(start, stop), [(header.at, byte)])
+    parts: tuple[Part, ...] = patch(range(start, stop), [(header.at, byte)])
     return Piece(parts), [line]
 
 

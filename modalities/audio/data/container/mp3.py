@@ -10,7 +10,7 @@ import functools
 import struct
 from typing import NamedTuple
 
-from modalities.audio.data.container.parts import Content, Found, Part, Piece, Unreadable
+from modalities.audio.data.container.parts import Container, Content, Part, Piece, Unreadable
 
 _RATES = ((11_025, 12_000, 8_000), (), (22_050, 24_000, 16_000), (44_100, 48_000, 32_000))
 _KBIT = (
@@ -55,10 +55,10 @@ def _is_free(head: bytes) -> bool:
     return head[1] & 0xE0 == 0xE0 and head[1] >> 3 & 3 != 1 and head[1] >> 1 & 3 == 1 and head[2] >> 4 == 0
 
 
-def find(data: Content, start: int, size: int) -> Found:
+def find(data: Content, start: int, size: int) -> Container:
     """Return the streams of an MP3 file from `start` on. Raises Unreadable when there is not one frame."""
     if is_frame(data[start : start + 4]) and _is_free(data[start : start + 4]):
-        return Found("MP3", (Piece((range(start, size),) if start else ()),))
+        return Container("MP3", (Piece((range(start, size),) if start else ()),))
     streams: list[_Stream] = []
     tries, at, first, lost = [_TRIES], start, 0, 0
     while (begin := _search(data, at, size, tries)) is not None:
@@ -76,23 +76,23 @@ def find(data: Content, start: int, size: int) -> Found:
     streams = [stream for stream in streams if stream.frames]
     if not streams:
         raise Unreadable("no MP3 frames")
-    mended = [f"{first:,} bytes before the sound are skipped"] if first else []
-    mended += [f"{lost:,} bytes inside are skipped"] if lost else []
+    faults = [f"{first:,} bytes before the sound are skipped"] if first else []
+    faults += [f"{lost:,} bytes inside are skipped"] if lost else []
     pieces = []
     for stream in streams:
         more = stream.frames - (stream.frames if stream.stated is None else stream.stated)
         if abs(more) > _SLACK:
             line = "its header says less, and more follows" if more > 0 else "cut off"
-            mended += [line] if line not in mended else []
-        pieces.append(Piece(_counted(data, stream)))
+            faults += [line] if line not in faults else []
+        pieces.append(Piece(_with_count(data, stream)))
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} streams, one after the other")
-    elif not mended and streams[0].ranges[0].start == 0 and streams[0].stated is not None:
+        faults.append(f"{len(pieces):,} streams, one after the other")
+    elif not faults and streams[0].ranges[0].start == 0 and streams[0].stated is not None:
         pieces = [Piece()]
-    return Found("MP3", tuple(pieces), tuple(mended))
+    return Container("MP3", tuple(pieces), tuple(faults))
 
 
-def _counted(data: Content, stream: _Stream) -> tuple[Part, ...]:
+def _with_count(data: Content, stream: _Stream) -> tuple[Part, ...]:
     """Return the parts of a stream, led by a frame that says how many follow: a decoder guesses and stops otherwise."""
     first, *others = stream.ranges
     _, version, mono = stream.kind
@@ -102,8 +102,8 @@ def _counted(data: Content, stream: _Stream) -> tuple[Part, ...]:
         head[1] |= 1  # without a check sum
         head[2] = head[2] & 0x0C | 0x90  # a bit rate that leaves room for it
         length = (_frame(head[1], head[2]) or (0,))[0]
-        counted = bytes(head) + bytes(at - 4) + b"Xing" + struct.pack(">II", 1, stream.frames)
-        return (counted.ljust(length, b"\0"), *stream.ranges)
+        header = bytes(head) + bytes(at - 4) + b"Xing" + struct.pack(">II", 1, stream.frames)
+        return (header.ljust(length, b"\0"), *stream.ranges)
     if abs(stream.frames - stream.stated) <= _SLACK or data[first.start + at : first.start + at + 4] == b"VBRI":
         return stream.ranges
     length = (_frame(data[first.start + 1], data[first.start + 2]) or (0,))[0]
@@ -153,7 +153,7 @@ def _run(data: Content, at: int, size: int) -> tuple[int, list[_Stream]]:
         if frame is None:
             break
         now = (frame[1], frame[2], head[3] >> 6 == 3)
-        count = _stated(data[at : at + 200], now[1], now[2])
+        count = _frame_count(data[at : at + 200], now[1], now[2])
         if kind is not None and (now != kind or count is not None):
             streams.append(_Stream((range(start, at),), frames, kind, stated))
             start, frames, stated = at, 0, None
@@ -172,7 +172,7 @@ def _place(version: int, mono: bool) -> int:
     return 4 + ((17 if mono else 32) if version == 3 else (9 if mono else 17))
 
 
-def _stated(frame: bytes, version: int, mono: bool) -> int | None:
+def _frame_count(frame: bytes, version: int, mono: bool) -> int | None:
     """Return the number of frames that a frame says follow it; None when it is a frame of sound."""
     at = _place(version, mono)
     if frame[at : at + 4] in (b"Xing", b"Info") and len(frame) > at + 12 and frame[at + 7] & 1:

@@ -6,7 +6,7 @@ import functools
 import struct
 from typing import NamedTuple
 
-from modalities.audio.data.container.parts import Content, Found, Part, Piece, Unreadable
+from modalities.audio.data.container.parts import Container, Content, Part, Piece, Unreadable
 
 _MARK = b"OggS"
 _HEADER = 27
@@ -22,7 +22,7 @@ class _Page(NamedTuple):
     """First byte of its content."""
 
 
-def find(data: Content, start: int, size: int) -> Found:
+def find(data: Content, start: int, size: int) -> Container:
     """Return the links of an OGG file whose first page is at `start`. Raises Unreadable."""
     links: list[list[_Page]] = []
     began, lost, at = False, 0, start
@@ -35,7 +35,7 @@ def find(data: Content, start: int, size: int) -> Found:
         links[-1].append(page)
         at = page.end
     lost += max(0, size - at)
-    mended = []
+    faults = []
     pieces = []
     others = 0
     for pages in links:
@@ -46,20 +46,20 @@ def find(data: Content, start: int, size: int) -> Found:
         first, last = pages[0], pages[-1]
         parts: tuple[Part, ...] = (range(first.at, min(last.end, size)),)
         if last.end > size:
-            parts = (range(first.at, last.at), _cut(data[last.at : size]))
+            parts = (range(first.at, last.at), _whole_packets(data[last.at : size]))
         if last.end > size or not last.flags & _END:
-            mended.append("cut off")
+            faults.append("cut off")
         whole = len(links) == 1 and first.at == 0 and last.end <= size
         pieces.append(Piece(() if whole else tuple(part for part in parts if len(part))))
     if not pieces:
         raise Unreadable("OGG with something other than Vorbis or Opus")
     if len(pieces) > 1:
-        mended.append(f"{len(pieces):,} streams, one after the other")
+        faults.append(f"{len(pieces):,} streams, one after the other")
     if others:
-        mended.append(f"{others:,} streams are neither Vorbis nor Opus and are left out")
+        faults.append(f"{others:,} streams are neither Vorbis nor Opus and are left out")
     if lost > 1000:
-        mended.append(f"{lost:,} bytes between its pages are skipped")
-    return Found("OGG", tuple(pieces), tuple(mended))
+        faults.append(f"{lost:,} bytes between its pages are skipped")
+    return Container("OGG", tuple(pieces), tuple(faults))
 
 
 def _inside(data: Content, pages: list[_Page]) -> bool:
@@ -82,7 +82,7 @@ def _page(data: Content, at: int, size: int) -> _Page | None:
     return None
 
 
-def _cut(page: bytes) -> bytes:
+def _whole_packets(page: bytes) -> bytes:
     """Return a page that is cut off with those of its packets that are whole; nothing when none is."""
     count = page[26]
     table, body = page[_HEADER : _HEADER + count], page[_HEADER + count :]

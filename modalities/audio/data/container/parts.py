@@ -25,24 +25,24 @@ class Piece(NamedTuple):
     """One stream of samples; most files are one."""
 
     parts: tuple[Part, ...] = ()
-    """What the decoder gets; () = the file as it is."""
+    """Bytes for the decoder; () = the file as it is."""
     frames: int | None = None
     """Frames that the container states truthfully; None where only decoding tells."""
     surplus: int = 0
     """Most frames beyond `frames` that the codec adds to fill its last block, and that are cut off."""
 
 
-class Found(NamedTuple):
-    """What a file holds, by its content."""
+class Container(NamedTuple):
+    """Format and samples of a file, by its content."""
 
     kind: str
     """WAV, AIFF, CAF, AU, FLAC, OGG or MP3."""
     pieces: tuple[Piece, ...]
     mended: tuple[str, ...] = ()
-    """What is wrong with the container, though the sound in it is read: one line each."""
+    """Faults of the container that do not keep its sound from being read: one line each."""
 
 
-class Patched(io.RawIOBase):
+class PartReader(io.RawIOBase):
     """The parts one after the other, read-only; memory does not grow with them."""
 
     def __init__(self, file: BinaryIO, parts: Sequence[Part]) -> None:
@@ -85,7 +85,7 @@ class Patched(io.RawIOBase):
         return filled
 
 
-def patched(whole: range, patches: Sequence[tuple[int, bytes]]) -> tuple[Part, ...]:
+def patch(whole: range, patches: Sequence[tuple[int, bytes]]) -> tuple[Part, ...]:
     """Return the range of a file with bytes replaced at places in it, (place, bytes) in their order."""
     parts: list[Part] = []
     at = whole.start

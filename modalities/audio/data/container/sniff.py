@@ -1,4 +1,4 @@
-"""Which format a sound file has, by its content and not by its name; only such as may reach the decoder pass."""
+"""Tell the format of a sound file by its content, not its name; only formats that may reach the decoder pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from modalities.audio.data.container import chunks, flac, mp3, ogg
-from modalities.audio.data.container.parts import Content, Found, Unreadable
+from modalities.audio.data.container.parts import Container, Content, Unreadable
 
 FORMATS = "WAV, AIFF, CAF, AU, FLAC, OGG and MP3"
 _HELD = 1 << 24
@@ -33,22 +33,22 @@ _OTHERS = {
 }
 
 
-def find(file: BinaryIO, size: int) -> Found:
+def find(file: BinaryIO, size: int) -> Container:
     """Return the format of a file of `size` bytes, and its streams. Raises Unreadable for everything else."""
     start = _past_tags(file, size)
     file.seek(start)
     head = file.read(512)
     try:
-        return _begun(file, start, size, head)
+        return _identify(file, start, size, head)
     except _Unknown:
         pass
     if not any(head.startswith(magic) for magic in _OTHERS) and head[4:8] != b"ftyp":
         file.seek(start)
         if (skipped := _first_mark(file.read(_SKIPPED))) > 0:
             file.seek(start + skipped)
-            found = _begun(file, start + skipped, size, file.read(512))
-            return found._replace(mended=(f"{skipped:,} bytes before the sound are skipped", *found.mended))
-        with _mapped(file, size) as data, contextlib.suppress(Unreadable):
+            container = _identify(file, start + skipped, size, file.read(512))
+            return container._replace(mended=(f"{skipped:,} bytes before the sound are skipped", *container.mended))
+        with _map(file, size) as data, contextlib.suppress(Unreadable):
             return mp3.find(data, start, size)
     raise Unreadable(_what_it_is(head, size))
 
@@ -63,7 +63,7 @@ def _first_mark(content: bytes) -> int:
     return min(places, default=-1)
 
 
-def _begun(file: BinaryIO, start: int, size: int, head: bytes) -> Found:
+def _identify(file: BinaryIO, start: int, size: int, head: bytes) -> Container:
     """Return what begins with `head` at `start`. Raises Unreadable; _Unknown for no known format."""
     if (form := chunks.form_of(head)) is not None:
         try:
@@ -74,7 +74,7 @@ def _begun(file: BinaryIO, start: int, size: int, head: bytes) -> Found:
             head = file.read(512)
     if head[:4] == b".snd":
         return chunks.find_au(file, start, size)
-    with _mapped(file, size) as data:
+    with _map(file, size) as data:
         if head[:4] == b"fLaC":
             return flac.find(data, start, size)
         if head[:4] == b"OggS":
@@ -99,7 +99,7 @@ def _past_tags(file: BinaryIO, size: int) -> int:
 
 
 @contextlib.contextmanager
-def _mapped(file: BinaryIO, size: int) -> Iterator[Content]:
+def _map(file: BinaryIO, size: int) -> Iterator[Content]:
     if size > _HELD:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data

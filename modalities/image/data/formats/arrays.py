@@ -29,7 +29,7 @@ class Unreadable(ToolkitError):
 
 
 class Layout(NamedTuple):
-    """How the axes of an array are read."""
+    """Meaning of the axes of an array."""
 
     pictures: int | None
     """Pictures along the first axis; None: the array is one picture."""
@@ -46,17 +46,17 @@ def layout(shape: tuple[int, ...]) -> Layout:
     if 0 in shape or not 2 <= len(shape) <= 4:
         raise Unreadable(f"an array of shape {shape}; (H, W), (H, W, C), (C, H, W) or N of these are read")
     if len(shape) == 2:
-        return _checked(Layout(None, shape[0], shape[1], 1, False))
+        return _check(Layout(None, shape[0], shape[1], 1, False))
     if len(shape) == 3 and few[2]:
-        return _checked(Layout(None, shape[0], shape[1], shape[2], False))
+        return _check(Layout(None, shape[0], shape[1], shape[2], False))
     if len(shape) == 3 and few[0]:
-        return _checked(Layout(None, shape[1], shape[2], shape[0], True))
+        return _check(Layout(None, shape[1], shape[2], shape[0], True))
     if len(shape) == 3:
-        return _checked(Layout(shape[0], shape[1], shape[2], 1, False))
+        return _check(Layout(shape[0], shape[1], shape[2], 1, False))
     if few[3]:
-        return _checked(Layout(shape[0], shape[1], shape[2], shape[3], False))
+        return _check(Layout(shape[0], shape[1], shape[2], shape[3], False))
     if few[1]:
-        return _checked(Layout(shape[0], shape[2], shape[3], shape[1], True))
+        return _check(Layout(shape[0], shape[2], shape[3], shape[1], True))
     raise Unreadable(f"an array of shape {shape}, with more than {_MAX_CHANNELS} channels")
 
 
@@ -79,17 +79,17 @@ def look(stream: BinaryIO, size: int) -> Layout:
     return layout(shape)
 
 
-def opened(entry: Entry, stream: BinaryIO) -> np.ndarray:
+def open_array(entry: Entry, stream: BinaryIO) -> np.ndarray:
     """Return the array of a file, mapped where it is a file of its own: (N, H, W, C) or (N, H, W)."""
-    found = look(stream, entry.size)
+    header = look(stream, entry.size)
     if entry.offset is None:
         array = np.load(entry.path, mmap_mode="r", allow_pickle=False)
     else:
         stream.seek(0)
         array = np.lib.format.read_array(stream, allow_pickle=False)
-    if found.pictures is None:
+    if header.pictures is None:
         array = array[None]
-    if found.first:
+    if header.first:
         array = np.moveaxis(array, 1, -1)
     return array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
 
@@ -104,13 +104,15 @@ def bands(entry: Entry, stream: BinaryIO, number: int) -> Iterator[np.ndarray]:
     while top < height:
         if array is None or entry.offset is None:
             stream.seek(0)
-            array = opened(entry, stream)
+            array = open_array(entry, stream)
         step, height = rows_at_once(array.shape[2], array[0, 0, :1].nbytes), array.shape[1]
         yield np.array(array[number, top : top + step], order="C")
         top += step
 
 
-def _checked(found: Layout) -> Layout:
-    if found.height * found.width > MAX_PIXELS:
-        raise Unreadable(f"{found.width} x {found.height} pixels, more than the {MAX_PIXELS // 10**6} million allowed")
-    return found
+def _check(layout: Layout) -> Layout:
+    if layout.height * layout.width > MAX_PIXELS:
+        raise Unreadable(
+            f"{layout.width} x {layout.height} pixels, more than the {MAX_PIXELS // 10**6} million allowed"
+        )
+    return layout

@@ -39,7 +39,7 @@ def of_image(image: Image.Image) -> Iterator[Image.Image]:
         yield image.crop((0, top, width, min(top + step, height)))
 
 
-def resized(images: Iterator[Image.Image], size: Size, target: Size, box: Box) -> Image.Image:
+def resize(images: Iterator[Image.Image], size: Size, target: Size, box: Box) -> Image.Image:
     """Return what `Image.resize(target, BICUBIC, box, GAP)` makes of a picture of `size` in L, RGB or RGBA.
 
     It reduces the part in the box by whole pixels, here band by band, to at most 6 times the target, then filters that.
@@ -52,15 +52,15 @@ def resized(images: Iterator[Image.Image], size: Size, target: Size, box: Box) -
     if factors == (1, 1) and size[0] * size[1] <= _WHOLE_PIXELS:
         left, top, right, bottom = 0, 0, *size
     whole: Any = None
-    done, seen = 0, 0
+    done, rows_read = 0, 0
     for part in _blocks(images, top, bottom, factors[1]):
         band = part.convert("RGBa") if part.mode == "RGBA" else part
         band = band.reduce(factors, (left, 0, right, band.height))
         if whole is None:
             whole = Image.new(band.mode, (band.width, -(-(bottom - top) // factors[1])))
         whole.paste(band, (0, done))
-        done, seen = done + band.height, seen + part.height
-    if seen != bottom - top:
+        done, rows_read = done + band.height, rows_read + part.height
+    if rows_read != bottom - top:
         raise OSError("image file is truncated")
     # a box that Pillow gets as it is, it rounds to 32 bits; here before the box is moved
     ends = [float(np.float32(end)) for end in box] if factors == (1, 1) else box
@@ -86,14 +86,14 @@ def _blocks(images: Iterator[Image.Image], top: int, bottom: int, multiple: int)
             continue
         part = image if (first, last) == (0, height) else image.crop((0, first, width, last))
         if rest is not None:
-            part = _stacked(rest, part)
+            part = _stack(rest, part)
         usable = part.height if at >= bottom else part.height // multiple * multiple
         rest = None if usable == part.height else part.crop((0, usable, width, part.height))
         if usable:
             yield part if rest is None else part.crop((0, 0, width, usable))
 
 
-def _stacked(above: Image.Image, below: Image.Image) -> Image.Image:
+def _stack(above: Image.Image, below: Image.Image) -> Image.Image:
     whole = Image.new(above.mode, (above.width, above.height + below.height))
     whole.paste(above, (0, 0))
     whole.paste(below, (0, above.height))

@@ -15,17 +15,17 @@ _OTHER = {";16L": ";16B", ";16B": ";16L", ";16N": ";16B" if sys.byteorder == "li
 _COLOUR = ("RGB", "RGBA", "RGBX", "LA")
 
 
-def is_deep(opened: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
     """Return True where a picture that was opened, not loaded yet, has more than 8 bits a channel."""
-    return opened.mode in ("I", "F") or opened.mode.startswith("I;16") or is_deep_colour(opened)
+    return image.mode in ("I", "F") or image.mode.startswith("I;16") or is_deep_colour(image)
 
 
-def values(opened: Image.Image, again: Again) -> np.ndarray:
+def values(image: Image.Image, again: Again) -> np.ndarray:
     """Return the values of a deep picture, (H, W) or (H, W, C); it is loaded then."""
-    return next(bands(opened, again, opened.size[1]))
+    return next(bands(image, again, image.size[1]))
 
 
-def loaded(again: Again) -> Image.Image | np.ndarray:
+def load(again: Again) -> Image.Image | np.ndarray:
     """Return the values of a deep picture, as of `values`, or any other as it is, loaded."""
     image = again()
     if is_deep(image):
@@ -34,30 +34,30 @@ def loaded(again: Again) -> Image.Image | np.ndarray:
     return image
 
 
-def bands(opened: Image.Image, again: Again, rows: int) -> Iterator[np.ndarray]:
+def bands(image: Image.Image, again: Again, rows: int) -> Iterator[np.ndarray]:
     """Yield the values of a deep picture, so many rows at once; it is loaded then.
 
     Pillow has no mode for 16 bits of colour and keeps the upper byte of each value. Read as of the other byte order,
     the same file gives the lower one.
     """
-    if not is_deep_colour(opened):
-        opened.load()
-        yield from (np.asarray(part) for part in _parts(opened, rows))
+    if not is_deep_colour(image):
+        image.load()
+        yield from (np.asarray(part) for part in _parts(image, rows))
         return
-    form = _form(opened)
+    form = _form(image)
     other: Any = again()
     # grey with alpha has four bytes a pixel, as RGBA of 8 bits has: both bytes come at once
     both = form.startswith("LA")
     asked = "RGBA" if both else form[:-4] + _OTHER[form[-4:]]
-    other.tile = [tile._replace(args=_changed(tile.args, asked)) for tile in other.tile]
+    other.tile = [tile._replace(args=_change(tile.args, asked)) for tile in other.tile]
     other.load()
-    opened.load()
+    image.load()
     if both:
         for part in _parts(other, rows):
             array = np.asarray(part).astype(np.uint16)
             yield array[..., 0::2] << 8 | array[..., 1::2]
         return
-    for upper, lower in zip(_parts(opened, rows), _parts(other, rows)):
+    for upper, lower in zip(_parts(image, rows), _parts(other, rows)):
         yield np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
 
 
@@ -70,15 +70,15 @@ def _parts(image: Image.Image, rows: int) -> Iterator[Image.Image]:
     yield from (image.crop((0, top, width, min(top + rows, height))) for top in range(0, height, rows))
 
 
-def is_deep_colour(opened: Image.Image) -> bool:
+def is_deep_colour(image: Image.Image) -> bool:
     """Return True where a picture that was opened, not loaded yet, has colours of 16 bits a channel."""
-    form = _form(opened)
-    return opened.mode in ("RGB", "RGBA") and form[:-4] in _COLOUR and form[-4:] in _OTHER
+    form = _form(image)
+    return image.mode in ("RGB", "RGBA") and form[:-4] in _COLOUR and form[-4:] in _OTHER
 
 
-def _form(opened: Image.Image) -> str:
+def _form(image: Image.Image) -> str:
     """Return how the bytes of a picture are laid out, by Pillow's name: "RGB;16B"; "" where that is not said."""
-    tiles = getattr(opened, "tile", None)
+    tiles = getattr(image, "tile", None)
     if not tiles:
         return ""
     args = tiles[0].args
@@ -86,5 +86,5 @@ def _form(opened: Image.Image) -> str:
     return form if isinstance(form, str) else ""
 
 
-def _changed(args: Any, form: str) -> Any:
+def _change(args: Any, form: str) -> Any:
     return (form, *args[1:]) if isinstance(args, tuple) else form

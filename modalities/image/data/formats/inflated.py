@@ -9,7 +9,7 @@ from typing import BinaryIO
 _BLOCK = 1 << 18
 
 
-class Inflated:
+class InflateStream:
     """A stream in the format of zlib (RFC 1950), unpacked as it is asked for."""
 
     def __init__(self, stream: BinaryIO, spans: Sequence[tuple[int, int]]) -> None:

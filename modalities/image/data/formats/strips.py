@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modalities.image.data import canvas
-from modalities.image.data.canvas import Decoded, Plan
+from modalities.image.data.canvas import Picture, Plan
 from modalities.image.data.formats import bands, deep, strips_png, strips_tiff
 from modalities.image.data.formats.bands import Band, Bands
 from modalities.image.data.formats.whole import Whole
@@ -34,23 +34,23 @@ class Large(NamedTuple):
     """Size and EXIF orientation of what the bands show, once the first is read."""
 
 
-def of(opened: Image.Image, stream: BinaryIO, frame: int, again: deep.Again) -> Large:
+def of(image: Image.Image, stream: BinaryIO, frame: int, again: deep.Again) -> Large:
     """Return a picture that was opened and not loaded yet. Raises TooLarge."""
-    size, kind = opened.size, opened.format
+    size, kind = image.size, image.format
     if kind == "PNG" and frame == 0 and (header := strips_png.header(stream)):
         png = header
         about = strips_png.without_pixels
         return Large(lambda: strips_png.bands(stream, png), lambda: (size, canvas.orientation(about(png))))
-    if kind == "TIFF" and canvas.orientation(opened) == 1 and (layout := strips_tiff.layout(opened)):
+    if kind == "TIFF" and canvas.orientation(image) == 1 and (layout := strips_tiff.layout(image)):
         tiff = layout
         return Large(lambda: strips_tiff.bands(stream, tiff), lambda: (size, 1))
-    if kind in ("BMP", "PPM") and (lines := _lines(opened, again)):
-        return Large(lines, lambda: (size, canvas.orientation(opened)))
-    whole = Whole(opened, again)
+    if kind in ("BMP", "PPM") and (lines := _lines(image, again)):
+        return Large(lines, lambda: (size, canvas.orientation(image)))
+    whole = Whole(image, again)
     return Large(whole.bands, whole.shape)
 
 
-def decoded(large: Large, plan: Plan) -> Decoded:
+def decode(large: Large, plan: Plan) -> Picture:
     """Decode a picture, by the range of its own values where `plan` has none for them. Raises NotNumbers."""
     ranges, parts = plan.ranges, large.bands()
     first = next(parts)
@@ -62,7 +62,7 @@ def decoded(large: Large, plan: Plan) -> Decoded:
         ranges, parts = over_all([whole], ["it"], None), large.bands()
         first = next(parts)
     images = (_levels(part, ranges) for part in itertools.chain([first], parts))
-    return canvas.finished_bands(images, size, plan, canvas.UPRIGHT.get(turned))
+    return canvas.finish_bands(images, size, plan, canvas.UPRIGHT.get(turned))
 
 
 def extent_of(parts: Iterator[Band]) -> Extent:
@@ -99,7 +99,7 @@ def _lines(opened: Any, again: deep.Again) -> Bands | None:
                 image.tile = [image.tile[0]._replace(extents=(0, 0, width, rows), offset=start)]
                 return image
 
-            yield deep.loaded(part)
+            yield deep.load(part)
 
     return read
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from modalities.image.data.formats import deep
 from modalities.image.data.formats.bands import Band, rows_at_once
-from modalities.image.data.formats.inflated import Inflated
+from modalities.image.data.formats.inflated import InflateStream
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -85,38 +85,38 @@ def header(stream: BinaryIO) -> Header | None:
     return Header(width, height, depth, colour, colours, (about[0], about[1]), spans)
 
 
-def without_pixels(found: Header) -> Image.Image:
+def without_pixels(header: Header) -> Image.Image:
     """Return a picture of one pixel with the texts and EXIF of a file, those behind its pixels too; it is loaded."""
-    one = found._replace(width=1, height=1)
-    image = Image.open(io.BytesIO(_file(one, 1, bytes(1 + one.row_bytes), *found.about)), formats=("PNG",))
+    one = header._replace(width=1, height=1)
+    image = Image.open(io.BytesIO(_file(one, 1, bytes(1 + one.row_bytes), *header.about)), formats=("PNG",))
     image.load()
     return image
 
 
-def bands(stream: BinaryIO, found: Header) -> Iterator[Band]:
+def bands(stream: BinaryIO, header: Header) -> Iterator[Band]:
     """Yield the rows. Raises OSError, as Pillow does where a file is damaged."""
-    packed = Inflated(stream, found.spans)
-    step = rows_at_once(found.width, max(4.0, found.row_bytes / found.width))
+    packed = InflateStream(stream, header.spans)
+    step = rows_at_once(header.width, max(4.0, header.row_bytes / header.width))
     above = b""
-    for top in range(0, found.height, step):
-        rows = min(step, found.height - top)
-        filtered = above + packed.take(rows * (1 + found.row_bytes))
+    for top in range(0, header.height, step):
+        rows = min(step, header.height - top)
+        filtered = above + packed.take(rows * (1 + header.row_bytes))
         count = rows + bool(above)
         first = count - rows
-        band = _decoded(found, count, filtered)
-        if found.depth < 8:  # rows of bytes are filtered alike, whatever the bits in them
-            bytes_ = found._replace(width=found.row_bytes, depth=8, colour=0, colours=b"")
-            last = _decoded(bytes_, count, filtered)
+        band = _decode(header, count, filtered)
+        if header.depth < 8:  # rows of bytes are filtered alike, whatever the bits in them
+            bytes_ = header._replace(width=header.row_bytes, depth=8, colour=0, colours=b"")
+            last = _decode(bytes_, count, filtered)
         else:
             last = band
         above = b"\0" + _raw(last)
-        yield band[first:] if isinstance(band, np.ndarray) else band.crop((0, first, found.width, count))
+        yield band[first:] if isinstance(band, np.ndarray) else band.crop((0, first, header.width, count))
     packed.finish()
 
 
-def _decoded(found: Header, rows: int, filtered: bytes) -> Band:
-    file = _file(found, rows, filtered)
-    return deep.loaded(lambda: Image.open(io.BytesIO(file), formats=("PNG",)))
+def _decode(header: Header, rows: int, filtered: bytes) -> Band:
+    file = _file(header, rows, filtered)
+    return deep.load(lambda: Image.open(io.BytesIO(file), formats=("PNG",)))
 
 
 def _raw(band: Band) -> bytes:
@@ -127,10 +127,10 @@ def _raw(band: Band) -> bytes:
     return band.crop((0, height - 1, width, height)).tobytes()
 
 
-def _file(found: Header, rows: int, filtered: bytes, before: bytes = b"", behind: bytes = b"") -> bytes:
-    start = struct.pack(">IIBBBBB", found.width, rows, found.depth, found.colour, 0, 0, 0)
+def _file(header: Header, rows: int, filtered: bytes, before: bytes = b"", behind: bytes = b"") -> bytes:
+    start = struct.pack(">IIBBBBB", header.width, rows, header.depth, header.colour, 0, 0, 0)
     pixels = _chunk(b"IDAT", zlib.compress(filtered, 0))
-    return b"".join([_SIGNATURE, _chunk(b"IHDR", start), found.colours, before, pixels, behind, _chunk(b"IEND", b"")])
+    return b"".join([_SIGNATURE, _chunk(b"IHDR", start), header.colours, before, pixels, behind, _chunk(b"IEND", b"")])
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

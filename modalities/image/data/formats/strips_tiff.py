@@ -12,7 +12,7 @@ from PIL import Image
 
 from modalities.image.data.formats import deep
 from modalities.image.data.formats.bands import Band, rows_at_once
-from modalities.image.data.formats.inflated import Inflated
+from modalities.image.data.formats.inflated import InflateStream
 
 _WIDTH, _LENGTH, _BITS, _PACKING, _LIGHT, _PLACES, _SAMPLES = 256, 257, 258, 259, 262, 273, 277
 _ROWS, _SIZES, _PLANES, _TILE_LENGTH, _TILE_PLACES, _TILE_SIZES = 278, 279, 284, 323, 324, 325
@@ -70,21 +70,21 @@ class Layout(NamedTuple):
         return -(-self.height // self.rows)
 
 
-def layout(opened: Any) -> Layout | None:
+def layout(image: Any) -> Layout | None:
     """Return the layout of the frame that a TIFF is at, or None where it is not one that is read in bands."""
     try:
-        found = _layout(opened, dict(opened.tag_v2))
+        tiff = _layout(image, dict(image.tag_v2))
     except Exception:  # odd tags; whether the picture can be read is for Pillow to say
         return None
-    if found is None or found.rows < 1 or len(found.places) != len(found.sizes):
+    if tiff is None or tiff.rows < 1 or len(tiff.places) != len(tiff.sizes):
         return None
-    return found if len(found.places) == found.down * found.across * found.planes else None
+    return tiff if len(tiff.places) == tiff.down * tiff.across * tiff.planes else None
 
 
-def _layout(opened: Any, tags: dict[int, Any]) -> Layout | None:
+def _layout(image: Any, tags: dict[int, Any]) -> Layout | None:
     width, height, packing = tags[_WIDTH], tags[_LENGTH], tags.get(_PACKING, 1)
     light, planes = tags.get(_LIGHT, 0), tags.get(_PLANES, 1)
-    if (width, height) != opened.size or (_PLACES in tags) == (_TILE_PLACES in tags):
+    if (width, height) != image.size or (_PLACES in tags) == (_TILE_PLACES in tags):
         return None
     if not (light in _LIGHTS or (light == 6 and packing == _JPEG)) or packing == 6:
         return None
@@ -98,9 +98,9 @@ def _layout(opened: Any, tags: dict[int, Any]) -> Layout | None:
     rows = min(tags.get(keys[2], height), height) if not tiled else tags[_TILE_LENGTH]
     across = -(-width // tags[_TILE_WIDTH]) if tiled else 1
     each = bits[0] * (1 if planes == 2 else samples)
-    found = Layout(
+    result = Layout(
         {key: tags[key] for key in _COPIED if key in tags},
-        ">" if opened.tag_v2.prefix == b"MM" else "<",
+        ">" if image.tag_v2.prefix == b"MM" else "<",
         width,
         height,
         rows,
@@ -111,51 +111,51 @@ def _layout(opened: Any, tags: dict[int, Any]) -> Layout | None:
         (width * each + 7) // 8,
     )
     if packing == _NONE and not tiled:
-        return found._replace(sizes=_exact(found))
+        return result._replace(sizes=_exact(result))
     # what is packed is hardly larger; a file that says so would be read again and again
-    unpacked = rows * (tags[_TILE_WIDTH] * each // 8 if tiled else found.row_bytes)
+    unpacked = rows * (tags[_TILE_WIDTH] * each // 8 if tiled else result.row_bytes)
     if max(sizes) > 2 * unpacked + (1 << 16):
         return None
-    return found if _can_be_cut(found) or unpacked * across <= _MAX_BAND else None
+    return result if _can_be_cut(result) or unpacked * across <= _MAX_BAND else None
 
 
-def _can_be_cut(found: Layout) -> bool:
+def _can_be_cut(layout: Layout) -> bool:
     """Return True where a strip can be read by its rows."""
-    plain = found.planes == 1 and _TILE_WIDTH not in found.tags
-    return plain and found.tags.get(_PACKING, 1) in (_NONE, *_DEFLATE)
+    plain = layout.planes == 1 and _TILE_WIDTH not in layout.tags
+    return plain and layout.tags.get(_PACKING, 1) in (_NONE, *_DEFLATE)
 
 
-def bands(stream: BinaryIO, found: Layout) -> Iterator[Band]:
+def bands(stream: BinaryIO, layout: Layout) -> Iterator[Band]:
     """Yield the rows. Raises OSError, or what Pillow raises where a file is damaged."""
-    step = rows_at_once(found.width, max(4.0, found.row_bytes * found.planes / found.width))
-    if found.rows > 2 * step and _can_be_cut(found):
-        for number in range(found.down):
-            yield from _cut(stream, found, number, step)
+    step = rows_at_once(layout.width, max(4.0, layout.row_bytes * layout.planes / layout.width))
+    if layout.rows > 2 * step and _can_be_cut(layout):
+        for number in range(layout.down):
+            yield from _cut(stream, layout, number, step)
         return
-    count = max(1, step // found.rows)
-    for first in range(0, found.down, count):
-        last = min(first + count, found.down)
-        rows = min(last * found.rows, found.height) - first * found.rows
+    count = max(1, step // layout.rows)
+    for first in range(0, layout.down, count):
+        last = min(first + count, layout.down)
+        rows = min(last * layout.rows, layout.height) - first * layout.rows
         parts = []
-        for plane in range(found.planes):
-            begin = plane * found.down * found.across
-            for i in range(begin + first * found.across, begin + last * found.across):
-                stream.seek(found.places[i])
-                parts.append(stream.read(found.sizes[i]))
-                if len(parts[-1]) != found.sizes[i]:
+        for plane in range(layout.planes):
+            begin = plane * layout.down * layout.across
+            for i in range(begin + first * layout.across, begin + last * layout.across):
+                stream.seek(layout.places[i])
+                parts.append(stream.read(layout.sizes[i]))
+                if len(parts[-1]) != layout.sizes[i]:
                     raise OSError("image file is truncated")
-        yield _decoded(found, rows, found.rows, parts)
+        yield _decode(layout, rows, layout.rows, parts)
 
 
-def _cut(stream: BinaryIO, found: Layout, number: int, step: int) -> Iterator[Band]:
+def _cut(stream: BinaryIO, layout: Layout, number: int, step: int) -> Iterator[Band]:
     """Yield a long strip by its rows, each of which is predicted from its own pixels alone."""
-    packed = found.tags.get(_PACKING, 1) != _NONE
-    place, size = found.places[number], found.sizes[number]
-    unpacked = Inflated(stream, [(place, size)])
-    height = min(found.rows, found.height - number * found.rows)
+    packed = layout.tags.get(_PACKING, 1) != _NONE
+    place, size = layout.places[number], layout.sizes[number]
+    unpacked = InflateStream(stream, [(place, size)])
+    height = min(layout.rows, layout.height - number * layout.rows)
     for top in range(0, height, step):
         rows = min(step, height - top)
-        count, start = rows * found.row_bytes, top * found.row_bytes
+        count, start = rows * layout.row_bytes, top * layout.row_bytes
         if packed:
             data = zlib.compress(unpacked.take(count), 0)
         else:
@@ -163,40 +163,40 @@ def _cut(stream: BinaryIO, found: Layout, number: int, step: int) -> Iterator[Ba
             data = stream.read(min(count, size - start))
             if len(data) < count:
                 raise OSError("image file is truncated")
-        yield _decoded(found, rows, rows, [data])
+        yield _decode(layout, rows, rows, [data])
 
 
-def _exact(found: Layout) -> list[int]:
+def _exact(layout: Layout) -> list[int]:
     """Return the bytes of strips without packing, whatever the file says of them."""
-    heights = [min(found.rows, found.height - number * found.rows) for number in range(found.down)]
-    return [height * found.row_bytes for height in heights] * found.planes
+    heights = [min(layout.rows, layout.height - number * layout.rows) for number in range(layout.down)]
+    return [height * layout.row_bytes for height in heights] * layout.planes
 
 
-def _decoded(found: Layout, rows: int, each: int, parts: list[bytes]) -> Band:
-    file = _file(found, rows, each, parts)
-    return deep.loaded(lambda: Image.open(io.BytesIO(file), formats=("TIFF",)))
+def _decode(layout: Layout, rows: int, each: int, parts: list[bytes]) -> Band:
+    file = _file(layout, rows, each, parts)
+    return deep.load(lambda: Image.open(io.BytesIO(file), formats=("TIFF",)))
 
 
-def _file(found: Layout, rows: int, each: int, parts: list[bytes]) -> bytes:
+def _file(layout: Layout, rows: int, each: int, parts: list[bytes]) -> bytes:
     """Return a TIFF of the parts of a band."""
     places = [8]
     for part in parts:
         places.append(places[-1] + len(part) + len(part) % 2)
-    tiled = found.tags.get(_TILE_WIDTH) is not None
-    tags = found.tags | {_LENGTH: rows, _TILE_LENGTH if tiled else _ROWS: each}
+    tiled = layout.tags.get(_TILE_WIDTH) is not None
+    tags = layout.tags | {_LENGTH: rows, _TILE_LENGTH if tiled else _ROWS: each}
     tags |= {_TILE_PLACES if tiled else _PLACES: tuple(places[:-1])}
     tags |= {_TILE_SIZES if tiled else _SIZES: tuple(len(part) for part in parts)}
     after, table, rest = places[-1] + 2 + 12 * len(tags) + 4, b"", b""
     for tag, value in sorted(tags.items()):
         numbers = value if isinstance(value, (tuple, bytes)) else (value,)
         kind, code = (7, "B") if isinstance(value, bytes) else (4, "I") if tag in _LONG else (3, "H")
-        data = struct.pack(f"{found.order}{len(numbers)}{code}", *numbers)
-        table += struct.pack(f"{found.order}HHI", tag, kind, len(numbers))
+        data = struct.pack(f"{layout.order}{len(numbers)}{code}", *numbers)
+        table += struct.pack(f"{layout.order}HHI", tag, kind, len(numbers))
         if len(data) <= 4:
             table += data.ljust(4, b"\0")
         else:
-            table += struct.pack(f"{found.order}I", after + len(rest))
+            table += struct.pack(f"{layout.order}I", after + len(rest))
             rest += data + bytes(len(data) % 2)
-    start = (b"II*\0" if found.order == "<" else b"MM\0*") + struct.pack(f"{found.order}I", places[-1])
+    start = (b"II*\0" if layout.order == "<" else b"MM\0*") + struct.pack(f"{layout.order}I", places[-1])
     body = [one for part in parts for one in (part, bytes(len(part) % 2))]
-    return b"".join([start, *body, struct.pack(f"{found.order}H", len(tags)), table, bytes(4), rest])
+    return b"".join([start, *body, struct.pack(f"{layout.order}H", len(tags)), table, bytes(4), rest])

@@ -28,14 +28,14 @@ class TooLarge(ToolkitError):
 class Whole:
     """A picture that was opened. Raises TooLarge."""
 
-    def __init__(self, opened: Image.Image, again: deep.Again) -> None:
-        self._opened, self._again, self._deep = opened, again, deep.is_deep(opened)
-        needed = bytes_of(opened)
+    def __init__(self, image: Image.Image, again: deep.Again) -> None:
+        self._opened, self._again, self._deep = image, again, deep.is_deep(image)
+        needed = bytes_of(image)
         if needed > MAX_BYTES:
-            width, height = opened.size
-            instead = _INSTEAD.get(opened.format or "", f"as {'PNG' if opened.mode == 'RGBA' else 'JPEG'}")
+            width, height = image.size
+            instead = _INSTEAD.get(image.format or "", f"as {'PNG' if image.mode == 'RGBA' else 'JPEG'}")
             raise TooLarge(
-                f"{width} x {height} pixels of {opened.format} take {needed / 1e6:.0f} MB to decode; "
+                f"{width} x {height} pixels of {image.format} take {needed / 1e6:.0f} MB to decode; "
                 f"save it smaller or {instead}"
             )
 
@@ -55,28 +55,28 @@ class Whole:
         return self._opened.size, canvas.orientation(self._opened)
 
 
-def bytes_of(opened: Any) -> float:
+def bytes_of(image: Any) -> float:
     """Return about how many bytes are taken to decode a picture, by its header."""
-    pixels = opened.size[0] * opened.size[1]
-    if opened.format in _CODEC_BYTES:
-        return pixels * (_CODEC_BYTES[opened.format] + 4 * (getattr(opened, "n_frames", 1) > 1))
+    pixels = image.size[0] * image.size[1]
+    if image.format in _CODEC_BYTES:
+        return pixels * (_CODEC_BYTES[image.format] + 4 * (getattr(image, "n_frames", 1) > 1))
     # 16 bits of colour are two pictures of 8; of a TIFF there is a copy where it is turned, or libtiff has one of a
     # strip, which may be all of it
-    copies = 1 + deep.is_deep_colour(opened) + (opened.format == "TIFF")
-    return pixels * float(_MODE_BYTES.get(opened.mode, 4) * copies)
+    copies = 1 + deep.is_deep_colour(image) + (image.format == "TIFF")
+    return pixels * float(_MODE_BYTES.get(image.mode, 4) * copies)
 
 
-def _webp(opened: Any) -> Iterator[Band]:
+def _webp(image: Any) -> Iterator[Band]:
     """Yield the rows of a WEBP; its decoder is gone before there is a picture beside what it gave."""
-    width, height = opened.size
-    if not hasattr(opened, "_get_next") or opened.mode not in ("RGB", "RGBA"):
-        opened.load()
-        yield from bands.of_image(opened)
+    width, height = image.size
+    if not hasattr(image, "_get_next") or image.mode not in ("RGB", "RGBA"):
+        image.load()
+        yield from bands.of_image(image)
         return
-    data, form = memoryview(opened._get_next()[0]), opened.rawmode
-    opened._decoder = None
+    data, form = memoryview(image._get_next()[0]), image.rawmode
+    image._decoder = None
     step = bands.rows_at_once(width, 4)
     for top in range(0, height, step):
         rows = min(step, height - top)
         part = data[4 * width * top : 4 * width * (top + rows)]
-        yield Image.frombytes(opened.mode, (width, rows), part, "raw", form)
+        yield Image.frombytes(image.mode, (width, rows), part, "raw", form)
