@@ -186,7 +186,7 @@ def measured(name: str, ask: argparse.Namespace, folder: Path) -> None:
             **further,
         )  # fmt: skip
         spent = time.process_time() - began
-        real = run.unopened()
+        real = run.fresh_modality()
         assert isinstance(real, Audio)
         real.data = real.data.model_copy(update={"gain": 0.0, "speed": 0.0, "polarity": False})
         real.open(paths.cache(), lambda line: None)

@@ -65,7 +65,7 @@ def scattered_powers(patch: tuple[int, int], value: float) -> torch.Tensor:
 @pytest.mark.parametrize("variance", [1e-3, 1.0, 9.0])
 @pytest.mark.parametrize("log_sigma", [-2.0, 0.0, 1.5])
 def test_expected_powers_filter_as_wiener_says(variance: float, log_sigma: float) -> None:
-    """Where every band is said to have one variance, the output is one gain times the input."""
+    """The output is one gain times the input when every band is said to have one variance."""
     net = DilatedUNet(1, [16, 24], (2,))
     net.head.bias.copy_(scattered_powers(net.patch, math.log(variance) / POWERS))
     x = torch.randn(2, 1, 2048, generator=torch.Generator().manual_seed(0))

@@ -204,7 +204,7 @@ def test_patches_are_gathered_and_scattered_without_loss() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("log_sigma", [-2.0, 0.0, 1.5])
 def test_above_24_khz_places_of_the_treble_are_wider_and_every_cell_has_one(log_sigma: float) -> None:
-    """Where bass and treble are said to have one power each, bands are filtered by the gain of theirs."""
+    """Bands are filtered by the gain of their part when bass and treble are said to have one power each."""
     net = build(Model(), 1, 0, rate=44_100)
     assert isinstance(net, WaveUNet) and net.head_high is not None and net.cells.hop == 256
     for conv, patch, variance in ((net.head, net.patch, 4.0), (net.head_high, net.wide, 1e-3)):
