@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from modalities.audio.evaluate.signal_metrics import MEANINGS as SOUNDS
 from modalities.text.evaluate.evaluator import MEANINGS as TEXTS
 from toolkit import recipe as recipes
 from toolkit.evaluation.meaning import MEANINGS, meaning
@@ -18,7 +19,7 @@ def test_every_metric_of_the_core_has_its_own_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("recipe", recipes.list_recipes())
 def test_every_metric_that_a_recipe_expects_has_one(recipe: str) -> None:
-    further = TEXTS if recipe.startswith("text/") else {}
+    further = {"text": TEXTS, "audio": SOUNDS}.get(recipe.split("/")[0], {})
     for section in (recipes.load(recipe).expected, recipes.load(recipe).smoke):
         assert all(meaning(name, further) for name in section.figures), section.figures.keys()
 
@@ -33,5 +34,5 @@ def test_patterns_and_what_is_unknown() -> None:
 
 
 def test_sentences_are_sentences() -> None:
-    for said in (*MEANINGS.values(), *TEXTS.values()):
+    for said in (*MEANINGS.values(), *TEXTS.values(), *SOUNDS.values()):
         assert said[0].isupper() and said.endswith(".") and len(said) < 90 and "\n" not in said

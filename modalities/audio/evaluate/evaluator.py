@@ -1,4 +1,4 @@
-"""Metrics of sounds: those of toolkit.evaluation under the judge of sounds, and bits per sample."""
+"""Metrics of sounds: of toolkit.evaluation under the judge of sounds, of the signal itself, and bits per sample."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from modalities.audio import options as audio_options
 from modalities.audio.codec import ends, rate_of
 from modalities.audio.evaluate.judge import SoundJudge, copy_features, fit_length
 from modalities.audio.evaluate.likelihood import likelihood
+from modalities.audio.evaluate.signal_metrics import MEANINGS, NOISE, signal_metrics
 from modalities.audio.mel import default
 from toolkit.data.dataset import Dataset, Examples, Splits, evenly, spaced
 from toolkit.diffusion.denoiser import Denoiser
@@ -31,9 +32,10 @@ _AT_ONCE = 500
 
 
 class AudioEvaluator(Evaluator):
-    """Distances, diversity, agreement with the labels and copies, under the judge of sounds; bits per sample."""
+    """Metrics under the judge of sounds, copies, and those of the signal itself; bits per sample."""
 
     counts_bits = True
+    meanings = MEANINGS
 
     def __init__(self, data: audio_options.Data, model: audio_options.Model) -> None:
         self.data, self.model = data, model
@@ -48,7 +50,9 @@ class AudioEvaluator(Evaluator):
             return noise_like(evenly(data.train, MAX_REAL).raw, n)
 
         originals = Originals(data.train, rate_of(data.facts))
-        return compare(critic_of(data, notify), data.train, data.test, samples, noise, originals, options.cas, notify)
+        result = compare(critic_of(data, notify), data.train, data.test, samples, noise, originals, options.cas, notify)
+        signal = signal_metrics(samples, data, noise_like(evenly(data.train, NOISE).raw, NOISE))
+        return result._replace(figures=result.figures + signal)
 
     def check(self, count: int, data: Splits) -> None:
         check_counts(count, data)
