@@ -78,7 +78,7 @@ def bare(cells: Tensor, c_noise: Tensor) -> Tensor:
     return torch.cat([cells, nothing, nothing[:, ::2]], 1)
 
 
-def snake(x: Tensor) -> Tensor:
+def snake(x: Tensor, inplace: bool = False) -> Tensor:
     """Return x + sin(x)^2 (Ziyin et al. 2020)."""
     return x + torch.sin(x).square()
 
