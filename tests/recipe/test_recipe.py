@@ -73,7 +73,7 @@ def test_the_documented_defaults(small: Recipe) -> None:
 
 SHIPPED = {
     "image": {"digits", "mnist", "mnist-ddpm", "mnist-ddpm-cosine", "cifar10", "folder"},
-    "audio": {"drums", "fsdd", "vocoder", "folder"},
+    "audio": {"drums", "drums-dilated", "fsdd", "vocoder", "folder"},
     "text": {"shakespeare", "tinyshakespeare", "names", "e2e", "abc", "folder"},
 }
 
