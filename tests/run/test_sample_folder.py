@@ -89,9 +89,10 @@ def test_from_the_command_line(run: Path, toolkit_command: Command, tmp_path: Pa
     assert set(first) == {sample_folder.RECORD, "grid.png", "0-upper.csv", "1-lower.csv"}
     # again, the same; another number of them, another folder
     assert toolkit_command(*sample, "-n", "2", "--batch", "1").returncode == 0
-    assert contents(home / "seed-0").keys() == first.keys() and len(list(home.iterdir())) == 1
+    again = contents(home / "seed-0")  # other batches may differ in their last bits
+    assert again.keys() == first.keys() and len(list(home.iterdir())) == 1
     assert f"single files: {home}/seed-0-2" in toolkit_command(*sample, "-n", "11").stdout
-    assert contents(home / "seed-0") == first
+    assert contents(home / "seed-0") == again
     # one sample is one grid
     one = toolkit_command(*sample, "-n", "1", "--seed", "3").stdout
     assert one.count("grid:") == 1 and f"grid: {home}/seed-3/grid.png" in one
