@@ -268,35 +268,33 @@ def load(
         if counted is not None:
             weights.require_to_load(counted, len(recipe.train.ema))
     spans = None if counted is None else weights.spans(counted, len(recipe.train.ema))
-    checkpoint = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
-    if checkpoint is None:
+    snapshot = store.load(groups=["model", "ema"], step=at, notify=notify, spans=spans)
+    if snapshot is None:
         raise UsageError(f"{run} has no checkpoint yet; go on training it, or wait for the first one to be saved")
     with explain(run / layout.RECIPE):
         built = build.denoiser(recipe, opened, weights=False)
-    if line := checkpoint.version_note:
+    if line := snapshot.version_note:
         notify(line)
     with explain(run / layout.RECIPE):
         if ema is None or ema in (0, *recipe.train.ema):
             ema = weights.resolve_ema_width(recipe, ema)
-            weights.load_ema_weights(built, checkpoint.groups, ema, f"{checkpoint.folder}")
+            weights.load_ema_weights(built, snapshot.groups, ema, f"{snapshot.folder}")
         else:
-            load_between(built, store, checkpoint, recipe.train.ema, ema, spans)
+            load_between(built, store, snapshot, recipe.train.ema, ema, spans)
     time_distribution = None  # sampling needs none
     if not objects.absent(recipe.diffusion.time):
         time_distribution = build.time_distribution(recipe.diffusion, built, facts)
     if time_distribution is not None and time_distribution.state():
         try:
-            time_distribution.restore(checkpoint.state["law"])
+            time_distribution.restore(snapshot.state["law"])
         except (KeyError, ValueError, AttributeError) as error:
-            raise ToolkitError(
-                f"{checkpoint.folder} holds no time distribution that fits the recipe ({error})"
-            ) from None
+            raise ToolkitError(f"{snapshot.folder} holds no time distribution that fits the recipe ({error})") from None
     meter = VarianceMeter()
-    if isinstance(variance := checkpoint.state.get("variance"), dict):
+    if isinstance(variance := snapshot.state.get("variance"), dict):
         try:
             meter.restore(variance)
         except ValueError as error:
-            raise ToolkitError(f"{checkpoint.folder}: {error}") from None
+            raise ToolkitError(f"{snapshot.folder}: {error}") from None
     generator = Generator(recipe, opened, built, where, time_distribution, meter.table())
-    generator.run, generator.step, generator.ema = run, checkpoint.step, ema
+    generator.run, generator.step, generator.ema = run, snapshot.step, ema
     return generator
