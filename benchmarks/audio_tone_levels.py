@@ -22,7 +22,10 @@ from modalities.audio.codec import rate_of
 from modalities.audio.evaluate.tones import tones
 from modalities.audio.modality import Audio
 from toolkit import paths
+from toolkit.diffusion.denoiser import Cond
+from toolkit.diffusion.guidance import conditional
 from toolkit.diffusion.randomness import Draws, seeded_generator
+from toolkit.diffusion.sampler import Heun, call, sample
 from toolkit.diffusion.schedule import expand
 from toolkit.run.generator import Generator
 
@@ -41,24 +44,19 @@ def line(raw: Tensor, rate: int, name: str) -> None:
     print(f"{name} | {figures.voiced.mean():.2f} | {hnr:.2f} | {cents:.1f}", flush=True)
 
 
-def estimate(run: Generator, y: Tensor, level: float, cond: dict[str, Tensor]) -> Tensor:
-    """Return x_hat of y = x + exp(level) eps, (B, C, L)."""
+def outcomes(run: Generator, x: Tensor, eps: Tensor, cond: Cond, level: float, steps: int) -> tuple[Tensor, Tensor]:
+    """Return x_hat of x (B, C, L) under noise of that level, and what Heun's method makes of it, both (B, C, L)."""
     schedule = run.denoiser.schedule
-    t = schedule.time(torch.full((len(y),), -2.0 * level, dtype=torch.float64))
-    x_t = expand(schedule(t)[0], y) * y
-    parts = torch.arange(len(y)).split(AT_ONCE)
-    return torch.cat([run.denoiser(x_t[i], t[i], {name: value[i] for name, value in cond.items()}) for i in parts])
-
-
-def onwards(run: Generator, y: Tensor, start: float, steps: int, cond: dict[str, Tensor]) -> Tensor:
-    """Return samples from y = x + exp(start) eps on, by Heun's method in the noise level."""
-    grid = torch.linspace(start, LAST, steps + 1).tolist()
-    for level, after in zip(grid, grid[1:], strict=False):
-        step = math.exp(after) - math.exp(level)
-        slope = (y - estimate(run, y, level, cond)) / math.exp(level)
-        ahead = y + step * slope
-        y = y + step / 2 * (slope + (ahead - estimate(run, ahead, after, cond)) / math.exp(after))
-    return y
+    times = schedule.time(-2 * torch.linspace(level, LAST, steps + 1, dtype=torch.float64))
+    estimates, samples = [], []
+    for part in torch.arange(len(x)).split(AT_ONCE):
+        denoise = conditional(run.denoiser, {name: value[part] for name, value in cond.items()})
+        t = times[0].expand(len(part))
+        alpha, sigma = (expand(value, x) for value in schedule(t))
+        x_t = alpha * x[part] + sigma * eps[part]
+        estimates.append(call(denoise, x_t, float(times[0])))
+        samples.append(sample(denoise, schedule, Heun("sigma"), x_t, times, clean=True))
+    return torch.cat(estimates), torch.cat(samples)
 
 
 @torch.no_grad()
@@ -81,12 +79,9 @@ def main() -> None:
     print("sounds | voiced | HNR in dB | change of f0 in cents")
     line(real.decode(x), rate, "real")
     for level in LEVELS:
-        y = x + math.exp(level) * eps
-        for name, x_hat in (
-            ("estimate at", estimate(run, y, level, cond)),
-            ("sampled from", onwards(run, y, level, ask.steps, cond)),
-        ):
-            line(real.decode(x_hat * cond["mask"]), rate, f"{name} {level}")
+        estimate, end = outcomes(run, x, eps, cond, level, ask.steps)
+        line(real.decode(estimate * cond["mask"]), rate, f"estimate at {level}")
+        line(real.decode(end * cond["mask"]), rate, f"sampled from {level}")
 
 
 if __name__ == "__main__":
